@@ -1,0 +1,4 @@
+// Package event holds what a run of run-kernel reports while it goes: one
+// sealed type, emitted by the packages that do the work and rendered by
+// internal/ui. It imports nothing of this project.
+package event
