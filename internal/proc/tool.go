@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package proc
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// packages names, for each tool that run-kernel may miss, what provides it on
+// Debian, Fedora, Arch and NixOS.
+var packages = map[string][4]string{
+	"qemu-system-x86_64":  {"qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu"},
+	"qemu-system-aarch64": {"qemu-system-arm", "qemu-system-aarch64-core", "qemu-system-aarch64", "qemu"},
+	"qemu-system-riscv64": {"qemu-system-misc", "qemu-system-riscv-core", "qemu-system-riscv", "qemu"},
+	"virtiofsd":           {"virtiofsd (Debian 12: qemu-system-common)", "virtiofsd", "virtiofsd", "virtiofsd"},
+	"make":                {"make", "make", "make", "gnumake"},
+	"gcc":                 {"gcc", "gcc", "gcc", "gcc"},
+	"clang":               {"clang", "clang", "clang", "clang"},
+	"ld":                  {"binutils", "binutils", "binutils", "binutils"},
+	"ld.lld":              {"lld", "lld", "lld", "lld"},
+	"flex":                {"flex", "flex", "flex", "flex"},
+	"bison":               {"bison", "bison", "bison", "bison"},
+	"bc":                  {"bc", "bc", "bc", "bc"},
+	"perl":                {"perl", "perl", "perl", "perl"},
+	"pahole":              {"dwarves", "dwarves", "pahole", "pahole"},
+	"libelf":              {"libelf-dev", "elfutils-libelf-devel", "libelf", "elfutils"},
+	"openssl":             {"libssl-dev", "openssl-devel", "openssl", "openssl"},
+	"git":                 {"git", "git", "git", "git"},
+}
+
+// InstallHint says which package provides tool on the usual distributions, or
+// returns "" when that isn't known. Besides programs it knows the libraries
+// libelf and openssl.
+func InstallHint(tool string) string {
+	p, ok := packages[tool]
+	if !ok {
+		if i := strings.LastIndexByte(tool, '-'); i > 0 && strings.HasSuffix(tool, "-gcc") {
+			return fmt.Sprintf("install the cross compiler: gcc-%s on Debian", strings.ReplaceAll(tool[:i], "_", "-"))
+		}
+		return ""
+	}
+	return fmt.Sprintf("install it: Debian %s; Fedora %s; Arch %s; NixOS %s", p[0], p[1], p[2], p[3])
+}
+
+// A MissingToolError says that a program isn't installed.
+type MissingToolError struct {
+	Tool string
+	Dirs []string // where it was looked for, besides $PATH
+}
+
+func (e *MissingToolError) Error() string {
+	if len(e.Dirs) == 0 {
+		return e.Tool + " not found in $PATH"
+	}
+	return fmt.Sprintf("%s not found in $PATH, %s", e.Tool, strings.Join(e.Dirs, ", "))
+}
+
+// Hint names the packages that provide the tool.
+func (e *MissingToolError) Hint() string { return InstallHint(e.Tool) }
+
+// Look finds a program in $PATH or else in dirs. A name with a slash is
+// looked up as it is. The error is a *MissingToolError.
+func Look(tool string, dirs ...string) (string, error) {
+	path, err := exec.LookPath(tool)
+	for i := 0; err != nil && i < len(dirs); i++ {
+		path, err = exec.LookPath(filepath.Join(dirs[i], tool))
+	}
+	if err != nil {
+		return "", &MissingToolError{Tool: tool, Dirs: dirs}
+	}
+	return filepath.Abs(path)
+}
