@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package boot
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/metaspace/run-kernel/boot/console"
+)
+
+// A CrashError says that the guest's kernel panicked or reported an oops.
+type CrashError struct {
+	Crash console.Crash
+	Tail  []string // last lines of the console
+}
+
+func (e *CrashError) Error() string {
+	text := "the guest's kernel crashed: " + e.Crash.Message
+	if e.Crash.Cause != "" {
+		text += " (after: " + e.Crash.Cause + ")"
+	}
+	return text
+}
+
+// A TimeoutError says that the guest was silent for too long before it answered.
+type TimeoutError struct {
+	Silent time.Duration
+	Tail   []string
+}
+
+func (e *TimeoutError) Error() string {
+	if len(e.Tail) == 0 {
+		return fmt.Sprintf("the guest wrote nothing at all for %s", e.Silent.Round(time.Second))
+	}
+	return fmt.Sprintf("the guest neither answered nor wrote anything for %s", e.Silent.Round(time.Second))
+}
+
+// Hint says what the silence often means.
+func (e *TimeoutError) Hint() string {
+	if len(e.Tail) == 0 {
+		return "is the image a kernel for this architecture, with CONFIG_SERIAL_8250_CONSOLE=y? `run-kernel kconfig check` lists what it needs; " +
+			"with KVM, try --accel tcg"
+	}
+	return "`run-kernel kconfig check` lists what the guest needs; --boot-timeout allows more time"
+}
+
+// A DeathError says that the VM ended although nobody asked for it.
+type DeathError struct {
+	Reason string
+	Tail   []string
+	hint   string
+}
+
+func (e *DeathError) Error() string { return "the VM died: " + e.Reason }
+
+// Hint is a next step, or empty.
+func (e *DeathError) Hint() string { return e.hint }
+
+// An InitError says that the guest's init couldn't bring up the userland.
+type InitError struct {
+	Reason string
+	Tail   []string
+}
+
+func (e *InitError) Error() string { return "the guest's init failed: " + e.Reason }
+
+// Hint names the command that mends what the kernel lacks.
+func (e *InitError) Hint() string {
+	return "`run-kernel kconfig fix` enables the options that the guest needs; then build again"
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package guest
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+)
+
+// An agent serves SSH on the port. Who holds the other end is qemu's owner and
+// nobody else, so neither side proves who it is.
+type agent struct {
+	config *Config
+	reaper *reaper
+	ssh    *ssh.ServerConfig
+}
+
+func newAgent(c *Config) *agent {
+	return &agent{config: c, reaper: newReaper()}
+}
+
+// serve answers one connection. The host keeps it for as long as the VM lives,
+// so its end is the end of the VM.
+func (a *agent) serve(port *os.File) error {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("agent: make a host key: %w", err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	a.ssh = &ssh.ServerConfig{NoClientAuth: true}
+	a.ssh.AddHostKey(signer)
+
+	_, channels, requests, err := ssh.NewServerConn(portConn{port}, a.ssh)
+	if err != nil {
+		return fmt.Errorf("agent: handshake: %w", err)
+	}
+	go func() {
+		for r := range requests {
+			switch r.Type {
+			case SyncRequest:
+				unix.Sync()
+				_ = r.Reply(true, nil)
+			default:
+				_ = r.Reply(false, nil)
+			}
+		}
+	}()
+	for c := range channels {
+		if c.ChannelType() != "session" {
+			_ = c.Reject(ssh.UnknownChannelType, "only sessions")
+			continue
+		}
+		channel, requests, err := c.Accept()
+		if err != nil {
+			log.Printf("agent: %v", err)
+			continue
+		}
+		go newSession(a, channel).serve(requests)
+	}
+	return nil
+}
+
+// portConn makes the port the net.Conn that package ssh asks for.
+type portConn struct{ *os.File }
+
+type portAddr struct{}
+
+func (portAddr) Network() string { return "virtio-serial" }
+func (portAddr) String() string  { return AgentPort }
+
+func (portConn) LocalAddr() net.Addr              { return portAddr{} }
+func (portConn) RemoteAddr() net.Addr             { return portAddr{} }
+func (portConn) SetDeadline(time.Time) error      { return nil }
+func (portConn) SetReadDeadline(time.Time) error  { return nil }
+func (portConn) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package guest
+
+const (
+	// ConfigPath is where the initramfs holds the Config, as JSON.
+	ConfigPath = "/run-kernel.json"
+
+	// AgentPort is the name of the virtio-serial port that the agent serves.
+	AgentPort = "run-kernel.agent"
+
+	// FatalPrefix begins the console line with which the init gives up.
+	FatalPrefix = "run-kernel: init failed: "
+)
+
+// Config tells the init what to bring up.
+type Config struct {
+	Hostname string   `json:"hostname"`
+	Root     string   `json:"root"`    // virtiofs tag of the userland
+	Shares   []Share  `json:"shares"`  // mounted over the userland, in this order
+	Dir      string   `json:"dir"`     // where sessions start
+	Shell    string   `json:"shell"`   // for sessions without a command
+	Env      []string `json:"env"`     // of sessions, beside the usual
+	Network  *Network `json:"network"` // nil: loopback only
+}
+
+// A Share is a directory of the host.
+type Share struct {
+	Tag      string `json:"tag"`
+	Path     string `json:"path"` // where the guest mounts it; made when missing
+	ReadOnly bool   `json:"read_only"`
+}
+
+// Network is the configuration of the first Ethernet interface.
+type Network struct {
+	Address string `json:"address"` // CIDR
+	Gateway string `json:"gateway"`
+	DNS     string `json:"dns"`
+}
+
+// UserNetwork is what qemu's user-mode network expects of a guest; see the
+// "-netdev user" section of qemu(1).
+func UserNetwork() *Network {
+	return &Network{Address: "10.0.2.15/24", Gateway: "10.0.2.2", DNS: "10.0.2.3"}
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package guest
+
+import (
+	"encoding/json"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Main is the guest's init. It is for the first process only, and returns never.
+func Main() {
+	log.SetFlags(0)
+	log.SetPrefix("run-kernel: ")
+	if err := run(); err != nil {
+		// The host looks for this line; the reset after it ends qemu.
+		fmt.Printf("\n%s%v\n", FatalPrefix, err)
+	}
+	unix.Sync()
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	select {}
+}
+
+func run() error {
+	for _, m := range []mount{
+		{"devtmpfs", "/dev", "devtmpfs", 0, ""},
+		{"proc", "/proc", "proc", pseudo, ""},
+		{"sysfs", "/sys", "sysfs", pseudo, ""},
+	} {
+		if err := m.do(); err != nil {
+			return err
+		}
+	}
+
+	data, err := os.ReadFile(ConfigPath)
+	if err != nil {
+		return fmt.Errorf("read what to bring up: %w", err)
+	}
+	var c Config
+	if err := json.Unmarshal(data, &c); err != nil {
+		return fmt.Errorf("parse %s: %w", ConfigPath, err)
+	}
+
+	// The port is opened first: the host's side of the handshake can begin.
+	port, err := openPort(AgentPort)
+	if err != nil {
+		return err
+	}
+	if err := bringUp(&c); err != nil {
+		return err
+	}
+	return newAgent(&c).serve(port)
+}
+
+// bringUp makes the userland of c the root and configures the rest.
+func bringUp(c *Config) error {
+	if err := switchRoot(c); err != nil {
+		return err
+	}
+	for _, s := range c.Shares {
+		if err := s.mount(); err != nil {
+			return err
+		}
+	}
+	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
+		return fmt.Errorf("set the hostname: %w", err)
+	}
+	if err := bringUpNetwork(c.Network); err != nil {
+		// A guest without network is still of use.
+		log.Printf("network: %v", err)
+	}
+	if c.Network != nil {
+		// The host's may be a link into /run, or name a resolver on its loopback.
+		_ = os.Remove("/etc/resolv.conf")
+		if err := os.WriteFile("/etc/resolv.conf", []byte("nameserver "+c.Network.DNS+"\n"), 0o644); err != nil {
+			log.Printf("network: %v", err)
+		}
+	}
+	return nil
+}
+
+// openPort opens the virtio-serial port with the given name. The driver may
+// still be probing, so it waits for up to five seconds.
+func openPort(name string) (*os.File, error) {
+	const dir = "/sys/class/virtio-ports"
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		names, _ := filepath.Glob(dir + "/*/name")
+		for _, n := range names {
+			if text, _ := os.ReadFile(n); strings.TrimSpace(string(text)) == name {
+				dev := "/dev/" + filepath.Base(filepath.Dir(n))
+				// Non-blocking, so that Go waits for it by epoll, not with a thread.
+				f, err := os.OpenFile(dev, os.O_RDWR|unix.O_NONBLOCK, 0)
+				if err != nil {
+					return nil, fmt.Errorf("open the agent's port: %w", err)
+				}
+				return f, nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("no virtio-serial port %q: the kernel needs CONFIG_VIRTIO_CONSOLE=y and CONFIG_VIRTIO_PCI=y", name)
+		}
+	}
+}
+
+// IsInit says whether this process is the init of a guest that run-kernel
+// booted: the first process, with our configuration in its root.
+func IsInit() bool {
+	if os.Getpid() != 1 {
+		return false
+	}
+	_, err := os.Stat(ConfigPath)
+	return err == nil
+}

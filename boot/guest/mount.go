@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const pseudo = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
+// needs says, for a file system, which option of the kernel provides it.
+var needs = map[string]string{
+	"devtmpfs": "CONFIG_DEVTMPFS", "proc": "CONFIG_PROC_FS", "sysfs": "CONFIG_SYSFS", "tmpfs": "CONFIG_TMPFS",
+	"virtiofs": "CONFIG_VIRTIO_FS", "overlay": "CONFIG_OVERLAY_FS", "devpts": "CONFIG_UNIX98_PTYS",
+}
+
+type mount struct {
+	source, target, fstype string
+	flags                  uintptr
+	data                   string
+}
+
+// do makes the mount point where it is missing and mounts.
+func (m mount) do() error {
+	if err := os.MkdirAll(m.target, 0o755); err != nil {
+		return fmt.Errorf("make the mount point %s: %w", m.target, err)
+	}
+	err := unix.Mount(m.source, m.target, m.fstype, m.flags, m.data)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENODEV) && needs[m.fstype] != "":
+		return fmt.Errorf("mount %s on %s: the kernel lacks %s", m.fstype, m.target, needs[m.fstype])
+	case errors.Is(err, unix.EINVAL) && m.fstype == "virtiofs":
+		return fmt.Errorf("mount virtiofs %q on %s: no such device; the kernel needs CONFIG_VIRTIO_PCI=y: %w", m.source, m.target, err)
+	}
+	return fmt.Errorf("mount %s on %s: %w", m.fstype, m.target, err)
+}
+
+// switchRoot makes an overlay the root: a tmpfs over the userland's share.
+//
+// It is a mount of its own and not the initial rootfs, which pivot_root(2)
+// refuses to leave; container tools in the guest need that.
+func switchRoot(c *Config) error {
+	const lower, upper, root = "/lower", "/upper", "/root.new"
+	for _, m := range []mount{
+		{c.Root, lower, "virtiofs", unix.MS_RDONLY, ""},
+		{"tmpfs", upper, "tmpfs", 0, "mode=755"},
+	} {
+		if err := m.do(); err != nil {
+			return err
+		}
+	}
+	for _, d := range []string{upper + "/data", upper + "/work"} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, m := range []mount{
+		{"run-kernel", root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/data,workdir=%s/work", lower, upper, upper)},
+		// No tmpfs on /tmp: sessions start in the host's working directory, which
+		// may be below it, and the overlay makes it writable.
+		// Fresh ones rather than moved: the host's directories may be mount points.
+		{"devtmpfs", root + "/dev", "devtmpfs", unix.MS_NOSUID, "mode=755"},
+		{"proc", root + "/proc", "proc", pseudo, ""},
+		{"sysfs", root + "/sys", "sysfs", pseudo, ""},
+		{"tmpfs", root + "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
+		{"tmpfs", root + "/dev/shm", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+		{"devpts", root + "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=620,gid=5,ptmxmode=666"},
+	} {
+		if err := m.do(); err != nil {
+			return err
+		}
+	}
+	for _, m := range []mount{
+		{"cgroup2", root + "/sys/fs/cgroup", "cgroup2", pseudo, ""},
+		{"bpf", root + "/sys/fs/bpf", "bpf", pseudo, "mode=700"},
+		{"debugfs", root + "/sys/kernel/debug", "debugfs", pseudo, ""},
+		{"tracefs", root + "/sys/kernel/tracing", "tracefs", pseudo, ""},
+		{"securityfs", root + "/sys/kernel/security", "securityfs", pseudo, ""},
+		{"configfs", root + "/sys/kernel/config", "configfs", pseudo, ""},
+		{"mqueue", root + "/dev/mqueue", "mqueue", pseudo, ""},
+	} {
+		// Kernels without them have no mount point in sysfs, or no such type.
+		_ = m.do()
+	}
+	for name, target := range map[string]string{
+		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+	} {
+		_ = os.Symlink(target, root+"/dev/"+name)
+	}
+	if err := unix.Chdir(root); err != nil {
+		return fmt.Errorf("enter the new root: %w", err)
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move the new root: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("enter the new root: %w", err)
+	}
+	return unix.Chdir("/")
+}
+
+// mount mounts the share at its path.
+func (s Share) mount() error {
+	var flags uintptr
+	if s.ReadOnly {
+		flags = unix.MS_RDONLY
+	}
+	return mount{s.Tag, s.Path, "virtiofs", flags, ""}.do()
+}

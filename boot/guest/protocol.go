@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package guest
+
+// Payloads of the requests of RFC 4254, section 6, for ssh.Marshal.
+type (
+	// PTY is "pty-req".
+	PTY struct {
+		Term                         string
+		Columns, Rows, Width, Height uint32
+		Modes                        string
+	}
+	// WindowChange is "window-change".
+	WindowChange struct{ Columns, Rows, Width, Height uint32 }
+	// Env is "env".
+	Env struct{ Name, Value string }
+	// Exec is "exec": a line for a shell.
+	Exec struct{ Command string }
+	// Signal is "signal"; the name lacks its SIG.
+	Signal struct{ Signal string }
+	// ExitStatus is "exit-status".
+	ExitStatus struct{ Status uint32 }
+	// ExitSignal is "exit-signal"; the name lacks its SIG.
+	ExitSignal struct {
+		Signal   string
+		Core     bool
+		Message  string
+		Language string
+	}
+)
+
+// Requests beyond RFC 4254.
+const (
+	ArgvRequest = "argv@run-kernel" // of a session: a command as a JSON array, for no shell
+	SyncRequest = "sync@run-kernel" // global: write everything back
+)

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package boot
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/cavaliergopher/cpio"
+	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/boot/guest"
+)
+
+// writeInitramfs writes a cpio archive with the running program as /init and c
+// as its configuration; see Documentation/driver-api/early-userspace/buffer-format.rst
+// of the kernel. It isn't compressed: unpacking would take longer than copying.
+func writeInitramfs(w io.Writer, c *guest.Config) error {
+	config, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	const self = "/proc/self/exe"
+	program, err := os.ReadFile(self)
+	if err != nil {
+		return err
+	}
+	archive := cpio.NewWriter(w)
+	for _, dir := range []string{"dev", "proc", "sys"} {
+		if err := archive.WriteHeader(&cpio.Header{Name: dir, Mode: cpio.TypeDir | 0o755}); err != nil {
+			return err
+		}
+	}
+	// The kernel opens it for the init before anything can be mounted.
+	console := &cpio.Header{Name: "dev/console", Mode: cpio.TypeChar | 0o600, DeviceID: int(unix.Mkdev(5, 1))}
+	if err := archive.WriteHeader(console); err != nil {
+		return err
+	}
+	add := func(name string, mode cpio.FileMode, data []byte) error {
+		h := &cpio.Header{Name: name, Mode: cpio.TypeReg | mode, Size: int64(len(data))}
+		if err := archive.WriteHeader(h); err != nil {
+			return err
+		}
+		_, err := archive.Write(data)
+		return err
+	}
+	if err := add("init", 0o755, program); err != nil {
+		return err
+	}
+	if err := add(guest.ConfigPath[1:], 0o644, config); err != nil {
+		return err
+	}
+	libs, err := libraries(program)
+	if err != nil {
+		return fmt.Errorf("find the libraries of run-kernel itself: %w", err)
+	}
+	dirs := map[string]bool{"dev": true, "proc": true, "sys": true}
+	for _, lib := range libs {
+		if err := addParents(archive, dirs, filepath.Dir(lib)[1:]); err != nil {
+			return err
+		}
+		data, err := os.ReadFile(lib)
+		if err != nil {
+			return err
+		}
+		if err := add(lib[1:], 0o755, data); err != nil {
+			return err
+		}
+	}
+	return archive.Close()
+}
+
+func addParents(archive *cpio.Writer, have map[string]bool, dir string) error {
+	if dir == "." || dir == "" || have[dir] {
+		return nil
+	}
+	if err := addParents(archive, have, filepath.Dir(dir)); err != nil {
+		return err
+	}
+	have[dir] = true
+	return archive.WriteHeader(&cpio.Header{Name: dir, Mode: cpio.TypeDir | 0o755})
+}
+
+// libraries returns the dynamic linker and the libraries that the program
+// needs: none when it was built without cgo, the C library else.
+func libraries(program []byte) ([]string, error) {
+	f, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil {
+		return nil, err
+	}
+	var linker string
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			name, err := io.ReadAll(p.Open())
+			if err != nil {
+				return nil, err
+			}
+			linker = string(bytes.TrimRight(name, "\x00"))
+		}
+	}
+	if linker == "" {
+		return nil, nil
+	}
+	found := []string{linker}
+	real, err := filepath.EvalSymlinks(linker)
+	if err != nil {
+		return nil, err
+	}
+	dirs := []string{filepath.Dir(linker), filepath.Dir(real), "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
+	seen := map[string]bool{filepath.Base(linker): true}
+	queue := []*elf.File{f}
+	for len(queue) > 0 {
+		f, queue = queue[0], queue[1:]
+		names, err := f.ImportedLibraries()
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			path, lib, err := openLibrary(name, dirs)
+			if err != nil {
+				return nil, err
+			}
+			defer lib.Close()
+			found = append(found, path)
+			queue = append(queue, lib)
+		}
+	}
+	return found, nil
+}
+
+func openLibrary(name string, dirs []string) (string, *elf.File, error) {
+	var errs []error
+	for _, dir := range dirs {
+		path := filepath.Join(dir, name)
+		f, err := elf.Open(path)
+		if err == nil {
+			return path, f, nil
+		}
+		errs = append(errs, err)
+	}
+	return "", nil, errors.Join(errs...)
+}
+
+// initramfsFile returns the archive as a file that has no name, so that nothing
+// is left of it.
+func initramfsFile(c *guest.Config) (*os.File, error) {
+	fd, err := unix.MemfdCreate("run-kernel-initramfs", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "initramfs")
+	if err := writeInitramfs(f, c); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package boot
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/metaspace/run-kernel/boot/guest"
+	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/proc"
+)
+
+// Options say what to boot and how.
+type Options struct {
+	Kernel     string   // path of the image
+	KernelArgs []string // appended to the kernel's command line
+
+	QEMU      string   // program; empty: the architecture's from $PATH
+	QEMUArgs  []string // appended to qemu's command line
+	Accel     string   // auto, kvm or tcg
+	CPUs      int
+	MemoryGiB int
+	Network   bool // qemu's user-mode network
+
+	Userland  string // directory that becomes the guest's root; "/" is the host's own
+	Tree      string // directory that is being edited: shared apart, with fresh contents; empty: none
+	Shares    []Share
+	Virtiofsd string // program; empty: searched for
+
+	Dir      string // working directory in the guest
+	Hostname string
+	Shell    string
+	Env      []string
+
+	ConsoleLog string        // file that gets all of the console; empty: none
+	Timeout    time.Duration // how long the guest may be silent before its agent answers; 0: for ever
+	Events     event.Sink
+}
+
+// A Share is a directory of the host that the guest mounts.
+type Share struct {
+	Tag      string
+	Dir      string // on the host
+	Path     string // in the guest
+	ReadOnly bool
+}
+
+// A plan is what Options come to on this host: every tool found, every choice
+// made, nothing started.
+type plan struct {
+	options   Options
+	arch      string
+	qemu      string
+	virtiofsd *virtiofs.Program
+	accel     qemu.Accel
+	why       string // why not KVM, when it was wished for
+	shares    []virtiofs.Share
+	guest     guest.Config
+}
+
+const (
+	rootTag = "run-kernel.root"
+	treeTag = "run-kernel.tree"
+)
+
+func newPlan(ctx context.Context, o Options) (*plan, error) {
+	p := &plan{options: o, arch: qemu.ThisHost().Arch}
+	if st, err := os.Stat(o.Kernel); err != nil {
+		return nil, fmt.Errorf("boot: kernel image: %w", err)
+	} else if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("boot: kernel image %s is not a file", o.Kernel)
+	}
+	program := o.QEMU
+	if program == "" {
+		program = "qemu-system-" + p.arch
+	}
+	var err error
+	if p.qemu, err = proc.Look(program); err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
+	}
+	if p.virtiofsd, err = virtiofs.Find(ctx, o.Virtiofsd); err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
+	}
+	if err := p.virtiofsd.CanRun(); err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
+	}
+	switch o.Accel {
+	case "auto", "":
+		p.accel, p.why = qemu.ThisHost().ChooseAccel(p.arch)
+	default:
+		p.accel = qemu.Accel(o.Accel)
+	}
+	if err := p.planShares(); err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
+	}
+	return p, nil
+}
+
+func (p *plan) planShares() error {
+	o := &p.options
+	p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}
+	p.guest = guest.Config{Hostname: o.Hostname, Root: rootTag, Dir: o.Dir, Shell: o.Shell, Env: o.Env}
+	if o.Network {
+		p.guest.Network = guest.UserNetwork()
+	}
+	if o.Tree != "" {
+		p.shares = append(p.shares, virtiofs.Share{Tag: treeTag, Dir: o.Tree, ReadOnly: true, Cache: virtiofs.Auto})
+		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: treeTag, Path: o.Tree, ReadOnly: true})
+	}
+	seen := map[string]bool{rootTag: true, treeTag: true}
+	for _, s := range o.Shares {
+		// VIRTIO 1.2, section 5.11.4: the tag has 36 bytes.
+		if s.Tag == "" || len(s.Tag) > 36 || strings.ContainsAny(s.Tag, ",\x00") {
+			return fmt.Errorf("share %q: a tag has 1 to 36 bytes and no comma", s.Tag)
+		}
+		if seen[s.Tag] {
+			return fmt.Errorf("share %q: the tag is used twice", s.Tag)
+		}
+		seen[s.Tag] = true
+		dir, err := filepath.Abs(s.Dir)
+		if err != nil {
+			return err
+		}
+		p.shares = append(p.shares, virtiofs.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Cache: virtiofs.Auto})
+		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: s.Path, ReadOnly: s.ReadOnly})
+	}
+	for _, s := range p.shares {
+		if st, err := os.Stat(s.Dir); err != nil {
+			return fmt.Errorf("share %q: %w", s.Tag, err)
+		} else if !st.IsDir() {
+			return fmt.Errorf("share %q: %s is not a directory", s.Tag, s.Dir)
+		}
+	}
+	return nil
+}
+
+// Descriptors that qemu inherits, in the order of exec.Cmd's ExtraFiles.
+const (
+	fdConsole = 3 + iota
+	fdMonitor
+	fdAgent
+	fdInitramfs
+	fdShares // and as many more as there are shares
+)
+
+// machine describes the VM for qemu.
+func (p *plan) machine() *qemu.Machine {
+	o := &p.options
+	m := &qemu.Machine{
+		Arch: p.arch, Accel: p.accel, CPUs: o.CPUs, Memory: o.MemoryGiB,
+		Kernel: o.Kernel, Initrd: fmt.Sprintf("/proc/self/fd/%d", fdInitramfs),
+		SharedMemory: true, Name: "run-kernel",
+		Devices: []qemu.Device{
+			qemu.Console{FD: fdConsole},
+			qemu.Monitor{FD: fdMonitor},
+			qemu.SerialPort{Name: guest.AgentPort, FD: fdAgent},
+			qemu.Entropy{},
+		},
+		Extra: o.QEMUArgs,
+	}
+	if o.Network {
+		m.Devices = append(m.Devices, qemu.UserNetwork{})
+	}
+	for i, s := range p.shares {
+		m.Devices = append(m.Devices, qemu.FileSystem{Tag: s.Tag, FD: fdShares + i})
+	}
+	// A panic ends qemu at once, instead of a minute's silence.
+	m.Cmdline = []string{"panic=-1"}
+	if p.accel == qemu.TCG {
+		// virtiofsd writes file contents into the guest's memory behind qemu's back,
+		// which goes on to run the translation of what was there before. When the
+		// guest clears each page itself, qemu sees that the page has changed.
+		m.Cmdline = append(m.Cmdline, "init_on_alloc=1")
+	}
+	m.Cmdline = append(m.Cmdline, o.KernelArgs...)
+	return m
+}
+
+// Cmdline returns the command with which Start would start qemu. The numbers of
+// descriptors in it mean sockets that exist only then.
+func Cmdline(ctx context.Context, o Options) ([]string, error) {
+	p, err := newPlan(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	args, err := p.machine().Args()
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{p.qemu}, args...), nil
+}

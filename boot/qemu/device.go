@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package qemu
+
+import "fmt"
+
+// Console is the first serial port, connected to an inherited stream socket.
+type Console struct{ FD int }
+
+// Args implements Device.
+func (c Console) Args(id string) []string {
+	return []string{
+		"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", id, c.FD),
+		"-serial", "chardev:" + id,
+	}
+}
+
+// KernelArgs implements Device.
+func (Console) KernelArgs(arch string) []string {
+	switch arch {
+	case "aarch64":
+		return []string{"console=ttyAMA0"}
+	default:
+		// The early console shows a panic that comes before the driver's.
+		return []string{"earlycon=uart8250,io,0x3f8,115200", "console=ttyS0,115200"}
+	}
+}
+
+// Monitor is a QMP monitor on an inherited stream socket.
+type Monitor struct{ FD int }
+
+// Args implements Device.
+func (m Monitor) Args(id string) []string {
+	return []string{
+		"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", id, m.FD),
+		"-mon", "chardev=" + id + ",mode=control",
+	}
+}
+
+// KernelArgs implements Device.
+func (Monitor) KernelArgs(string) []string { return nil }
+
+// SerialPort is a virtio-serial port with a name, connected to an inherited
+// stream socket. A machine can have one.
+type SerialPort struct {
+	Name string
+	FD   int
+}
+
+// Args implements Device.
+func (p SerialPort) Args(id string) []string {
+	return []string{
+		"-device", "virtio-serial-pci,id=" + id + "bus,max_ports=2",
+		"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", id, p.FD),
+		"-device", fmt.Sprintf("virtserialport,bus=%sbus.0,chardev=%s,name=%s", id, id, escape(p.Name)),
+	}
+}
+
+// KernelArgs implements Device.
+func (SerialPort) KernelArgs(string) []string { return nil }
+
+// FileSystem is a virtiofs share. FD is an inherited socket connected to its
+// daemon.
+type FileSystem struct {
+	Tag string
+	FD  int
+}
+
+// Args implements Device.
+func (f FileSystem) Args(id string) []string {
+	return []string{
+		"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", id, f.FD),
+		"-device", "vhost-user-fs-pci,chardev=" + id + ",tag=" + escape(f.Tag) + ",queue-size=1024",
+	}
+}
+
+// KernelArgs implements Device.
+func (FileSystem) KernelArgs(string) []string { return nil }
+
+// UserNetwork is an Ethernet interface on qemu's user-mode network.
+type UserNetwork struct{}
+
+// Args implements Device.
+func (UserNetwork) Args(id string) []string {
+	// No option ROM: nobody boots from it, and loading it takes time.
+	return []string{"-netdev", "user,id=" + id, "-device", "virtio-net-pci,netdev=" + id + ",romfile="}
+}
+
+// KernelArgs implements Device.
+func (UserNetwork) KernelArgs(string) []string { return nil }
+
+// Entropy is a source of random numbers. Without one the first getrandom() of
+// the guest takes more than a second.
+type Entropy struct{}
+
+// Args implements Device.
+func (Entropy) Args(id string) []string {
+	return []string{"-object", "rng-random,id=" + id + ",filename=/dev/urandom", "-device", "virtio-rng-pci,rng=" + id}
+}
+
+// KernelArgs implements Device.
+func (Entropy) KernelArgs(string) []string { return []string{"random.trust_cpu=on"} }

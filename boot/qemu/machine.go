@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package qemu
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// A Machine is a guest: its processor, its memory, its kernel and its devices.
+type Machine struct {
+	Arch   string // as in qemu-system-<arch>: x86_64, aarch64, riscv64
+	Accel  Accel
+	CPUs   int
+	Memory int // GiB
+
+	Kernel  string // path of the image
+	Initrd  string // path; empty for none
+	Cmdline []string
+	Devices []Device
+	Name    string // shown in the process list
+
+	// SharedMemory makes the guest's memory visible to other processes, which
+	// vhost-user devices such as virtiofs need.
+	SharedMemory bool
+
+	Extra []string // the user's own arguments, last
+}
+
+// A Device is a part of a machine.
+type Device interface {
+	// Args are qemu's arguments. The id is unique in the machine.
+	Args(id string) []string
+	// KernelArgs is what the kernel must be told of the device.
+	KernelArgs(arch string) []string
+}
+
+// Args returns qemu's arguments, without the program's name. It fails only on a
+// machine that can't be described.
+func (m *Machine) Args() ([]string, error) {
+	if m.CPUs < 1 || m.Memory < 1 {
+		return nil, errors.New("qemu: a machine needs at least one CPU and 1 GiB of memory")
+	}
+	machine, err := m.machine()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"}
+	if m.Name != "" {
+		args = append(args, "-name", escape(m.Name))
+	}
+	memory := strconv.Itoa(m.Memory) + "G"
+	if m.SharedMemory {
+		// An anonymous file rather than /dev/shm, which containers limit to 64 MB.
+		machine += ",memory-backend=mem"
+		args = append(args, "-object", "memory-backend-memfd,id=mem,share=on,size="+memory)
+	}
+	args = append(args, "-machine", machine, "-accel", string(m.Accel), "-cpu", m.cpu(), "-smp", strconv.Itoa(m.CPUs), "-m", memory)
+	for i, d := range m.Devices {
+		args = append(args, d.Args("d"+strconv.Itoa(i))...)
+	}
+	args = append(args, "-kernel", m.Kernel)
+	if m.Initrd != "" {
+		args = append(args, "-initrd", m.Initrd)
+	}
+	args = append(args, "-append", strings.Join(m.KernelArgs(), " "))
+	return append(args, m.Extra...), nil
+}
+
+// KernelArgs returns the kernel's command line: what the devices ask for, then
+// what the machine's owner does, so that the latter wins.
+func (m *Machine) KernelArgs() []string {
+	var args []string
+	for _, d := range m.Devices {
+		args = append(args, d.KernelArgs(m.Arch)...)
+	}
+	return append(args, m.Cmdline...)
+}
+
+func (m *Machine) machine() (string, error) {
+	switch m.Arch {
+	case "x86_64":
+		// Not microvm: without KVM it has no timer that the kernel could calibrate
+		// the TSC against, and a busy host makes that hang.
+		return "q35", nil
+	case "aarch64", "riscv64":
+		return "virt", nil
+	}
+	return "", fmt.Errorf("qemu: don't know the machine for architecture %q", m.Arch)
+}
+
+func (m *Machine) cpu() string {
+	if m.Accel == KVM {
+		return "host"
+	}
+	return "max"
+}
+
+// escape doubles the commas of a value in one of qemu's option lists.
+func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }
+
+// Quote joins a command to a line that a POSIX shell reads as that command.
+func Quote(args []string) string {
+	var b strings.Builder
+	for i, a := range args {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		if a != "" && strings.IndexFunc(a, unsafe) < 0 {
+			b.WriteString(a)
+			continue
+		}
+		b.WriteString("'" + strings.ReplaceAll(a, "'", `'\''`) + "'")
+	}
+	return b.String()
+}
+
+func unsafe(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("-_=,./:+@%^", r)
+}

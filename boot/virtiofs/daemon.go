@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package virtiofs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/internal/proc"
+)
+
+// A Cache is how long the guest may believe what it has read.
+type Cache string
+
+const (
+	Always Cache = "always" // for what nobody changes while the guest runs
+	Auto   Cache = "auto"   // for what people edit: asks again after a second
+)
+
+// A Share is a directory of the host under a tag.
+type Share struct {
+	Tag      string
+	Dir      string // absolute
+	ReadOnly bool
+	Cache    Cache
+}
+
+// A Daemon serves one share to one guest, and ends with it.
+type Daemon struct {
+	*proc.Process
+	Share  Share
+	stderr *proc.Tail
+}
+
+// Start starts a daemon for s and returns it with a socket connected to it,
+// which is for qemu and belongs to the caller. The daemon answers once qemu
+// speaks; an early end shows at Done.
+func (p *Program) Start(s Share) (*Daemon, *os.File, error) {
+	if st, err := os.Stat(s.Dir); err != nil {
+		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
+	} else if !st.IsDir() {
+		return nil, nil, fmt.Errorf("share %s: %s is not a directory", s.Tag, s.Dir)
+	}
+	listener, client, err := socketPair()
+	if err != nil {
+		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
+	}
+	defer listener.Close()
+
+	d := &Daemon{Share: s, stderr: new(proc.Tail)}
+	var cmd *exec.Cmd
+	switch {
+	case !s.ReadOnly:
+		cmd = exec.Command(p.Path, p.args(s, s.Dir)...)
+	case os.Geteuid() != 0 && p.readOnly:
+		// The daemon's word is the only one to be had without giving up the
+		// ownership of files: a user namespace would make root's look nobody's.
+		cmd = exec.Command(p.Path, p.args(s, s.Dir)...)
+	default:
+		cmd = readOnlyCommand(s.Dir, p.Path, p.args(s, readOnlyDir))
+		if os.Geteuid() != 0 {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS}
+		}
+	}
+	cmd.ExtraFiles = []*os.File{listener}
+	cmd.Stderr = d.stderr
+	if d.Process, err = proc.Start(cmd); err != nil {
+		client.Close()
+		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
+	}
+	return d, client, nil
+}
+
+// Err explains the end of a daemon that should still run.
+func (d *Daemon) Err() error {
+	text := d.stderr.String()
+	if text == "" {
+		text = "no message"
+	}
+	err := d.Wait()
+	if err == nil {
+		err = errors.New("exit status 0")
+	}
+	return fmt.Errorf("virtiofsd for share %s (%s) ended: %w: %s", d.Share.Tag, d.Share.Dir, err, text)
+}
+
+// socketPair returns a listening socket and one that is connected to it. The
+// daemons insist on accepting a connection, and a socket pair has none to
+// accept. The kernel chooses an abstract name: no file that could be left.
+// Nobody can come first, and the daemons accept only once.
+func socketPair() (listener, client *os.File, err error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socket", err)
+	}
+	listener = os.NewFile(uintptr(fd), "virtiofsd-listener")
+	if err := unix.Bind(fd, &unix.SockaddrUnix{}); err != nil {
+		return nil, nil, errors.Join(os.NewSyscallError("bind", err), listener.Close())
+	}
+	if err := unix.Listen(fd, 1); err != nil {
+		return nil, nil, errors.Join(os.NewSyscallError("listen", err), listener.Close())
+	}
+	addr, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil, nil, errors.Join(os.NewSyscallError("getsockname", err), listener.Close())
+	}
+	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, errors.Join(os.NewSyscallError("socket", err), listener.Close())
+	}
+	client = os.NewFile(uintptr(fd), "virtiofsd")
+	if err := unix.Connect(fd, addr); err != nil {
+		return nil, nil, errors.Join(os.NewSyscallError("connect", err), client.Close(), listener.Close())
+	}
+	return listener, client, nil
+}

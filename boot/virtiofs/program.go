@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package virtiofs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/metaspace/run-kernel/internal/proc"
+)
+
+// Dirs is where distributions put virtiofsd, beside $PATH.
+var Dirs = []string{"/usr/libexec", "/usr/lib", "/usr/lib/qemu"}
+
+// A Program is an installed virtiofsd and what it can do.
+type Program struct {
+	Path string
+	Rust bool // else the C one
+
+	readOnly   bool // has --readonly
+	noAnnounce bool // has --no-announce-submounts
+}
+
+// Find looks for virtiofsd, or examines the one at path unless that is empty.
+// A missing one is a *proc.MissingToolError.
+func Find(ctx context.Context, path string) (*Program, error) {
+	if path == "" {
+		path = "virtiofsd"
+	}
+	path, err := proc.Look(path, Dirs...)
+	if err != nil {
+		return nil, err
+	}
+	// The generations have no version scheme in common; the help tells them apart.
+	cmd := exec.CommandContext(ctx, path, "--help")
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	help := string(out)
+	p := &Program{
+		Path: path, Rust: strings.Contains(help, "--shared-dir"),
+		readOnly:   strings.Contains(help, "--readonly"),
+		noAnnounce: strings.Contains(help, "--no-announce-submounts"),
+	}
+	if !p.Rust && !strings.Contains(help, "source=") {
+		return nil, fmt.Errorf("%s doesn't look like a virtiofsd (--help: %w)", path, err)
+	}
+	return p, nil
+}
+
+// CanRun says whether the daemon can serve this user, and if not, why.
+func (p *Program) CanRun() error {
+	if !p.Rust && os.Geteuid() != 0 {
+		return &needsRootError{p.Path}
+	}
+	return nil
+}
+
+type needsRootError struct{ path string }
+
+func (e *needsRootError) Error() string {
+	return e.path + " is the C virtiofsd, which works for root only"
+}
+
+func (e *needsRootError) Hint() string {
+	return "install the Rust virtiofsd (https://gitlab.com/virtio-fs/virtiofsd) and name it with --virtiofsd, or run as root"
+}
+
+// args are the daemon's arguments for a share of dir, on the listening socket
+// with descriptor 3.
+func (p *Program) args(s Share, dir string) []string {
+	if !p.Rust {
+		return []string{
+			"--fd=3", "-o", "source=" + dir, "-o", "cache=" + string(s.Cache), "-o", "sandbox=chroot",
+			"-o", "xattr", "-f",
+		}
+	}
+	args := []string{"--fd=3", "--shared-dir=" + dir, "--cache=" + string(s.Cache), "--log-level=error"}
+	if os.Geteuid() == 0 {
+		args = append(args, "--sandbox=chroot")
+	} else {
+		args = append(args, "--sandbox=none")
+	}
+	if s.ReadOnly && p.readOnly {
+		args = append(args, "--readonly")
+	}
+	if p.noAnnounce {
+		// A mount of the host below the share looks like a directory: as a mount
+		// of the guest, an overlay couldn't look into it.
+		args = append(args, "--no-announce-submounts")
+	}
+	return args
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package virtiofs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	readOnlyName = "run-kernel-readonly"
+
+	// readOnlyDir is where the share is mounted in the daemon's own mount
+	// namespace: a directory that every host has and virtiofsd has no use for.
+	readOnlyDir = "/sys"
+)
+
+// readOnlyCommand runs program in a mount namespace of its own, in which
+// readOnlyDir is dir, mounted read-only. The C virtiofsd has no such option, and
+// this holds even against a guest that breaks into the daemon.
+func readOnlyCommand(dir, program string, args []string) *exec.Cmd {
+	return &exec.Cmd{
+		Path: "/proc/self/exe",
+		Args: append([]string{readOnlyName, dir, program}, args...),
+	}
+}
+
+// Main runs the command and never returns when readOnlyCommand made this
+// process. Otherwise it does nothing.
+func Main() {
+	if len(os.Args) < 3 || os.Args[0] != readOnlyName {
+		return
+	}
+	err := runReadOnly(os.Args[1], os.Args[2], os.Args[3:])
+	fmt.Fprintf(os.Stderr, "mount read-only: %v\n", err)
+	os.Exit(125)
+}
+
+func runReadOnly(dir, program string, args []string) error {
+	// The namespace belongs to the thread until the exec.
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	// Else the mount would be propagated to the host.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return os.NewSyscallError("open_tree", err)
+	}
+	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	if err != nil {
+		return os.NewSyscallError("mount_setattr (since Linux 5.12)", err)
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, readOnlyDir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return os.NewSyscallError("move_mount", err)
+	}
+	// The host's processes and devices are none of the guest's business.
+	for _, name := range []string{"/proc", "/sys", "/dev"} {
+		_ = unix.Unmount(readOnlyDir+name, unix.MNT_DETACH)
+	}
+	return os.NewSyscallError("exec "+program, unix.Exec(program, append([]string{program}, args...), os.Environ()))
+}

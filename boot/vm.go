@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/boot/console"
+	"github.com/metaspace/run-kernel/boot/guest"
+	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/proc"
+)
+
+const (
+	// dyingTime is how long a guest that panicked has to print the rest and reset.
+	dyingTime = time.Second
+	// kvmSilence is when a guest under KVM that printed nothing is given up.
+	kvmSilence = 15 * time.Second
+)
+
+// A VM is a guest that runs.
+type VM struct {
+	Accel qemu.Accel
+
+	qemu    *proc.Process
+	stderr  *proc.Tail
+	qmp     *qemu.QMP
+	console *console.Console
+	daemons []*virtiofs.Daemon
+	client  *ssh.Client
+	log     io.Closer
+
+	stopping chan struct{} // closed by Stop
+	stopOnce sync.Once
+	initErr  chan string // the init's last words
+	done     chan struct{}
+	err      error // valid when done is closed
+}
+
+// Start boots a kernel and returns once the guest's agent answers. When ctx ends
+// first, its cause is returned. Nothing is left of a VM that didn't come up.
+//
+// The error is a *CrashError, *TimeoutError, *DeathError or *InitError when the
+// guest is at fault.
+func Start(ctx context.Context, o Options) (*VM, error) {
+	p, err := newPlan(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if p.why != "" {
+		o.Events.Emit(event.Notice{Text: "no KVM, so the guest is slow: " + p.why})
+	}
+	vm, err := p.start(ctx)
+	var silent *TimeoutError
+	if errors.As(err, &silent) && p.accel == qemu.KVM && o.Accel != string(qemu.KVM) && len(silent.Tail) == 0 {
+		o.Events.Emit(event.Warning{
+			Text: fmt.Sprintf("under KVM the guest wrote nothing for %s: trying without", silent.Silent.Round(time.Second)),
+			Hint: "nested hosts often have a KVM that doesn't work; --accel tcg avoids the wait",
+		})
+		p.accel = qemu.TCG
+		vm, err = p.start(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
+	}
+	return vm, nil
+}
+
+func (p *plan) start(ctx context.Context) (_ *VM, err error) {
+	began := time.Now()
+	o := &p.options
+	vm := &VM{
+		Accel: p.accel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}), initErr: make(chan string, 1),
+	}
+	args, err := p.machine().Args()
+	if err != nil {
+		return nil, err
+	}
+	log, err := openLog(o.ConsoleLog)
+	if err != nil {
+		return nil, err
+	}
+	vm.log = log
+
+	var theirs []*os.File // qemu's descriptors from 3 on
+	defer func() {
+		for _, f := range theirs {
+			_ = f.Close()
+		}
+	}()
+	var ours [3]net.Conn // console, monitor, agent
+	for i := range ours {
+		conn, file, err := socketPair()
+		if err != nil {
+			return nil, err
+		}
+		ours[i] = conn
+		theirs = append(theirs, file)
+	}
+	closeOurs := func() {
+		for _, c := range ours {
+			_ = c.Close()
+		}
+	}
+	initramfs, err := initramfsFile(&p.guest)
+	if err != nil {
+		closeOurs()
+		return nil, fmt.Errorf("write the initramfs: %w", err)
+	}
+	theirs = append(theirs, initramfs)
+
+	if err := vm.startDaemons(p, &theirs); err != nil {
+		closeOurs()
+		vm.stopDaemons()
+		return nil, err
+	}
+	cmd := exec.Command(p.qemu, args...)
+	cmd.ExtraFiles = theirs
+	cmd.Stderr = vm.stderr
+	o.Events.Emit(event.BootStarted{Image: o.Kernel, Accel: string(p.accel), Command: append([]string{p.qemu}, args...)})
+	if vm.qemu, err = proc.Start(cmd); err != nil {
+		closeOurs()
+		vm.stopDaemons()
+		return nil, err
+	}
+	vm.qmp = qemu.NewQMP(ours[1])
+	var onData func([]byte)
+	if o.Events != nil {
+		onData = func(data []byte) { o.Events(event.Console{Data: append([]byte(nil), data...)}) }
+	}
+	vm.console = console.Read(ours[0], log, onData, map[string]func(string){
+		guest.FatalPrefix: func(reason string) {
+			select {
+			case vm.initErr <- reason:
+			default:
+			}
+		},
+	})
+	handshake := make(chan error, 1)
+	go func() { handshake <- vm.connect(ours[2]) }()
+	go vm.supervise(o.Events, closeOurs)
+
+	if err := vm.awaitAgent(ctx, p, handshake); err != nil {
+		_ = vm.Stop()
+		return nil, err
+	}
+	o.Events.Emit(event.BootReady{Elapsed: time.Since(began)})
+	return vm, nil
+}
+
+// startDaemons starts one virtiofsd a share, all at once, and appends qemu's
+// ends of their sockets to files.
+func (vm *VM) startDaemons(p *plan, files *[]*os.File) error {
+	vm.daemons = make([]*virtiofs.Daemon, len(p.shares))
+	sockets := make([]*os.File, len(p.shares))
+	var g errgroup.Group
+	for i, s := range p.shares {
+		g.Go(func() (err error) {
+			vm.daemons[i], sockets[i], err = p.virtiofsd.Start(s)
+			return err
+		})
+	}
+	err := g.Wait()
+	for _, s := range sockets {
+		if s != nil {
+			*files = append(*files, s)
+		}
+	}
+	return err
+}
+
+func (vm *VM) stopDaemons() {
+	for _, d := range vm.daemons {
+		if d != nil {
+			d.Kill()
+			_ = d.Wait()
+		}
+	}
+	_ = vm.log.Close()
+}
+
+func (vm *VM) connect(conn net.Conn) error {
+	// The other end is the qemu that we have just started: there is nobody else
+	// whose key this could be.
+	c, channels, requests, err := ssh.NewClientConn(conn, guest.AgentPort, &ssh.ClientConfig{
+		User: "root", HostKeyCallback: ssh.InsecureIgnoreHostKey(),
+	})
+	if err != nil {
+		return err
+	}
+	vm.client = ssh.NewClient(c, channels, requests)
+	return nil
+}
+
+func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) error {
+	limit := p.options.Timeout
+	if p.accel == qemu.KVM && p.options.Accel != string(qemu.KVM) && len(vm.console.Tail()) == 0 && (limit == 0 || limit > kvmSilence) {
+		limit = kvmSilence
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-handshake:
+			if err != nil {
+				// The port closes when the VM ends; supervise knows more.
+				<-vm.done
+				if vm.err == nil {
+					return fmt.Errorf("agent: %w", err)
+				}
+				return vm.err
+			}
+			return nil
+		case <-vm.done:
+			if vm.err == nil {
+				return &DeathError{Reason: "the guest powered itself off before it answered", Tail: vm.console.Tail()}
+			}
+			return vm.err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			if len(vm.console.Tail()) > 0 {
+				limit = p.options.Timeout
+			}
+			if silent := time.Since(vm.console.Heard()); limit > 0 && silent > limit {
+				return &TimeoutError{Silent: silent, Tail: vm.console.Tail()}
+			}
+		}
+	}
+}
+
+// supervise waits for the end of the VM, whoever brings it about, and clears up.
+func (vm *VM) supervise(events event.Sink, closeOurs func()) {
+	defer close(vm.done)
+	daemon := make(chan *virtiofs.Daemon, len(vm.daemons))
+	for _, d := range vm.daemons {
+		go func() {
+			<-d.Done()
+			daemon <- d
+		}()
+	}
+	var asked bool
+	var dead *virtiofs.Daemon
+	select {
+	case <-vm.stopping:
+		asked = true
+	case <-vm.qemu.Done():
+	case <-vm.console.Panicked():
+		events.Emit(event.GuestCrashed{Message: vm.console.Crash().Message})
+		// It resets itself, which ends qemu; the trace comes before.
+		vm.wait(dyingTime)
+	case dead = <-daemon:
+		// When qemu ends its daemons do so, too, and may be seen first.
+		if vm.wait(dyingTime / 4) {
+			dead = nil
+		}
+	}
+	if !asked {
+		// A reset may have been the end of a panic that is still being read.
+		vm.wait(0)
+	}
+	vm.qemu.Kill()
+	qemuErr := vm.qemu.Wait()
+	// What qemu wrote before its end is still in the socket.
+	<-vm.console.Done()
+	crash, reason := vm.console.Crash(), vm.qmp.ShutdownReason()
+	closeOurs()
+	vm.stopDaemons()
+
+	tail := vm.console.Tail()
+	switch {
+	case asked:
+	case crash != nil && crash.Panic:
+		vm.err = &CrashError{Crash: *crash, Tail: tail}
+	case dead != nil:
+		vm.err = &DeathError{Reason: dead.Err().Error(), Tail: tail}
+	case reason == "guest-shutdown":
+	default:
+		vm.err = vm.death(reason, qemuErr, tail)
+	}
+}
+
+// death says why qemu ended by itself.
+func (vm *VM) death(reason string, qemuErr error, tail []string) error {
+	select {
+	case text := <-vm.initErr:
+		return &InitError{Reason: text, Tail: tail}
+	default:
+	}
+	if reason == "guest-reset" {
+		if len(tail) == 0 {
+			return &DeathError{
+				Reason: "the guest reset itself without a word (a triple fault?)",
+				hint:   "is the image a kernel for this machine? --kernel-extra-args earlyprintk=ttyS0 may show more",
+			}
+		}
+		return &DeathError{Reason: "the guest reset itself", Tail: tail}
+	}
+	text := "qemu ended"
+	if qemuErr != nil {
+		text += ": " + qemuErr.Error()
+	}
+	if said := vm.stderr.String(); said != "" {
+		text += ": " + said
+	}
+	return &DeathError{Reason: text, Tail: tail, hint: "`--dry-run` prints the command line of qemu"}
+}
+
+// wait waits for the end of qemu, for at most d, and says whether it ended.
+func (vm *VM) wait(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-vm.qemu.Done():
+		return true
+	case <-vm.stopping:
+	case <-t.C:
+	}
+	return false
+}
+
+// Done is closed when the VM is gone and nothing of it is left.
+func (vm *VM) Done() <-chan struct{} { return vm.done }
+
+// Err says why the VM ended: nil when Stop or the guest's power-off did it. It
+// waits for the end.
+func (vm *VM) Err() error {
+	<-vm.done
+	return vm.err
+}
+
+// Crash is the worst crash that the guest's kernel has reported; nil when there
+// was none.
+func (vm *VM) Crash() *console.Crash { return vm.console.Crash() }
+
+// Tail returns the last lines of the console.
+func (vm *VM) Tail() []string { return vm.console.Tail() }
+
+// Client is the connection to the guest's agent.
+func (vm *VM) Client() *ssh.Client { return vm.client }
+
+// Sync makes the guest write everything back to its shares. It gives up after
+// a second, or when the VM ends.
+func (vm *VM) Sync() {
+	synced := make(chan struct{})
+	go func() {
+		defer close(synced)
+		_, _, _ = vm.client.SendRequest(guest.SyncRequest, true, nil)
+	}()
+	select {
+	case <-synced:
+	case <-vm.done:
+	case <-time.After(time.Second):
+	}
+}
+
+// Stop ends the VM at once, as pulling the plug would, and waits until nothing
+// is left.
+func (vm *VM) Stop() error {
+	vm.stopOnce.Do(func() { close(vm.stopping) })
+	<-vm.done
+	return vm.err
+}
+
+// socketPair returns a connection and the file that is its other end.
+func socketPair() (net.Conn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "vm"), os.NewFile(uintptr(fds[1]), "qemu")
+	defer ours.Close() // FileConn has a copy
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return conn, theirs, nil
+}
+
+// openLog opens the console's log anew.
+func openLog(path string) (io.WriteCloser, error) {
+	if path == "" {
+		return discard{io.Discard}, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("console log: %w", err)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("console log: %w", err)
+	}
+	return f, nil
+}
+
+type discard struct{ io.Writer }
+
+func (discard) Close() error { return nil }
