@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package control
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+)
+
+// Global requests.
+const (
+	statusRequest = "status@run-kernel" // answered with a Status as JSON
+	stopRequest   = "stop@run-kernel"   // ends the process that owns the VM
+)
+
+// Status is what an owner says of itself.
+type Status struct {
+	PID     int       `json:"pid"`
+	Command string    `json:"command"` // watch, boot …
+	Build   string    `json:"build"`   // the build directory
+	Started time.Time `json:"started"`
+	Phase   string    `json:"phase"`           // check, build, boot, run, wait
+	Guest   bool      `json:"guest"`           // whether a guest answers
+	Image   string    `json:"image,omitempty"` // of that guest
+}
+
+// name returns the socket's name for a build directory.
+func name(build string) (string, error) {
+	real, err := filepath.EvalSymlinks(build)
+	if err != nil {
+		return "", err
+	}
+	if real, err = filepath.Abs(real); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("@run-kernel-%x", sha256.Sum256([]byte(real)))[:44], nil
+}
+
+// A BusyError says that another run-kernel works on the same build directory.
+type BusyError struct{ Status Status }
+
+func (e *BusyError) Error() string {
+	if e.Status.PID == 0 {
+		return "another run-kernel works in this build directory"
+	}
+	return fmt.Sprintf("another run-kernel (%s, process %d) works in %s", e.Status.Command, e.Status.PID, e.Status.Build)
+}
+
+// Hint names what can be done beside it.
+func (e *BusyError) Hint() string {
+	return "`run-kernel exec -- CMD` runs a command in its guest, `run-kernel stop` ends it; or use another build directory with -O"
+}
+
+// ErrNone says that nobody owns a VM of the build directory.
+var ErrNone = errors.New("no run-kernel runs for this tree")
+
+// A Server is the owner's side.
+type Server struct {
+	listener *net.UnixListener
+	config   *ssh.ServerConfig
+	stop     func()
+
+	mu     sync.Mutex
+	status Status
+	client *ssh.Client // of the guest; nil when there is none
+}
+
+// Listen takes the name of the build directory. It fails with a *BusyError when
+// somebody has it. stop is called when another process asks for the end.
+func Listen(build, command string, stop func()) (*Server, error) {
+	n, err := name(build)
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: n, Net: "unix"})
+	if errors.Is(err, unix.EADDRINUSE) {
+		busy := &BusyError{}
+		if c, err := Dial(build); err == nil {
+			busy.Status, _ = c.Status()
+			_ = c.Close()
+		}
+		return nil, busy
+	} else if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	s := &Server{
+		listener: l, config: &ssh.ServerConfig{NoClientAuth: true}, stop: stop,
+		status: Status{PID: os.Getpid(), Command: command, Build: build, Started: time.Now()},
+	}
+	s.config.AddHostKey(signer)
+	go s.accept()
+	return s, nil
+}
+
+// Close gives the name back.
+func (s *Server) Close() error { return s.listener.Close() }
+
+// SetPhase tells what the owner is doing.
+func (s *Server) SetPhase(phase string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Phase = phase
+}
+
+// SetGuest tells which guest answers; a nil client means none.
+func (s *Server) SetGuest(client *ssh.Client, image string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.client, s.status.Guest, s.status.Image = client, client != nil, image
+}
+
+func (s *Server) accept() {
+	for {
+		conn, err := s.listener.AcceptUnix()
+		if err != nil {
+			return
+		}
+		go s.serve(conn)
+	}
+}
+
+func (s *Server) serve(conn *net.UnixConn) {
+	defer conn.Close()
+	// Abstract names have no file mode: ask who it is.
+	if checkPeer(conn) != nil {
+		return
+	}
+	_, channels, requests, err := ssh.NewServerConn(conn, s.config)
+	if err != nil {
+		return
+	}
+	go func() {
+		for r := range requests {
+			s.answer(r)
+		}
+	}()
+	for c := range channels {
+		s.mu.Lock()
+		client := s.client
+		s.mu.Unlock()
+		if client == nil {
+			_ = c.Reject(ssh.ConnectionFailed, "no guest runs at the moment")
+			continue
+		}
+		go forward(c, client)
+	}
+}
+
+func (s *Server) answer(r *ssh.Request) {
+	switch r.Type {
+	case statusRequest:
+		s.mu.Lock()
+		data, err := json.Marshal(s.status)
+		s.mu.Unlock()
+		_ = r.Reply(err == nil, data)
+	case stopRequest:
+		_ = r.Reply(true, nil)
+		s.stop()
+	default:
+		_ = r.Reply(false, nil)
+	}
+}
+
+// forward connects a channel with a new one to the guest's agent.
+func forward(c ssh.NewChannel, client *ssh.Client) {
+	guest, guestRequests, err := client.OpenChannel(c.ChannelType(), c.ExtraData())
+	if open := (*ssh.OpenChannelError)(nil); errors.As(err, &open) {
+		_ = c.Reject(open.Reason, open.Message)
+		return
+	} else if err != nil {
+		_ = c.Reject(ssh.ConnectionFailed, "the guest has gone")
+		return
+	}
+	caller, callerRequests, err := c.Accept()
+	if err != nil {
+		_ = guest.Close()
+		return
+	}
+	go func() {
+		pass(callerRequests, guest)
+		_ = guest.Close()
+	}()
+	go func() {
+		_, _ = io.Copy(guest, caller)
+		_ = guest.CloseWrite()
+	}()
+	var output sync.WaitGroup
+	output.Go(func() { _, _ = io.Copy(caller, guest) })
+	output.Go(func() { _, _ = io.Copy(caller.Stderr(), guest.Stderr()) })
+	pass(guestRequests, caller)
+	output.Wait()
+	_ = caller.Close()
+}
+
+// pass sends requests on, in their order.
+func pass(requests <-chan *ssh.Request, to ssh.Channel) {
+	for r := range requests {
+		ok, err := to.SendRequest(r.Type, r.WantReply, r.Payload)
+		if r.WantReply {
+			_ = r.Reply(ok && err == nil, nil)
+		}
+	}
+}
+
+// checkPeer refuses other users, but not root.
+func checkPeer(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if credErr != nil {
+		return credErr
+	}
+	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		return fmt.Errorf("user %d owns the other end", cred.Uid)
+	}
+	return nil
+}
+
+// A Client is another process's side.
+type Client struct{ *ssh.Client }
+
+// Dial connects to the owner of the VM of a build directory. Without any, the
+// error is ErrNone.
+func Dial(build string) (*Client, error) {
+	n, err := name(build)
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: n, Net: "unix"})
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return nil, ErrNone
+	} else if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	if err := checkPeer(conn); err != nil {
+		return nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
+	}
+	// An owner that is stopped (SIGSTOP) must not hang us here.
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	c, channels, requests, err := ssh.NewClientConn(conn, n, &ssh.ClientConfig{
+		User: "root", HostKeyCallback: ssh.InsecureIgnoreHostKey(), // its user was checked
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return &Client{ssh.NewClient(c, channels, requests)}, nil
+}
+
+// Status asks the owner what it does.
+func (c *Client) Status() (Status, error) {
+	var s Status
+	ok, data, err := c.SendRequest(statusRequest, true, nil)
+	if err != nil || !ok {
+		return s, errors.Join(errors.New("control: no answer"), err)
+	}
+	return s, json.Unmarshal(data, &s)
+}
+
+// Stop asks the owner to end and waits until it has.
+func (c *Client) Stop() error {
+	if ok, _, err := c.SendRequest(stopRequest, true, nil); err != nil || !ok {
+		return errors.Join(errors.New("control: stop refused"), err)
+	}
+	_ = c.Wait()
+	return nil
+}
