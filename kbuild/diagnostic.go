@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package kbuild
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/metaspace/run-kernel/internal/event"
+)
+
+var (
+	// gcc, clang, the assembler and dtc: file:line[:column]: severity: message.
+	compilerLine = regexp.MustCompile(`^([^\s:][^:]*):(\d+)(?::(\d+))?: (?:fatal )?(error|warning|note|Error|Warning|Info): (.*)$`)
+	// Kconfig: file:line:severity: message, or without a severity.
+	kconfigLine = regexp.MustCompile(`^([^\s:]*Kconfig[^:]*):(\d+): ?(?:(error|warning): )?(.*)$`)
+	// The linker: [ld: ]object or file:(.section+offset): message.
+	linkerLine = regexp.MustCompile(`^(?:\S*ld(?:\.\w+)?: )?(?:([^\s:]+\.[coS]):)?(?:(?:([^\s:]+):(\d+): )|(?:\([^)]+\): ))(undefined reference to .*|multiple definition of .*)$`)
+	linkerTool = regexp.MustCompile(`^(\S*\bld(?:\.\w+)?): (?:error: )?(.*)$`)
+	// modpost and objtool.
+	modpostLine = regexp.MustCompile(`^(ERROR|WARNING): modpost: (.*)$`)
+	objtoolLine = regexp.MustCompile(`^(\S+\.o): (warning|error): objtool: (.*)$`)
+	// make: the rule that failed.
+	makeLine = regexp.MustCompile(`^make(?:\[\d+\])?: \*\*\* (.*)$`)
+	makeRule = regexp.MustCompile(`^(?:\[[^]]*\] Error \d+|Waiting for unfinished jobs.*)$`)
+)
+
+// parseDiagnostic recognises the first line of a diagnostic.
+func parseDiagnostic(line string) (event.Diagnostic, bool) {
+	if m := compilerLine.FindStringSubmatch(line); m != nil {
+		return event.Diagnostic{File: m[1], Line: number(m[2]), Column: number(m[3]), Severity: severity(m[4]), Message: m[5]}, true
+	}
+	if m := modpostLine.FindStringSubmatch(line); m != nil {
+		return event.Diagnostic{Severity: severity(m[1]), Message: "modpost: " + m[2]}, true
+	}
+	if m := objtoolLine.FindStringSubmatch(line); m != nil {
+		return event.Diagnostic{File: m[1], Severity: severity(m[2]), Message: "objtool: " + m[3]}, true
+	}
+	if m := linkerLine.FindStringSubmatch(line); m != nil {
+		d := event.Diagnostic{File: m[1], Severity: event.Error, Message: m[4]}
+		if m[2] != "" {
+			d.File, d.Line = m[2], number(m[3])
+		}
+		return d, true
+	}
+	if m := kconfigLine.FindStringSubmatch(line); m != nil {
+		d := event.Diagnostic{File: m[1], Line: number(m[2]), Severity: severity(m[3]), Message: m[4]}
+		if m[3] == "" {
+			d.Severity = event.Error
+		}
+		return d, true
+	}
+	if m := makeLine.FindStringSubmatch(line); m != nil && !makeRule.MatchString(m[1]) {
+		return event.Diagnostic{Severity: event.Error, Message: "make: " + strings.TrimSuffix(m[1], ".  Stop.")}, true
+	}
+	if m := linkerTool.FindStringSubmatch(line); m != nil && !strings.Contains(m[2], "in function") {
+		d := event.Diagnostic{Severity: event.Error, Message: "ld: " + m[2]}
+		if strings.HasPrefix(m[2], "warning: ") {
+			d.Severity, d.Message = event.Warn, "ld: "+strings.TrimPrefix(m[2], "warning: ")
+		}
+		return d, true
+	}
+	return event.Diagnostic{}, false
+}
+
+// isContext recognises the lines that compilers print before a diagnostic.
+func isContext(line string) bool {
+	return strings.HasPrefix(line, "In file included from ") || strings.HasPrefix(line, "                 from ") ||
+		strings.Contains(line, ": In function ") || strings.Contains(line, ": in function ") || strings.HasSuffix(line, ": At top level:")
+}
+
+// isDetail recognises the lines that follow a diagnostic: an excerpt of the
+// source, a caret, an explanation.
+func isDetail(line string) bool {
+	return strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") || strings.HasPrefix(line, ">>> ")
+}
+
+func severity(word string) event.Severity {
+	switch strings.ToLower(word) {
+	case "error":
+		return event.Error
+	case "warning":
+		return event.Warn
+	}
+	return event.Note
+}
+
+func number(s string) int {
+	n, _ := strconv.Atoi(s)
+	return n
+}

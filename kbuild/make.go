@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package kbuild
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/metaspace/run-kernel/internal/proc"
+)
+
+// grace is how long a cancelled make may take to remove half-made targets.
+const grace = 2 * time.Second
+
+// makeArgs are make's arguments that are the same for every target.
+func (t *Tree) makeArgs() []string {
+	jobs := t.options.Jobs
+	if jobs == 0 {
+		jobs = runtime.NumCPU()
+	}
+	args := []string{"-C", t.Source, "-j" + strconv.Itoa(jobs)}
+	if !t.InTree() {
+		args = append(args, "O="+t.BuildDir)
+	}
+	for _, v := range [][2]string{
+		{"ARCH", t.options.Arch}, {"CROSS_COMPILE", t.options.CrossCompile}, {"LLVM", t.options.LLVM}, {"CC", t.options.CC},
+	} {
+		if v[1] != "" {
+			args = append(args, v[0]+"="+v[1])
+		}
+	}
+	return args
+}
+
+// environ is the environment of every make: the caller's, but for what an outer
+// make would pass on and what makeArgs says already, and with messages that a
+// program can read.
+func environ() []string {
+	var env []string
+	for _, e := range os.Environ() {
+		switch name, _, _ := strings.Cut(e, "="); name {
+		case "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "GNUMAKEFLAGS",
+			"KBUILD_OUTPUT", "ARCH", "CROSS_COMPILE", "LLVM", "CC", "KCONFIG_CONFIG",
+			"LC_ALL", "LC_MESSAGES", "LANGUAGE", "GCC_COLORS":
+		default:
+			env = append(env, e)
+		}
+	}
+	return append(env, "LC_MESSAGES=C", "GCC_COLORS=")
+}
+
+// command is make for the given targets and variables.
+func (t *Tree) command(args ...string) (*exec.Cmd, error) {
+	path, err := proc.Look("make")
+	if err != nil {
+		return nil, err
+	}
+	if err := t.lookCompiler(); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(path, append(t.makeArgs(), args...)...)
+	cmd.Env = environ()
+	return cmd, nil
+}
+
+// lookCompiler looks for the compiler that make will use.
+func (t *Tree) lookCompiler() error {
+	cc := t.options.CC
+	if cc == "" {
+		cc = t.options.CrossCompile + "gcc"
+		if l := t.options.LLVM; l != "" && l != "0" {
+			cc = "clang"
+			if strings.HasPrefix(l, "-") {
+				cc += l
+			} else if strings.HasSuffix(l, "/") {
+				cc = l + cc
+			}
+		}
+	}
+	// CC may be "ccache gcc".
+	first, _, _ := strings.Cut(cc, " ")
+	_, err := proc.Look(first)
+	return err
+}
+
+// Configure runs one of the kernel's configuration targets, such as
+// olddefconfig, on the file at path, in the environment of the build.
+func (t *Tree) Configure(ctx context.Context, target, path string) error {
+	cmd, err := t.command(target)
+	if err != nil {
+		return fmt.Errorf("make %s: %w", target, err)
+	}
+	cmd.Env = append(cmd.Env, "KCONFIG_CONFIG="+path)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = proc.Run(ctx, cmd, grace)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		lines = lines[max(0, len(lines)-12):]
+		return &ConfigureError{Target: target, Output: lines, hint: toolHint(lines), err: err}
+	}
+	if err != nil {
+		return fmt.Errorf("make %s: %w", target, err)
+	}
+	return nil
+}
+
+// A ConfigureError says that a configuration target failed.
+type ConfigureError struct {
+	Target string
+	Output []string // its last lines
+	hint   string
+	err    error
+}
+
+func (e *ConfigureError) Error() string {
+	return fmt.Sprintf("make %s: %v:\n\t%s", e.Target, e.err, strings.Join(e.Output, "\n\t"))
+}
+
+// Hint names the package of a tool that is missing, or is empty.
+func (e *ConfigureError) Hint() string { return e.hint }
+
+// toolHint looks for messages of tools and headers that aren't installed.
+func toolHint(lines []string) string {
+	for _, l := range lines {
+		for tool, text := range map[string]string{
+			"flex": "flex: ", "bison": "bison: ", "bc": "bc: ", "perl": "perl: ", "pahole": "pahole: ", "ld.lld": "ld.lld: ",
+		} {
+			if i := strings.Index(l, text); i >= 0 && strings.Contains(l[i:], "not found") {
+				return proc.InstallHint(tool)
+			}
+		}
+		switch {
+		case strings.Contains(l, "libelf.h") || strings.Contains(l, "gelf.h") || strings.Contains(l, "Please install libelf"):
+			return proc.InstallHint("libelf")
+		case strings.Contains(l, "openssl/") && strings.Contains(l, "No such file"):
+			return proc.InstallHint("openssl")
+		case strings.Contains(l, "No space left on device"):
+			return "the disk is full: make room, then run it again"
+		case strings.Contains(l, "Killed signal terminated program"):
+			return "the machine is out of memory: use fewer jobs, such as -j2"
+		case strings.Contains(l, "Error in reading or end of file"):
+			return "the configuration has questions open: run-kernel kconfig fix"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package kbuild
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Options say where the tree is and how it is built. Empty fields are make's
+// defaults.
+type Options struct {
+	Dir          string // a folder of the tree, or of a build directory
+	Output       string // O=, relative to Dir
+	Arch         string // ARCH=
+	CrossCompile string // CROSS_COMPILE=
+	LLVM         string // LLVM=
+	CC           string // CC=
+	Jobs         int    // -j; 0: one for each processor
+}
+
+// A Tree is a kernel source and the directory it is built in.
+type Tree struct {
+	Source   string // absolute, without links
+	BuildDir string // the same as Source for an in-tree build
+
+	options Options
+}
+
+// A NotTreeError says that a folder belongs to no kernel tree.
+type NotTreeError struct{ Dir string }
+
+func (e *NotTreeError) Error() string {
+	return fmt.Sprintf("%s is not in a Linux kernel tree", e.Dir)
+}
+
+// Hint says where to go.
+func (e *NotTreeError) Hint() string {
+	return "change to the top of a kernel source (the folder with Kbuild, Kconfig and MAINTAINERS), or to its build directory"
+}
+
+// Find looks for the tree from o.Dir upwards. In a build directory made with
+// O=, it is the source that the directory was made from.
+func Find(o Options) (*Tree, error) {
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	output := o.Output
+	if output != "" && !filepath.IsAbs(output) {
+		output = filepath.Join(dir, output)
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		switch {
+		case isSource(d):
+			return newTree(d, output, o)
+		case output == "" && isBuild(d):
+			// make leaves a link to the source in each build directory.
+			return newTree(filepath.Join(d, "source"), d, o)
+		case d == "/":
+			return nil, &NotTreeError{dir}
+		}
+	}
+}
+
+func newTree(source, build string, o Options) (*Tree, error) {
+	source, err := filepath.EvalSymlinks(source)
+	if err != nil {
+		return nil, err
+	}
+	if build == "" {
+		build = source
+	}
+	if err := os.MkdirAll(build, 0o755); err != nil {
+		return nil, fmt.Errorf("build directory: %w", err)
+	}
+	if build, err = filepath.EvalSymlinks(build); err != nil {
+		return nil, err
+	}
+	t := &Tree{Source: source, BuildDir: build, options: o}
+	if !t.InTree() {
+		// make's own check, in its Makefile's target outputmakefile; there it
+		// comes after seconds, and deep in the output.
+		for _, name := range []string{".config", "include/config", "arch/" + t.SrcArch() + "/include/generated"} {
+			if _, err := os.Stat(filepath.Join(source, name)); err == nil {
+				return nil, &dirtySourceError{source: source, found: name}
+			}
+		}
+	}
+	return t, nil
+}
+
+type dirtySourceError struct{ source, found string }
+
+func (e *dirtySourceError) Error() string {
+	return fmt.Sprintf("%s was built in place (it has %s), and can't be built with O= before it is cleaned", e.source, e.found)
+}
+
+func (e *dirtySourceError) Hint() string {
+	return fmt.Sprintf("save its .config if you need it, then run: make -C %s mrproper", e.source)
+}
+
+func isSource(dir string) bool {
+	for _, name := range []string{"Kbuild", "Kconfig", "Makefile", "scripts/kconfig", "init/main.c"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func isBuild(dir string) bool {
+	return isSource(filepath.Join(dir, "source"))
+}
+
+// InTree says whether the source is the build directory.
+func (t *Tree) InTree() bool { return t.Source == t.BuildDir }
+
+// ConfigPath is the .config that the build uses.
+func (t *Tree) ConfigPath() string { return filepath.Join(t.BuildDir, ".config") }
+
+// StateDir returns the directory for what run-kernel keeps of this build, and
+// makes it.
+func (t *Tree) StateDir() (string, error) {
+	dir := filepath.Join(t.BuildDir, ".run-kernel")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("state directory: %w", err)
+	}
+	// The kernel's .gitignore has it by its leading dot, a build directory inside
+	// of another project has not.
+	ignore := filepath.Join(dir, ".gitignore")
+	if _, err := os.Stat(ignore); errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(ignore, []byte("*\n"), 0o644); err != nil {
+			return "", fmt.Errorf("state directory: %w", err)
+		}
+	}
+	return dir, nil
+}
+
+// Arch is the architecture as make's ARCH has it.
+func (t *Tree) Arch() string {
+	if t.options.Arch != "" {
+		return t.options.Arch
+	}
+	switch runtime.GOARCH {
+	case "amd64":
+		return "x86"
+	case "riscv64":
+		return "riscv"
+	case "ppc64", "ppc64le":
+		return "powerpc"
+	case "s390x":
+		return "s390"
+	}
+	return runtime.GOARCH
+}
+
+// SrcArch is the architecture's folder below arch/.
+func (t *Tree) SrcArch() string {
+	switch a := t.Arch(); a {
+	case "x86_64", "i386":
+		return "x86"
+	case "sparc32", "sparc64":
+		return "sparc"
+	case "parisc64":
+		return "parisc"
+	default:
+		return a
+	}
+}
+
+// Version is the version that the Makefile declares, such as 6.1.176.
+func (t *Tree) Version() (string, error) {
+	f, err := os.Open(filepath.Join(t.Source, "Makefile"))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	parts := map[string]string{}
+	for s := bufio.NewScanner(f); s.Scan() && len(parts) < 4; {
+		name, value, ok := strings.Cut(s.Text(), "=")
+		switch name = strings.TrimSpace(name); {
+		case !ok:
+		case name == "VERSION", name == "PATCHLEVEL", name == "SUBLEVEL", name == "EXTRAVERSION":
+			parts[name] = strings.TrimSpace(value)
+		}
+	}
+	if parts["VERSION"] == "" || parts["PATCHLEVEL"] == "" {
+		return "", fmt.Errorf("%s declares no version", f.Name())
+	}
+	v := parts["VERSION"] + "." + parts["PATCHLEVEL"]
+	if parts["SUBLEVEL"] != "" {
+		v += "." + parts["SUBLEVEL"]
+	}
+	return v + parts["EXTRAVERSION"], nil
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package kconfig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// A Fixer changes a .config so that it meets requirements.
+type Fixer struct {
+	Path string // of .config
+	// Olddefconfig runs the kernel's own olddefconfig on the file at path, in the
+	// environment of the build.
+	Olddefconfig func(ctx context.Context, path string) error
+}
+
+// A Report tells what Fix did.
+type Report struct {
+	Edits  []Edit   // all that changed, what followed from a requirement included
+	Unmet  []Result // wishes that this kernel doesn't grant
+	Config *File    // as it is now
+}
+
+// An UnmetError says that requirements can't be met by setting them.
+type UnmetError struct{ Unmet []Result }
+
+func (e *UnmetError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the kernel's olddefconfig dropped %d of the required options:", len(e.Unmet))
+	for _, r := range e.Unmet {
+		have := r.Have
+		if have == "" {
+			have = "absent: no such option in this kernel, or its dependencies are not met"
+		}
+		fmt.Fprintf(&b, "\n\t%s: want %s, got %s; needed by %s: %s", r.Symbol, r.Want, have, r.Group, r.Why)
+	}
+	return b.String()
+}
+
+// Hint says where the dependencies are shown.
+func (e *UnmetError) Hint() string {
+	return ".config is as it was; `make menuconfig` shows, under /, what an option depends on"
+}
+
+// Fix makes .config meet the requirements: it sets them in a copy, lets the
+// kernel's olddefconfig judge, checks what it left, and replaces .config in one
+// rename, or not at all. The file isn't touched when it meets them already.
+//
+// The error is an *UnmetError when something other than a wish can't be met.
+func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, error) {
+	path, err := filepath.EvalSymlinks(x.Path)
+	if err != nil {
+		return nil, err
+	}
+	old, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(unmet(old, requirements)) == 0 {
+		return &Report{Config: old}, nil
+	}
+	candidate := filepath.Join(filepath.Dir(path), fmt.Sprintf(".config.run-kernel.%d", os.Getpid()))
+	defer func() {
+		// conf keeps the file before as <name>.old.
+		_ = os.Remove(candidate)
+		_ = os.Remove(candidate + ".old")
+	}()
+	fixed, err := x.solve(ctx, old, candidate, requirements)
+	if err != nil {
+		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
+	}
+	report := &Report{Edits: Diff(old, fixed), Config: fixed}
+	var missing []Result
+	for _, r := range unmet(fixed, requirements) {
+		if r.Wish {
+			report.Unmet = append(report.Unmet, r)
+		} else {
+			missing = append(missing, r)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, &UnmetError{missing}
+	}
+	if len(report.Edits) == 0 || bytes.Equal(old.Bytes(), fixed.Bytes()) {
+		// Only wishes were open, and none was granted.
+		report.Edits, report.Config = nil, old
+		return report, nil
+	}
+	if err := x.replace(path, candidate, old.Bytes()); err != nil {
+		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
+	}
+	return report, nil
+}
+
+// solve sets what is required and lets olddefconfig judge, as long as that
+// helps: what one pass made possible the next may set.
+func (x *Fixer) solve(ctx context.Context, old *File, candidate string, requirements []Requirement) (*File, error) {
+	f, err := Parse(x.Path, old.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	refused := -1
+	for {
+		for _, r := range unmet(f, requirements) {
+			f.Set(r.Symbol, r.Want.Value)
+		}
+		if err := writeSync(candidate, f.Bytes()); err != nil {
+			return nil, err
+		}
+		if err := x.Olddefconfig(ctx, candidate); err != nil {
+			return nil, err
+		}
+		if f, err = ReadFile(candidate); err != nil {
+			return nil, err
+		}
+		n := len(unmet(f, requirements))
+		if n == 0 || refused >= 0 && n >= refused {
+			return f, nil
+		}
+		refused = n
+	}
+}
+
+// unmet lists what a file doesn't meet, wishes included.
+func unmet(f *File, requirements []Requirement) []Result {
+	return slices.DeleteFunc(Check(f, requirements), func(r Result) bool { return r.Met })
+}
+
+// replace puts the candidate in the place of .config, with its mode and owner,
+// and keeps the contents before as .config.old, as conf does.
+func (x *Fixer) replace(path, candidate string, old []byte) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(candidate, st.Mode().Perm()); err != nil {
+		return err
+	}
+	if s, ok := st.Sys().(*syscall.Stat_t); ok && (int(s.Uid) != os.Geteuid() || int(s.Gid) != os.Getegid()) {
+		// Allowed to root only; a file of our own is better than none.
+		_ = os.Chown(candidate, int(s.Uid), int(s.Gid))
+	}
+	if err := writeSync(path+".old", old); err != nil {
+		return err
+	}
+	if err := syncFile(candidate); err != nil {
+		return err
+	}
+	return os.Rename(candidate, path)
+}
+
+// writeSync writes a file, and reports a full disk, before it returns.
+func writeSync(path string, data []byte) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

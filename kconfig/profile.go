@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package kconfig
+
+import (
+	"embed"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+//go:embed profile/*.config
+var profiles embed.FS
+
+// A Group is a named set of requirements.
+type Group struct {
+	Name         string
+	Description  string
+	Requirements []Requirement
+}
+
+// Groups returns the embedded groups of these names, for a folder of arch/ and
+// with ${variables} replaced.
+func Groups(arch string, vars map[string]string, names ...string) ([]Group, error) {
+	var groups []Group
+	for _, name := range names {
+		data, err := profiles.ReadFile("profile/" + name + ".config")
+		if err != nil {
+			return nil, fmt.Errorf("kconfig: no group of requirements %q", name)
+		}
+		text := os.Expand(string(data), func(v string) string { return vars[v] })
+		g, err := parseProfile(name, arch, text)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, g)
+	}
+	return groups, nil
+}
+
+// Fragment reads a configuration fragment of the user's: its options are
+// requirements, and the comment above an option is its reason.
+func Fragment(path string) ([]Requirement, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration fragment: %w", err)
+	}
+	// Report a broken line as for a .config.
+	if _, err := Parse(path, data); err != nil {
+		return nil, err
+	}
+	g, err := parseProfile(path, "", string(data))
+	if err != nil {
+		return nil, err
+	}
+	for i := range g.Requirements {
+		if r := &g.Requirements[i]; r.Why == "" {
+			r.Why = "asked for"
+		}
+	}
+	return g.Requirements, nil
+}
+
+// parseProfile parses a fragment with annotations. An empty arch takes all.
+func parseProfile(name, arch, text string) (Group, error) {
+	g := Group{Name: name}
+	var why, symptom, previous []string
+	var notes []string
+	var inSymptom bool
+	first := true
+	reset := func() { why, symptom, notes, inSymptom = nil, nil, nil, false }
+	for i, l := range strings.Split(text, "\n") {
+		l = strings.TrimSpace(l)
+		switch {
+		case l == "":
+			if first && len(why) > 0 {
+				g.Description = strings.Join(why, " ")
+				first = false
+			}
+			reset()
+			previous = nil
+		case strings.HasPrefix(l, "#:"):
+			notes = append(notes, strings.Fields(l[2:])...)
+		case strings.HasPrefix(l, "#") && !unsetLine.MatchString(l):
+			l = strings.TrimSpace(l[1:])
+			if rest, ok := strings.CutPrefix(l, "Without:"); ok {
+				inSymptom = true
+				l = strings.TrimSpace(rest)
+			}
+			if inSymptom {
+				symptom = append(symptom, l)
+			} else {
+				why = append(why, l)
+			}
+		default:
+			first = false
+			f, err := Parse(name, []byte(l))
+			if err != nil {
+				return g, fmt.Errorf("%s:%d: %w", name, i+1, err)
+			}
+			if len(why) == 0 {
+				why = previous
+			}
+			previous = why
+			r := Requirement{Group: name, Why: strings.Join(why, " "), Symptom: strings.Join(symptom, " ")}
+			r.Symbol, r.Want.Value = f.lines[0].symbol, f.lines[0].value
+			arches := 0
+			match := false
+			for _, n := range notes {
+				switch n {
+				case "wish":
+					r.Wish = true
+				case "m":
+					r.Want.Module = true
+				case "min":
+					r.Want.Min = true
+				default:
+					arches++
+					match = match || n == arch
+				}
+			}
+			reset()
+			if arches > 0 && !match && arch != "" {
+				continue
+			}
+			g.Requirements = append(g.Requirements, r)
+		}
+	}
+	return g, nil
+}
+
+// GroupNames lists the embedded groups.
+func GroupNames() []string {
+	entries, _ := profiles.ReadDir("profile")
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".config"))
+	}
+	slices.Sort(names)
+	return names
+}
