@@ -11,4 +11,18 @@ require github.com/creack/pty v1.1.24
 
 require github.com/cavaliergopher/cpio v1.0.1
 
-require golang.org/x/sync v0.25.0
+require (
+	github.com/go-viper/mapstructure/v2 v2.4.0
+	github.com/google/shlex v0.0.0-20191202100458-e7afc7fbc510
+	github.com/knadh/koanf/providers/confmap v1.0.1
+	github.com/knadh/koanf/v2 v2.4.1
+	github.com/pelletier/go-toml/v2 v2.4.3
+	github.com/spf13/pflag v1.0.9
+	golang.org/x/sync v0.25.0
+)
+
+require (
+	github.com/knadh/koanf/maps v0.1.2 // indirect
+	github.com/mitchellh/copystructure v1.2.0 // indirect
+	github.com/mitchellh/reflectwalk v1.0.2 // indirect
+)

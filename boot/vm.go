@@ -139,11 +139,8 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		return nil, err
 	}
 	vm.qmp = qemu.NewQMP(ours[1])
-	var onData func([]byte)
-	if o.Events != nil {
-		onData = func(data []byte) { o.Events(event.Console{Data: append([]byte(nil), data...)}) }
-	}
-	vm.console = console.Read(ours[0], log, onData, map[string]func(string){
+	onLine := func(line string) { o.Events.Emit(event.Console{Line: line}) }
+	vm.console = console.Read(ours[0], log, onLine, map[string]func(string){
 		guest.FatalPrefix: func(reason string) {
 			select {
 			case vm.initErr <- reason:

@@ -19,7 +19,7 @@ const (
 // A Console collects a guest's console output.
 type Console struct {
 	log    io.Writer
-	onData func([]byte)
+	onLine func(string)
 
 	mu      sync.Mutex
 	line    []byte   // begun, not ended
@@ -34,12 +34,12 @@ type Console struct {
 	logErr  error
 }
 
-// Read starts to read r until its end. Everything goes to log, and to onData
-// unless that is nil. A line that contains one of the markers is reported with
+// Read starts to read r until its end. Everything goes to log, and each line,
+// without control characters, to onLine unless that is nil. A line that contains one of the markers is reported with
 // what follows the marker.
-func Read(r io.Reader, log io.Writer, onData func([]byte), markers map[string]func(line string)) *Console {
+func Read(r io.Reader, log io.Writer, onLine func(string), markers map[string]func(line string)) *Console {
 	c := &Console{
-		log: log, onData: onData, heard: time.Now(), markers: markers,
+		log: log, onLine: onLine, heard: time.Now(), markers: markers,
 		crashed: make(chan struct{}), panicC: make(chan struct{}), done: make(chan struct{}),
 	}
 	go c.read(r)
@@ -57,9 +57,6 @@ func (c *Console) read(r io.Reader) {
 				c.logErr = err
 			}
 			c.feed(buf[:n])
-			if c.onData != nil {
-				c.onData(buf[:n])
-			}
 		}
 		if err != nil {
 			c.mu.Lock()
@@ -103,6 +100,9 @@ func (c *Console) endLine() {
 	c.tail = append(c.tail, line)
 	if len(c.tail) > tailLines {
 		c.tail = append(c.tail[:0], c.tail[len(c.tail)-tailLines:]...)
+	}
+	if c.onLine != nil {
+		c.onLine(line)
 	}
 	for marker, found := range c.markers {
 		if i := strings.Index(line, marker); i >= 0 {

@@ -118,9 +118,9 @@ type BootReady struct {
 	Elapsed time.Duration // since BootStarted
 }
 
-// Console is what the guest wrote on its console.
+// Console is a line that the guest wrote on its console.
 type Console struct {
-	Data []byte // raw bytes, not aligned to lines
+	Line string // without control characters
 }
 
 // GuestCrashed says that the guest's kernel reported a panic or an oops.

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+)
+
+// Config is everything that can be configured. The help of a key is what its
+// flag and the sample configuration say of it.
+type Config struct {
+	Run     Run     `koanf:"run" toml:"run"`
+	Kconfig Kconfig `koanf:"kconfig" toml:"kconfig"`
+	Build   Build   `koanf:"build" toml:"build"`
+	Watch   Watch   `koanf:"watch" toml:"watch"`
+}
+
+// Run is the guest.
+type Run struct {
+	SMP             int      `koanf:"smp" toml:"smp" help:"processors of the guest"`
+	MemoryGiB       int      `koanf:"memory_gib" toml:"memory_gib" help:"memory of the guest, in GiB"`
+	Kernel          string   `koanf:"kernel" toml:"kernel" path:"true" help:"boot this image and build nothing"`
+	KernelExtraArgs []string `koanf:"kernel_extra_args" toml:"kernel_extra_args" help:"more arguments for the kernel's command line"`
+	Userland        string   `koanf:"userland" toml:"userland" help:"what the guest's root is: auto, host (this machine's root, read-only under a tmpfs), or the path of another root directory"`
+	Boot            string   `koanf:"boot" toml:"boot" help:"how the kernel is started: direct, by qemu itself"`
+	Network         string   `koanf:"network" toml:"network" help:"the guest's network: user (qemu's user-mode network) or none"`
+	Hostname        string   `koanf:"hostname" toml:"hostname" help:"host name of the guest"`
+	Accel           string   `koanf:"accel" toml:"accel" help:"how qemu runs the guest: auto, kvm or tcg"`
+	QEMU            string   `koanf:"qemu" toml:"qemu" path:"tool" help:"qemu's program; empty: the one for the architecture in $PATH"`
+	QEMUExtraArgs   []string `koanf:"qemu_extra_args" toml:"qemu_extra_args" help:"more arguments for qemu"`
+	Virtiofsd       string   `koanf:"virtiofsd" toml:"virtiofsd" path:"tool" help:"virtiofsd's program; empty: searched for"`
+	BootTimeout     Duration `koanf:"boot_timeout" toml:"boot_timeout" help:"how long the guest may be silent before it answers; 0: for ever"`
+}
+
+// Kconfig is what run-kernel does to .config.
+type Kconfig struct {
+	Fix       bool     `koanf:"fix" toml:"fix" flag:"kconfig-fix" help:"change .config when the guest needs it; otherwise only complain"`
+	Fragments []string `koanf:"fragments" toml:"fragments" flag:"fragment" path:"true" help:"configuration fragments whose options are required as well"`
+	Require   []string `koanf:"require" toml:"require" flag:"require" help:"more required options: FOO=y, FOO=y|m, FOO=n, FOO>=8, FOO=\"text\", or, as a wish, FOO?=y"`
+}
+
+// Build is how make is run.
+type Build struct {
+	Output       string `koanf:"output" toml:"output" flag:"output" short:"O" path:"true" help:"build directory, as make's O=; empty: the source itself"`
+	Arch         string `koanf:"arch" toml:"arch" flag:"arch" help:"architecture, as make's ARCH="`
+	CrossCompile string `koanf:"cross_compile" toml:"cross_compile" flag:"cross-compile" help:"prefix of the tool chain, as make's CROSS_COMPILE="`
+	LLVM         string `koanf:"llvm" toml:"llvm" flag:"llvm" help:"build with LLVM, as make's LLVM="`
+	CC           string `koanf:"cc" toml:"cc" flag:"cc" help:"compiler, as make's CC="`
+	Jobs         int    `koanf:"jobs" toml:"jobs" flag:"jobs" short:"j" help:"jobs at once, as make's -j; 0: one for each processor"`
+}
+
+// Watch is the loop.
+type Watch struct {
+	Exec   string   `koanf:"exec" toml:"exec" flag:"exec" help:"shell command to run in each new guest"`
+	Quiet  Duration `koanf:"quiet" toml:"quiet" flag:"settle" help:"how long there must be no change before the loop acts on what changed"`
+	Max    Duration `koanf:"max" toml:"max" flag:"settle-max" help:"how long the loop may wait for that at most"`
+	Ignore []string `koanf:"ignore" toml:"ignore" flag:"ignore" path:"true" help:"files and folders of the tree whose changes don't matter"`
+}
+
+// Default returns the configuration without any file, variable or flag.
+func Default() Config {
+	return Config{
+		Run: Run{
+			SMP: 2, MemoryGiB: 4, Userland: "auto", Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
+			BootTimeout: Duration(time.Minute), KernelExtraArgs: []string{}, QEMUExtraArgs: []string{},
+		},
+		Kconfig: Kconfig{Fix: true, Fragments: []string{}, Require: []string{}},
+		Watch:   Watch{Quiet: Duration(200 * time.Millisecond), Max: Duration(5 * time.Second), Ignore: []string{}},
+	}
+}
+
+// allowed are the values of the keys that have a fixed set.
+var allowed = map[string][]string{
+	"run.boot":    {"direct"},
+	"run.network": {"user", "none"},
+	"run.accel":   {"auto", "kvm", "tcg"},
+}
+
+// least are the smallest values of numbers.
+var least = map[string]int{"run.smp": 1, "run.memory_gib": 1, "build.jobs": 0}
+
+// A Duration is a time.Duration that is written as "1.5s".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if string(text) == "0" {
+		v, err = 0, nil
+	}
+	if err == nil && v < 0 {
+		err = fmt.Errorf("a duration can't be negative")
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as 500ms, 10s or 2m", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// A key is one setting.
+type key struct {
+	name  string // table.key
+	table string
+	flag  string
+	short string
+	help  string
+	path  string // "true": relative to where it is written; "tool": so, if it has a slash
+	kind  reflect.Type
+	index [2]int // of its field
+}
+
+var durationType = reflect.TypeFor[Duration]()
+
+// keys lists all settings in the order of the struct.
+var keys = func() []key {
+	var keys []key
+	c := reflect.TypeFor[Config]()
+	for i := range c.NumField() {
+		table := c.Field(i)
+		for j := range table.Type.NumField() {
+			f := table.Type.Field(j)
+			name := f.Tag.Get("koanf")
+			k := key{
+				name: table.Tag.Get("koanf") + "." + name, table: table.Tag.Get("koanf"), flag: f.Tag.Get("flag"),
+				short: f.Tag.Get("short"), help: f.Tag.Get("help"), path: f.Tag.Get("path"), kind: f.Type, index: [2]int{i, j},
+			}
+			if k.flag == "" {
+				k.flag = dashes(name)
+			}
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}()
+
+func (k key) value(c *Config) any {
+	return reflect.ValueOf(c).Elem().Field(k.index[0]).Field(k.index[1]).Interface()
+}
+
+// variable is the name of the key's environment variable.
+func (k key) variable() string { return "RUN_KERNEL_" + upper(k.name) }
+
+// Std returns the duration as the standard library has it.
+func (d Duration) Std() time.Duration { return time.Duration(d) }

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package config
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// AddFlags defines the flags of some tables. A flag's own value isn't used: Load
+// reads those that were given.
+func AddFlags(flags *pflag.FlagSet, tables ...string) {
+	defaults := Default()
+	for _, k := range keys {
+		if !slices.Contains(tables, k.table) {
+			continue
+		}
+		switch v := k.value(&defaults).(type) {
+		case int:
+			flags.IntP(k.flag, k.short, v, k.help)
+		case bool:
+			flags.BoolP(k.flag, k.short, v, k.help)
+		case []string:
+			flags.StringArrayP(k.flag, k.short, nil, k.help)
+		case string:
+			flags.StringP(k.flag, k.short, v, k.help)
+		case Duration:
+			flags.StringP(k.flag, k.short, v.String(), k.help)
+		}
+	}
+}
+
+// wordLists are the lists whose flag may hold several words.
+var wordLists = []string{"run.kernel_extra_args", "run.qemu_extra_args"}
+
+func readFlags(flags *pflag.FlagSet, dir string) (layer, error) {
+	l := newLayer()
+	for _, k := range keys {
+		f := flags.Lookup(k.flag)
+		if f == nil || !f.Changed {
+			continue
+		}
+		var value any
+		if list, ok := f.Value.(pflag.SliceValue); ok && k.kind.Kind() == reflect.Slice {
+			var words []string
+			for _, text := range list.GetSlice() {
+				if !slices.Contains(wordLists, k.name) {
+					words = append(words, text)
+					continue
+				}
+				split, err := k.parse(text)
+				if err != nil {
+					return l, &ValueError{Where: "--" + k.flag, Problem: err.Error()}
+				}
+				words = append(words, split.([]string)...)
+			}
+			value = words
+		} else {
+			v, err := k.parse(f.Value.String())
+			if err != nil {
+				return l, &ValueError{Where: "--" + k.flag, Problem: err.Error()}
+			}
+			value = v
+		}
+		l.values[k.name] = k.resolve(value, dir)
+		l.origins[k.name] = Origin{"--" + k.flag}
+	}
+	return l, nil
+}
+
+func dashes(s string) string { return strings.ReplaceAll(s, "_", "-") }
+
+func upper(s string) string { return strings.ToUpper(strings.ReplaceAll(s, ".", "_")) }
+
+func didYouMean(name string) string {
+	k, ok := nearest(name)
+	if !ok {
+		return ""
+	}
+	return "did you mean " + k.name + "?"
+}
+
+// nearest finds the known key that is most like name, if any is like it at all.
+// The table counts little: a key in the wrong table is a usual slip.
+func nearest(name string) (key, bool) {
+	_, last, dotted := strings.Cut(name, ".")
+	if !dotted {
+		last = name
+	}
+	best, bestDistance := key{}, 1<<30
+	for _, k := range keys {
+		_, own, _ := strings.Cut(k.name, ".")
+		d := 2*distance(last, own) + min(1, distance(name, k.name))
+		if d < bestDistance {
+			best, bestDistance = k, d
+		}
+	}
+	return best, bestDistance <= 2*max(2, len(last)/3)+1
+}
+
+// distance is the Levenshtein distance of two words.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := diagonal
+			if a[i-1] != b[j-1] {
+				cost++
+			}
+			diagonal = row[j]
+			row[j] = min(cost, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package cycle
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/internal/config"
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/kbuild"
+	"github.com/metaspace/run-kernel/kconfig"
+)
+
+// A Cycle makes passes over one tree.
+type Cycle struct {
+	Tree   *kbuild.Tree
+	Config *config.Config
+	Events event.Sink
+}
+
+// groups are the requirements of a boot on the host's userland.
+func (c *Cycle) groups() []string {
+	groups := []string{
+		"base", "kvm-guest", "console", "initramfs", "clock", "entropy", "virtiofs", "agent", "host-userland",
+	}
+	if c.Config.Run.Network == "user" {
+		groups = append(groups, "virtio-net")
+	}
+	return groups
+}
+
+// Groups returns what the guest needs of the kernel, by group.
+func (c *Cycle) Groups() ([]kconfig.Group, error) {
+	vars := map[string]string{"smp": strconv.Itoa(c.Config.Run.SMP)}
+	return kconfig.Groups(c.Tree.SrcArch(), vars, c.groups()...)
+}
+
+// Requirements returns all that .config must meet: the groups', the fragments'
+// and the options asked for one by one.
+func (c *Cycle) Requirements() ([]kconfig.Requirement, error) {
+	groups, err := c.Groups()
+	if err != nil {
+		return nil, err
+	}
+	var lists [][]kconfig.Requirement
+	for _, g := range groups {
+		lists = append(lists, g.Requirements)
+	}
+	for _, path := range c.Config.Kconfig.Fragments {
+		list, err := kconfig.Fragment(path)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, list)
+	}
+	for _, text := range c.Config.Kconfig.Require {
+		r, err := kconfig.ParseRequire(text)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, []kconfig.Requirement{r})
+	}
+	return kconfig.Merge(lists...)
+}
+
+// ErrNoConfig says that there is no .config.
+var ErrNoConfig = errors.New("there is no .config")
+
+// ReadConfig reads .config. The error is ErrNoConfig when there is none.
+func (c *Cycle) ReadConfig() (*kconfig.File, error) {
+	f, err := kconfig.ReadFile(c.Tree.ConfigPath())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w in %s", ErrNoConfig, c.Tree.BuildDir)
+	}
+	return f, err
+}
+
+// Check compares .config with the requirements.
+func (c *Cycle) Check() ([]kconfig.Result, error) {
+	requirements, err := c.Requirements()
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.ReadConfig()
+	if err != nil {
+		return nil, err
+	}
+	return kconfig.Check(f, requirements), nil
+}
+
+// Fix makes .config meet the requirements, starting from defconfig where there
+// is none, and reports what it changed.
+func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
+	requirements, err := c.Requirements()
+	if err != nil {
+		return nil, err
+	}
+	path := c.Tree.ConfigPath()
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		c.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
+		if err := c.Tree.Configure(ctx, "defconfig", path); err != nil {
+			return nil, err
+		}
+	}
+	f, err := c.ReadConfig()
+	if err != nil {
+		return nil, err
+	}
+	// Wishes that this kernel doesn't grant would cost an olddefconfig each time.
+	settled := c.settledPath()
+	if key := settledKey(f.Bytes(), requirements); settled != "" {
+		if known, err := os.ReadFile(settled); err == nil && string(known) == key {
+			return &kconfig.Report{Config: f}, nil
+		}
+	}
+	fixer := kconfig.Fixer{
+		Path: path,
+		Olddefconfig: func(ctx context.Context, path string) error {
+			return c.Tree.Configure(ctx, "olddefconfig", path)
+		},
+	}
+	report, err := fixer.Fix(ctx, requirements)
+	if err != nil {
+		return nil, err
+	}
+	if settled != "" {
+		// Losing it costs a second, no more.
+		_ = os.WriteFile(settled, []byte(settledKey(report.Config.Bytes(), requirements)), 0o644)
+	}
+	if len(report.Edits) > 0 {
+		c.Events.Emit(configFixed(path, report, requirements))
+	}
+	return report, nil
+}
+
+func (c *Cycle) settledPath() string {
+	dir, err := c.Tree.StateDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "config-settled")
+}
+
+func settledKey(config []byte, requirements []kconfig.Requirement) string {
+	h := sha256.New()
+	h.Write(config)
+	fmt.Fprintf(h, "%+v", requirements)
+	return fmt.Sprintf("%x\n", h.Sum(nil))
+}
+
+func configFixed(path string, report *kconfig.Report, requirements []kconfig.Requirement) event.ConfigFixed {
+	why := make(map[string]string)
+	for _, r := range requirements {
+		why[r.Symbol] = r.Why
+	}
+	e := event.ConfigFixed{Path: path}
+	for _, d := range report.Edits {
+		e.Edits = append(e.Edits, event.ConfigEdit{Symbol: d.Symbol, From: d.From, To: d.To, Why: why[d.Symbol]})
+	}
+	return e
+}
+
+// An UnfixedError says that .config doesn't meet the requirements, and that
+// fixing it is switched off.
+type UnfixedError struct{ Missing []kconfig.Result }
+
+func (e *UnfixedError) Error() string {
+	return fmt.Sprintf(".config lacks %d of the options that the guest needs, %s first", len(e.Missing), e.Missing[0].Symbol)
+}
+
+// Hint names the commands that list and mend it.
+func (e *UnfixedError) Hint() string {
+	return "`run-kernel kconfig check` lists them, `run-kernel kconfig fix` sets them"
+}
+
+// Build checks or fixes .config and runs make.
+func (c *Cycle) Build(ctx context.Context, args ...string) (*kbuild.Result, error) {
+	c.Events.Emit(event.PhaseStarted{Phase: event.PhaseCheck})
+	f, err := c.prepareConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.Events.Emit(event.PhaseStarted{Phase: event.PhaseBuild})
+	image, target := c.image(f)
+	return c.Tree.Build(ctx, kbuild.BuildOptions{Image: image, Target: target, Args: args, Events: c.Events})
+}
+
+func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {
+	if c.Config.Kconfig.Fix {
+		report, err := c.Fix(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return report.Config, nil
+	}
+	results, err := c.Check()
+	if err != nil {
+		return nil, err
+	}
+	var missing []kconfig.Result
+	for _, r := range results {
+		if !r.Met && !r.Wish {
+			missing = append(missing, r)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, &UnfixedError{missing}
+	}
+	return c.ReadConfig()
+}
+
+func (c *Cycle) image(f *kconfig.File) (path, target string) {
+	return c.Tree.Image(func(symbol string) bool {
+		v, _ := f.Get(symbol)
+		return v == "y"
+	})
+}
+
+// A NotBuiltError says that there is no image to boot.
+type NotBuiltError struct{ Path string }
+
+func (e *NotBuiltError) Error() string { return "there is no " + e.Path }
+
+// Hint names the command that makes it.
+func (e *NotBuiltError) Hint() string { return "build it: run-kernel build" }
+
+// Image returns the image that the last build left.
+func (c *Cycle) Image() (string, error) {
+	f, err := c.ReadConfig()
+	if err != nil {
+		return "", err
+	}
+	path, _ := c.image(f)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return "", &NotBuiltError{path}
+	}
+	return path, nil
+}
+
+// BootOptions are what the configuration says of the guest. dir is the working
+// directory; state is where the console's log goes.
+func BootOptions(c *config.Config, image, dir, tree, state string, events event.Sink) boot.Options {
+	o := boot.Options{
+		Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
+		QEMU: c.Run.QEMU, QEMUArgs: c.Run.QEMUExtraArgs, Accel: c.Run.Accel, CPUs: c.Run.SMP, MemoryGiB: c.Run.MemoryGiB,
+		Network: c.Run.Network == "user", Userland: c.Run.Userland, Tree: tree, Virtiofsd: c.Run.Virtiofsd,
+		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(),
+		ConsoleLog: filepath.Join(state, "console.log"), Events: events,
+	}
+	if o.Userland == "auto" || o.Userland == "host" {
+		o.Userland = "/"
+		o.Shell = os.Getenv("SHELL")
+	}
+	for _, name := range []string{"TERM", "LANG", "LC_ALL", "COLORTERM"} {
+		if v := os.Getenv(name); v != "" {
+			o.Env = append(o.Env, name+"="+v)
+		}
+	}
+	return o
+}
+
+// BootOptions are those of the tree's guest.
+func (c *Cycle) BootOptions(image, dir string) (boot.Options, error) {
+	state, err := c.Tree.StateDir()
+	if err != nil {
+		return boot.Options{}, err
+	}
+	return BootOptions(c.Config, image, dir, c.Tree.Source, state, c.Events), nil
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package ui
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// Table writes rows in columns, each as wide as its widest cell. The last column
+// is wrapped at width, unless that is 0.
+func Table(w io.Writer, width int, header []string, rows [][]string) {
+	widths := make([]int, len(header))
+	for _, row := range append([][]string{header}, rows...) {
+		for i, cell := range row[:len(row)-1] {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	indent := 0
+	for _, n := range widths[:len(widths)-1] {
+		indent += n + 2
+	}
+	for _, row := range append([][]string{header}, rows...) {
+		for i, cell := range row[:len(row)-1] {
+			fmt.Fprint(w, cell, strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+		}
+		for i, l := range wrap(row[len(row)-1], width-indent) {
+			if i > 0 {
+				fmt.Fprint(w, strings.Repeat(" ", indent))
+			}
+			fmt.Fprintln(w, l)
+		}
+	}
+}
+
+// wrap breaks text at blanks into lines of at most width runes; a width of less
+// than 20 means no limit.
+func wrap(text string, width int) []string {
+	if width < 20 {
+		return []string{text}
+	}
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
