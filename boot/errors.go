@@ -3,6 +3,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,13 +24,18 @@ func (e *CrashError) Error() string {
 	return text
 }
 
-// A TimeoutError says that the guest was silent for too long before it answered.
+// A TimeoutError says that the guest was silent for too long before it answered,
+// or that a command in it took too long.
 type TimeoutError struct {
-	Silent time.Duration
-	Tail   []string
+	Silent  time.Duration
+	Command bool // it answered, and a command took so long
+	Tail    []string
 }
 
 func (e *TimeoutError) Error() string {
+	if e.Command {
+		return fmt.Sprintf("the command took longer than %s", e.Silent)
+	}
 	if len(e.Tail) == 0 {
 		return fmt.Sprintf("the guest wrote nothing at all for %s", e.Silent.Round(time.Second))
 	}
@@ -38,6 +44,9 @@ func (e *TimeoutError) Error() string {
 
 // Hint says what the silence often means.
 func (e *TimeoutError) Hint() string {
+	if e.Command {
+		return ""
+	}
 	if len(e.Tail) == 0 {
 		return "is the image a kernel for this architecture, with CONFIG_SERIAL_8250_CONSOLE=y? `run-kernel kconfig check` lists what it needs; " +
 			"with KVM, try --accel tcg"
@@ -68,4 +77,26 @@ func (e *InitError) Error() string { return "the guest's init failed: " + e.Reas
 // Hint names the command that mends what the kernel lacks.
 func (e *InitError) Hint() string {
 	return "`run-kernel kconfig fix` enables the options that the guest needs; then build again"
+}
+
+// ConsoleTail returns the last lines of the console that an error of a VM
+// carries.
+func ConsoleTail(err error) []string {
+	var (
+		crash   *CrashError
+		timeout *TimeoutError
+		death   *DeathError
+		init    *InitError
+	)
+	switch {
+	case errors.As(err, &crash):
+		return crash.Tail
+	case errors.As(err, &timeout):
+		return timeout.Tail
+	case errors.As(err, &death):
+		return death.Tail
+	case errors.As(err, &init):
+		return init.Tail
+	}
+	return nil
 }

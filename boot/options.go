@@ -72,11 +72,6 @@ const (
 
 func newPlan(ctx context.Context, o Options) (*plan, error) {
 	p := &plan{options: o, arch: qemu.ThisHost().Arch}
-	if st, err := os.Stat(o.Kernel); err != nil {
-		return nil, fmt.Errorf("boot: kernel image: %w", err)
-	} else if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("boot: kernel image %s is not a file", o.Kernel)
-	}
 	program := o.QEMU
 	if program == "" {
 		program = "qemu-system-" + p.arch
@@ -101,6 +96,18 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	return p, nil
+}
+
+// checkKernel says what is wrong with the image, before qemu does in its way.
+func (p *plan) checkKernel() error {
+	st, err := os.Stat(p.options.Kernel)
+	if err != nil {
+		return fmt.Errorf("boot: kernel image: %w", err)
+	}
+	if !st.Mode().IsRegular() {
+		return fmt.Errorf("boot: kernel image %s is not a file", p.options.Kernel)
+	}
+	return nil
 }
 
 func (p *plan) planShares() error {

@@ -62,6 +62,9 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.checkKernel(); err != nil {
+		return nil, err
+	}
 	if p.why != "" {
 		o.Events.Emit(event.Notice{Text: "no KVM, so the guest is slow: " + p.why})
 	}

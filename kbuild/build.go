@@ -129,6 +129,9 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 		_ = counts.save(before, p.done)
 	}
 	finished.Err = err
+	if ctx.Err() != nil {
+		finished.Err = context.Canceled
+	}
 	o.Events.Emit(finished)
 	if err != nil {
 		return nil, err

@@ -71,6 +71,15 @@ func (t *Tree) command(args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
+// Command returns the command line of make for the given targets and variables.
+func (t *Tree) Command(args ...string) ([]string, error) {
+	cmd, err := t.command(args...)
+	if err != nil {
+		return nil, err
+	}
+	return cmd.Args, nil
+}
+
 // lookCompiler looks for the compiler that make will use.
 func (t *Tree) lookCompiler() error {
 	cc := t.options.CC

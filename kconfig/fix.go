@@ -16,7 +16,8 @@ import (
 
 // A Fixer changes a .config so that it meets requirements.
 type Fixer struct {
-	Path string // of .config
+	Path   string // of .config
+	DryRun bool   // report what would be changed, and leave the file as it is
 	// Olddefconfig runs the kernel's own olddefconfig on the file at path, in the
 	// environment of the build.
 	Olddefconfig func(ctx context.Context, path string) error
@@ -92,6 +93,9 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 	if len(report.Edits) == 0 || bytes.Equal(old.Bytes(), fixed.Bytes()) {
 		// Only wishes were open, and none was granted.
 		report.Edits, report.Config = nil, old
+		return report, nil
+	}
+	if x.DryRun {
 		return report, nil
 	}
 	if err := x.replace(path, candidate, old.Bytes()); err != nil {

@@ -1,40 +1,57 @@
 // SPDX-License-Identifier: GPL-3.0-only
 
+// Run-kernel is the edit-build-boot loop for people who work on the Linux
+// kernel. As the first process of a guest it is the guest's init.
 package main
 
 import (
 	"context"
 	"fmt"
 	"os"
-	"time"
+	"os/signal"
+	"syscall"
 
-	"github.com/metaspace/run-kernel/boot"
+	"golang.org/x/sys/unix"
+
 	"github.com/metaspace/run-kernel/boot/guest"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
-	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/proc"
+	"github.com/metaspace/run-kernel/internal/tty"
 )
 
 func main() {
+	// Other roles of this executable.
 	proc.Main()
 	virtiofs.Main()
+	tty.Main()
 	if guest.IsInit() {
 		guest.Main()
 	}
-	t := time.Now()
-	wd, _ := os.Getwd()
-	vm, err := boot.Start(context.Background(), boot.Options{Kernel: os.Args[1], Accel: "auto", CPUs: 2, MemoryGiB: 2, Network: true, Userland: "/", Tree: os.Getenv("TREE"), Dir: wd, Hostname: "guest", ConsoleLog: "/tmp/console.log", Timeout: time.Minute, KernelArgs: nil,
-		Events: func(e event.Event) {
-			if _, ok := e.(event.Console); !ok {
-				fmt.Fprintf(os.Stderr, "%T %+v\n", e, e)
-			}
-		}})
+
+	dir, err := os.Getwd()
 	if err != nil {
-		fmt.Println(err)
-		return
+		fmt.Fprintf(os.Stderr, "run-kernel: error: the working directory is gone: %v\n", err)
+		os.Exit(statusFailed)
 	}
-	fmt.Fprintln(os.Stderr, "up", time.Since(t))
-	st, err := boot.Run(context.Background(), vm.Client(), boot.Command{Argv: os.Args[2:], Stdout: os.Stdout, Stderr: os.Stderr})
-	fmt.Fprintln(os.Stderr, st, err, time.Since(t))
-	fmt.Fprintln(os.Stderr, vm.Stop(), time.Since(t))
+	os.Exit(Execute(signals(), Env{
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Dir: dir,
+	}))
+}
+
+// A signalError is the cause of a context that a signal ended.
+type signalError struct{ signal syscall.Signal }
+
+func (e signalError) Error() string { return "ended by " + unix.SignalName(e.signal) }
+
+// signals returns a context that ends with the first signal that asks for an
+// end. The second one ends run-kernel at once: its children die with it.
+func signals() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c := make(chan os.Signal, 2)
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		cancel(signalError{(<-c).(syscall.Signal)})
+		os.Exit(128 + int((<-c).(syscall.Signal)))
+	}()
+	return ctx
 }

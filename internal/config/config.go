@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -150,3 +151,14 @@ func (k key) variable() string { return "RUN_KERNEL_" + upper(k.name) }
 
 // Std returns the duration as the standard library has it.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// Tables are the tables of the configuration, in their order.
+func Tables() []string {
+	var tables []string
+	for _, k := range keys {
+		if !slices.Contains(tables, k.table) {
+			tables = append(tables, k.table)
+		}
+	}
+	return tables
+}

@@ -103,8 +103,8 @@ func Load(s Sources) (*Loaded, error) {
 			l.origins[name] = o
 		}
 	}
-	err = merged.UnmarshalWithConf("", nil, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
-		Result: &l.Config, TagName: "koanf", ErrorUnused: true, ZeroFields: true,
+	err = merged.UnmarshalWithConf("", &l.Config, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
+		TagName: "koanf", ErrorUnused: true, ZeroFields: true,
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)

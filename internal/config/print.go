@@ -33,6 +33,22 @@ func (l *Loaded) Print(w io.Writer) error {
 	return nil
 }
 
+// A Value is a setting, for programs.
+type Value struct {
+	Key    string `json:"key"` // table.name
+	Value  any    `json:"value"`
+	Origin string `json:"origin"`
+}
+
+// Values lists all settings.
+func (l *Loaded) Values() []Value {
+	var values []Value
+	for _, k := range keys {
+		values = append(values, Value{k.name, k.value(&l.Config), l.Origin(k.name)})
+	}
+	return values
+}
+
 // assignment is the line of a key in a configuration file.
 func assignment(k key, c *Config) (string, error) {
 	_, name, _ := strings.Cut(k.name, ".")

@@ -23,6 +23,7 @@ type Cycle struct {
 	Tree   *kbuild.Tree
 	Config *config.Config
 	Events event.Sink
+	DryRun bool // Fix changes nothing
 }
 
 // groups are the requirements of a boot on the host's userland.
@@ -121,7 +122,7 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 		}
 	}
 	fixer := kconfig.Fixer{
-		Path: path,
+		Path: path, DryRun: c.DryRun,
 		Olddefconfig: func(ctx context.Context, path string) error {
 			return c.Tree.Configure(ctx, "olddefconfig", path)
 		},
@@ -130,7 +131,7 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if settled != "" {
+	if settled != "" && !c.DryRun {
 		// Losing it costs a second, no more.
 		_ = os.WriteFile(settled, []byte(settledKey(report.Config.Bytes(), requirements)), 0o644)
 	}
@@ -221,6 +222,17 @@ func (c *Cycle) image(f *kconfig.File) (path, target string) {
 		v, _ := f.Get(symbol)
 		return v == "y"
 	})
+}
+
+// MakeCommand returns the command that Build would run, and the path of the image.
+func (c *Cycle) MakeCommand(args ...string) (command []string, image string, err error) {
+	f, err := c.ReadConfig()
+	if err != nil {
+		return nil, "", err
+	}
+	image, target := c.image(f)
+	command, err = c.Tree.Command(append([]string{target}, args...)...)
+	return command, image, err
 }
 
 // A NotBuiltError says that there is no image to boot.

@@ -130,7 +130,7 @@ type GuestCrashed struct {
 
 // VMStopped says that the VM is gone.
 type VMStopped struct {
-	Reason string
+	Reason string   // may be empty when an error follows that says it
 	Tail   []string // last lines of the console, when the end was not asked for
 }
 
@@ -145,6 +145,11 @@ type CommandFinished struct {
 	Command string
 	Status  int // as the exit status of run-kernel would be
 	Elapsed time.Duration
+}
+
+// Failed says why a part failed, where the whole goes on.
+type Failed struct {
+	Err error
 }
 
 // WatchStarted says that the watcher sees every change from here on.
@@ -179,6 +184,7 @@ func (GuestCrashed) event()    {}
 func (VMStopped) event()       {}
 func (Output) event()          {}
 func (CommandFinished) event() {}
+func (Failed) event()          {}
 func (WatchStarted) event()    {}
 func (Changed) event()         {}
 func (Waiting) event()         {}

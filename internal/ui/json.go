@@ -32,6 +32,13 @@ func JSON(w io.Writer) event.Sink {
 	}
 }
 
+// JSONError writes the error that ends run-kernel, as JSON does events.
+func JSONError(w io.Writer, err error, status int) {
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"time": time.Now().Format(time.RFC3339Nano), "event": "error", "error": err.Error(), "hints": hints(err), "status": status,
+	})
+}
+
 func fields(object map[string]any, v reflect.Value) {
 	for i := range v.NumField() {
 		object[snake(v.Type().Field(i).Name)] = plain(v.Field(i))

@@ -81,7 +81,9 @@ func (t *Text) Event(e event.Event) {
 	case event.GuestCrashed:
 		t.say("guest", "%s", e.Message)
 	case event.VMStopped:
-		t.say("guest", "%s", e.Reason)
+		if e.Reason != "" {
+			t.print("run-kernel: " + e.Reason)
+		}
 		t.tail(e.Tail)
 	case event.Output:
 		t.erase()
@@ -92,6 +94,10 @@ func (t *Text) Event(e event.Event) {
 		_, _ = w.Write(e.Data)
 	case event.CommandFinished:
 		t.say("exec", "%s: status %d after %s", e.Command, e.Status, seconds(e.Elapsed))
+	case event.Failed:
+		var b strings.Builder
+		Error(&b, e.Err)
+		t.print(strings.TrimSuffix(b.String(), "\n"))
 	case event.WatchStarted:
 		t.say("watch", "%d folders, after %s", e.Dirs, seconds(e.Elapsed))
 	case event.Changed:

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/boot/control"
+	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/internal/cycle"
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/kbuild"
+)
+
+func (a *app) addBootFlags(c *cobra.Command) {
+	c.Flags().BoolVar(&a.noBuild, "no-build", false, "boot what is there")
+	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "print the commands that would be run, and run none")
+	c.Flags().BoolVarP(&a.pty, "tty", "t", false, "give the command a terminal, as the shell has")
+	c.Flags().DurationVar(&a.timeout, "timeout", 0, "how long the command may take; 0: for ever")
+}
+
+func (a *app) bootCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "boot [flags] [-- COMMAND [ARG...]]",
+		Short: "check, make, boot: one pass",
+		Long: `Boot makes sure that .config can boot a guest, runs make, and boots the result.
+
+With a command, it runs it in the guest, and ends with its status (128+n when
+signal n killed it). A single word is a line for the guest's shell; more are a
+program and its arguments. Without a command, it runs a shell, and the guest ends
+with it.
+
+Other statuses: 2 wrong usage, 101 the kernel panicked or oopsed, 102 the boot or
+the command took too long, 103 the VM died, 125 run-kernel could not do its part.`,
+		Example: `  run-kernel boot                            # a shell on the new kernel
+  run-kernel boot -- uname -r
+  run-kernel boot --no-build -- 'dmesg | grep -i virtio'
+  run-kernel boot --kernel=/boot/vmlinuz-6.1.0-9-amd64 --smp=4`,
+		Annotations: map[string]string{helpTables: "run build kconfig"},
+		Args:        afterDash,
+		RunE:        func(c *cobra.Command, args []string) error { return a.boot(c, args) },
+	}
+	a.addBootFlags(c)
+	return c
+}
+
+func (a *app) testCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "test [flags] -- COMMAND [ARG...]",
+		Short: "one pass with a verdict, for git bisect run and CI",
+		Long: `Test does what boot does, and folds the result into what git bisect run
+understands: 0 the command succeeded; 1 it failed, the kernel crashed, the VM died
+or the time was over; 125 the kernel could not be configured or built, or the
+command could not be run, so that this commit says nothing.`,
+		Example: `  git bisect run run-kernel test -- ./reproduce.sh
+  run-kernel test --timeout 2m -- 'dmesg | grep -q "my driver: ready"'`,
+		Annotations: map[string]string{helpTables: "run build kconfig"},
+		Args:        afterDash,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(dashed(c, args)) == 0 {
+				return &usageError{problem: "no command to test with", hint: "run-kernel test -- COMMAND"}
+			}
+			a.fold = bisectStatus
+			return a.boot(c, args)
+		},
+	}
+	a.addBootFlags(c)
+	return c
+}
+
+// boot makes one pass.
+func (a *app) boot(c *cobra.Command, args []string) error {
+	ctx, argv := c.Context(), dashed(c, args)
+	if a.dryRun {
+		return a.showBoot(ctx)
+	}
+	var options boot.Options
+	var server *control.Server
+	if image := a.config.Run.Kernel; image != "" && !a.inTree() {
+		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, "", "", a.events)
+	} else {
+		occupied, w, release, err := a.occupy(ctx, c.Name())
+		if err != nil {
+			return err
+		}
+		defer release()
+		ctx, server = occupied, w.control
+		if image, err = a.image(ctx, w); err != nil {
+			return err
+		}
+		if options, err = w.BootOptions(image, a.env.Dir); err != nil {
+			return err
+		}
+		server.SetPhase(string(event.PhaseBoot))
+	}
+	a.events.Emit(event.PhaseStarted{Phase: event.PhaseBoot})
+	vm, err := boot.Start(ctx, options)
+	if err != nil {
+		a.showTail(err)
+		return err
+	}
+	defer func() { _ = vm.Stop() }()
+	a.events.Emit(event.PhaseStarted{Phase: event.PhaseRun})
+	if server != nil {
+		server.SetPhase(string(event.PhaseRun))
+		server.SetGuest(vm.Client(), options.Kernel)
+	}
+	err = a.runIn(ctx, vm, argv)
+	a.showTail(err)
+	return err
+}
+
+// inTree says whether we are in a kernel tree at all.
+func (a *app) inTree() bool {
+	_, err := a.tree()
+	return !errors.As(err, new(*kbuild.NotTreeError))
+}
+
+// image returns the image to boot, and makes it unless that isn't wanted.
+func (a *app) image(ctx context.Context, w *workplace) (string, error) {
+	switch {
+	case a.config.Run.Kernel != "":
+		return a.config.Run.Kernel, nil
+	case a.noBuild:
+		return w.Image()
+	}
+	w.control.SetPhase(string(event.PhaseBuild))
+	r, err := w.Build(ctx)
+	if err != nil {
+		return "", err
+	}
+	return r.Image, nil
+}
+
+// runIn runs a command, or a shell, in the guest and tells how it or the guest
+// ended.
+func (a *app) runIn(ctx context.Context, vm *boot.VM, argv []string) error {
+	if a.timeout > 0 {
+		limited, cancel := context.WithTimeoutCause(ctx, a.timeout, &boot.TimeoutError{Command: true, Silent: a.timeout})
+		defer cancel()
+		ctx = limited
+	}
+	status, err := a.runCommand(ctx, vm.Client(), argv)
+	switch {
+	case errors.Is(err, boot.ErrGone):
+		// The guest took the command with it.
+		if err := vm.Err(); err != nil || len(argv) == 0 {
+			return err
+		}
+		return &boot.DeathError{Reason: "the guest was powered off before the command ended", Tail: vm.Tail()}
+	case err != nil:
+		return err
+	}
+	vm.Sync()
+	if crash := vm.Crash(); crash != nil {
+		return &boot.CrashError{Crash: *crash, Tail: vm.Tail()}
+	}
+	if status != 0 {
+		return statusError(status)
+	}
+	return nil
+}
+
+// showTail shows the last lines of the console with an error that they may
+// explain.
+func (a *app) showTail(err error) {
+	if tail := boot.ConsoleTail(err); len(tail) > 0 {
+		a.events.Emit(event.VMStopped{Tail: tail})
+	}
+}
+
+// showBoot prints what boot would run.
+func (a *app) showBoot(ctx context.Context) error {
+	image := a.config.Run.Kernel
+	var options boot.Options
+	if image != "" && !a.inTree() {
+		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, "", "", a.events)
+	} else {
+		tree, err := a.tree()
+		if err != nil {
+			return err
+		}
+		cycle := a.cycle(tree)
+		if image == "" {
+			command, path, err := cycle.MakeCommand()
+			if err != nil {
+				return err
+			}
+			image = path
+			if !a.noBuild {
+				fmt.Fprintln(a.env.Stdout, qemu.Quote(command))
+			}
+		}
+		if options, err = cycle.BootOptions(image, a.env.Dir); err != nil {
+			return err
+		}
+	}
+	command, err := boot.Cmdline(ctx, options)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.env.Stdout, qemu.Quote(command))
+	return nil
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/tty"
+)
+
+// guestCommand is what words of the command line mean in the guest: one is a
+// line for the shell, several are a program and its arguments.
+func guestCommand(argv []string) boot.Command {
+	if len(argv) == 1 {
+		return boot.Command{Shell: argv[0]}
+	}
+	return boot.Command{Argv: argv}
+}
+
+// runCommand runs a command, or a shell without one, by the agent at the other
+// end of client, and returns its status. A shell at a terminal gets that
+// terminal.
+func (a *app) runCommand(ctx context.Context, client *ssh.Client, argv []string) (int, error) {
+	began := time.Now()
+	c := guestCommand(argv)
+	c.Stdin = a.env.Stdin
+	c.Stdout, c.Stderr = a.writers()
+	var status int
+	var err error
+	if (len(argv) == 0 || a.pty) && a.onTerminal() && !a.json {
+		status, err = a.runAtTerminal(ctx, client, c)
+	} else {
+		status, err = boot.Run(ctx, client, c)
+	}
+	if err == nil && (a.json || a.verbose) && len(argv) > 0 {
+		a.events.Emit(event.CommandFinished{Command: strings.Join(argv, " "), Status: status, Elapsed: time.Since(began)})
+	}
+	return status, err
+}
+
+func (a *app) runAtTerminal(ctx context.Context, client *ssh.Client, c boot.Command) (int, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	rows, columns, err := tty.Size(a.env.Stdin)
+	if err != nil {
+		return 0, err
+	}
+	terminal, err := tty.Raw(a.env.Stdin)
+	if err != nil {
+		return 0, err
+	}
+	a.text.SetRaw(true)
+	defer func() {
+		_ = terminal.Restore()
+		a.text.SetRaw(false)
+	}()
+
+	resized, stop := tty.Resized()
+	defer stop()
+	sizes := make(chan boot.Size)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-resized:
+			}
+			rows, columns, err := tty.Size(a.env.Stdin)
+			if err != nil {
+				continue
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case sizes <- boot.Size{Rows: rows, Columns: columns}:
+			}
+		}
+	}()
+	c.Terminal = &boot.Terminal{Type: getenv(a.env.Environ, "TERM"), Rows: rows, Columns: columns, Resize: sizes}
+	c.Stdin = tty.NewEscapes(a.env.Stdin,
+		func() { cancel(signalError{syscall.SIGHUP}) },
+		func() { _, _ = io.WriteString(a.env.Stderr, "\r\n"+tty.EscapeHelp) },
+	)
+	return boot.Run(ctx, client, c)
+}
+
+func getenv(environ []string, name string) string {
+	for _, e := range environ {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}

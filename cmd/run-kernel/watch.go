@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/internal/config"
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/kbuild"
+	"github.com/metaspace/run-kernel/watch"
+)
+
+func (a *app) watchCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "watch [flags]",
+		Short: "check, make and boot, again each time a source file changes",
+		Long: `Watch makes sure that .config can boot a guest, runs make, and boots the result.
+Then it waits for changes in the tree, and does it again. A build that fails shows
+its errors, and the guest before goes on. A save during a build starts that anew.
+
+From another terminal, run-kernel exec runs commands in the guest, or a shell.
+With --exec, a command is run in each new guest.`,
+		Example: `  run-kernel watch
+  run-kernel watch --exec 'dmesg | grep MARK'
+  run-kernel watch O=../build --ignore Documentation`,
+		Annotations: map[string]string{helpTables: "watch run build kconfig"},
+		Args:        noArgs,
+		RunE:        func(c *cobra.Command, args []string) error { return a.watch(c.Context()) },
+	}
+	config.AddFlags(c.Flags(), "watch")
+	return c
+}
+
+func (a *app) watch(ctx context.Context) error {
+	if a.config.Run.Kernel != "" {
+		return &usageError{
+			problem: "watch builds the kernel that it boots, and run.kernel names another (" + a.config.Origin("run.kernel") + ")",
+			hint:    "run-kernel boot boots it",
+		}
+	}
+	ctx, w, release, err := a.occupy(ctx, "watch")
+	if err != nil {
+		return err
+	}
+	defer release()
+	state, err := w.Tree.StateDir()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	c := &a.config.Config
+	o := watch.Options{
+		Root: w.Tree.Source, Ignore: c.Watch.Ignore, Quiet: c.Watch.Quiet.Std(), Max: c.Watch.Max.Std(), StateDir: state,
+		Extra: append([]string{w.Tree.ConfigPath()}, c.Kconfig.Fragments...),
+	}
+	if !w.Tree.InTree() {
+		o.Ignore = append(slices.Clone(o.Ignore), w.Tree.BuildDir)
+	}
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watcher, err := watch.New(watching, o)
+	if err != nil {
+		return err
+	}
+	a.events.Emit(event.WatchStarted{Dirs: watcher.Dirs(), Elapsed: time.Since(began)})
+	loop := &watch.Loop{
+		Pass: &pass{app: a, workplace: w}, Changes: watcher.Changes(), Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
+	}
+	loop.Run(ctx)
+	if err := context.Cause(ctx); errors.Is(err, errStopped) {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// A pass does for the loop what it decides.
+type pass struct {
+	app *app
+	*workplace
+
+	mu     sync.Mutex
+	config []byte // .config as we last saw or wrote it
+}
+
+// Build implements watch.Pass.
+func (p *pass) Build(ctx context.Context) (watch.Image, error) {
+	p.control.SetPhase(string(event.PhaseBuild))
+	defer p.control.SetPhase("wait")
+	// What the fix writes isn't a change of the user's.
+	defer p.readConfig()
+	r, err := p.workplace.Build(ctx)
+	if err != nil {
+		p.report(err)
+		return watch.Image{}, err
+	}
+	return watch.Image{Path: r.Image, New: r.NewImage}, nil
+}
+
+func (p *pass) readConfig() []byte {
+	data, err := os.ReadFile(p.Tree.ConfigPath())
+	if err != nil {
+		data = nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	previous := p.config
+	p.config = data
+	return previous
+}
+
+// report shows an error unless it only says what the user knows.
+func (p *pass) report(err error) {
+	var build *kbuild.BuildError
+	switch {
+	case errors.Is(err, watch.ErrOvertaken), errors.Is(err, watch.ErrReplaced):
+	case errors.As(err, &build) && len(build.Diagnostics) > 0:
+	default:
+		p.app.showTail(err)
+		p.app.events.Emit(event.Failed{Err: err})
+	}
+}
+
+// Boot implements watch.Pass.
+func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
+	p.control.SetPhase(string(event.PhaseBoot))
+	defer p.control.SetPhase("wait")
+	o, err := p.BootOptions(image, p.app.env.Dir)
+	if err == nil {
+		var vm *boot.VM
+		if vm, err = boot.Start(ctx, o); err == nil {
+			p.control.SetGuest(vm.Client(), image)
+			return p.newGuest(vm), nil
+		}
+	}
+	p.report(err)
+	return nil, err
+}
+
+// Relevant implements watch.Pass.
+func (p *pass) Relevant(paths []string) []string {
+	return slices.DeleteFunc(paths, func(path string) bool {
+		return path == p.Tree.ConfigPath() && p.sameConfig()
+	})
+}
+
+// sameConfig says whether .config is as we last saw it.
+func (p *pass) sameConfig() bool {
+	data, err := os.ReadFile(p.Tree.ConfigPath())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return err == nil && bytes.Equal(data, p.config)
+}
+
+// A guestVM is the VM of the loop.
+type guestVM struct {
+	pass *pass
+	vm   *boot.VM
+	stop sync.Once
+	done chan struct{}
+}
+
+func (p *pass) newGuest(vm *boot.VM) *guestVM {
+	g := &guestVM{pass: p, vm: vm, done: make(chan struct{})}
+	go func() {
+		<-vm.Done()
+		p.control.SetGuest(nil, "")
+		asked := true
+		g.stop.Do(func() { asked = false })
+		if err := vm.Err(); err != nil {
+			p.app.events.Emit(event.VMStopped{Reason: err.Error(), Tail: vm.Tail()})
+		} else if !asked {
+			p.app.events.Emit(event.VMStopped{Reason: "the guest powered itself off"})
+		}
+		close(g.done)
+	}()
+	return g
+}
+
+// Done implements watch.VM.
+func (g *guestVM) Done() <-chan struct{} { return g.done }
+
+// Stop implements watch.VM.
+func (g *guestVM) Stop() {
+	g.stop.Do(func() {})
+	_ = g.vm.Stop()
+}
+
+// Exec implements watch.VM.
+func (g *guestVM) Exec(ctx context.Context) {
+	a := g.pass.app
+	began := time.Now()
+	command := a.config.Watch.Exec
+	c := boot.Command{Shell: command}
+	c.Stdout, c.Stderr = outputEvents{a.events, false}, outputEvents{a.events, true}
+	status, err := boot.Run(ctx, g.vm.Client(), c)
+	switch {
+	case err == nil:
+		a.events.Emit(event.CommandFinished{Command: command, Status: status, Elapsed: time.Since(began)})
+		a.events.Emit(event.Waiting{VM: true})
+	case errors.Is(err, watch.ErrReplaced), errors.Is(err, boot.ErrGone):
+		// The guest went, which is reported by itself.
+	default:
+		a.events.Emit(event.Failed{Err: err})
+	}
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/metaspace/run-kernel/boot/control"
+	"github.com/metaspace/run-kernel/internal/cycle"
+	"github.com/metaspace/run-kernel/kbuild"
+)
+
+// errStopped is the cause with which `run-kernel stop` ends us.
+var errStopped = errors.New("ended by run-kernel stop")
+
+// A workplace is a kernel tree whose build directory is ours.
+type workplace struct {
+	*cycle.Cycle
+	control *control.Server
+}
+
+// occupy finds the tree and takes its build directory, so that no other
+// run-kernel works in it. The context ends when another process asks for that;
+// release gives the build directory back.
+func (a *app) occupy(ctx context.Context, command string) (_ context.Context, w *workplace, release func(), err error) {
+	tree, err := a.tree()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	server, err := control.Listen(tree.BuildDir, command, func() { cancel(errStopped) })
+	if err != nil {
+		cancel(err)
+		return nil, nil, nil, err
+	}
+	w = &workplace{a.cycle(tree), server}
+	return ctx, w, func() {
+		cancel(nil)
+		_ = server.Close()
+	}, nil
+}
+
+func (a *app) cycle(tree *kbuild.Tree) *cycle.Cycle {
+	return &cycle.Cycle{Tree: tree, Config: &a.config.Config, Events: a.events}
+}
