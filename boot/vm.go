@@ -256,18 +256,32 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 	}
 	var asked bool
 	var dead *virtiofs.Daemon
-	select {
-	case <-vm.stopping:
-		asked = true
-	case <-vm.qemu.Done():
-	case <-vm.console.Panicked():
-		events.Emit(event.GuestCrashed{Message: vm.console.Crash().Message})
-		// It resets itself, which ends qemu; the trace comes before.
-		vm.wait(dyingTime)
-	case dead = <-daemon:
-		// When qemu ends its daemons do so, too, and may be seen first.
-		if vm.wait(dyingTime / 4) {
-			dead = nil
+	crashed := vm.console.Crashed()
+	var reported string
+	report := func() {
+		if c := vm.console.Crash(); c != nil && c.Message != reported {
+			reported = c.Message
+			events.Emit(event.GuestCrashed{Message: c.Message})
+		}
+	}
+	for ended := false; !ended; {
+		ended = true
+		select {
+		case <-vm.stopping:
+			asked = true
+		case <-vm.qemu.Done():
+		case <-crashed:
+			crashed = nil
+			report()
+			ended = false // after an oops the guest may go on
+		case <-vm.console.Panicked():
+			// It resets itself, which ends qemu; the trace comes before.
+			vm.wait(dyingTime)
+		case dead = <-daemon:
+			// When qemu ends its daemons do so, too, and may be seen first.
+			if vm.wait(dyingTime / 4) {
+				dead = nil
+			}
 		}
 	}
 	if !asked {
@@ -278,9 +292,15 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 	qemuErr := vm.qemu.Wait()
 	// What qemu wrote before its end is still in the socket.
 	<-vm.console.Done()
+	if !asked {
+		report()
+	}
 	crash, reason := vm.console.Crash(), vm.qmp.ShutdownReason()
 	closeOurs()
 	vm.stopDaemons()
+	if err := vm.console.LogErr(); err != nil {
+		events.Emit(event.Warning{Text: fmt.Sprintf("the log of the console is incomplete: %v", err)})
+	}
 
 	tail := vm.console.Tail()
 	switch {

@@ -77,3 +77,13 @@ check_go() {
 build_run_kernel() {
 	(cd "$root" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$1" ./cmd/run-kernel)
 }
+
+# tiny_config TREE BUILD: writes the smallest 64-bit .config, unless there is
+# one; run-kernel adds what a guest needs.
+tiny_config() {
+	[[ -e $2/.config ]] && return
+	mkdir -p "$2"
+	echo CONFIG_64BIT=y >"$2/.tiny"
+	make -s -C "$1" O="$2" KCONFIG_ALLCONFIG="$2/.tiny" tinyconfig >/dev/null || die "make tinyconfig failed in $1"
+	rm "$2/.tiny"
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The end-to-end tests run the program as a user would, on a real kernel tree
+// with the real make, qemu and virtiofsd. ./test prepares what they need and
+// names it in the environment; where it doesn't, they are skipped.
+
+const (
+	// patience is how long a test waits for what must come, on a busy machine.
+	patience = 3 * time.Minute
+	// markVariable marks the processes of one test in their environment.
+	markVariable = "RUN_KERNEL_TEST_MARK"
+)
+
+// program is the executable under test.
+var program = sync.OnceValues(func() (string, error) {
+	// In the cache, which other roots see at the same place.
+	dir, err := os.MkdirTemp(os.Getenv("RUN_KERNEL_TEST_CACHE"), "bin-")
+	if err != nil {
+		return "", err
+	}
+	// Readable to all: tests run it as another user.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "run-kernel")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if path, err := program(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(status)
+}
+
+// need returns the value of a variable that ./test sets, or skips the test.
+func need(t *testing.T, variable, what string) string {
+	t.Helper()
+	value := os.Getenv(variable)
+	if value == "" && os.Getenv("RUN_KERNEL_TEST_REQUIRE") != "" {
+		t.Fatalf("%s isn't set: ./test should have prepared a %s", variable, what)
+	}
+	if value == "" {
+		t.Skipf("%s isn't set: no %s; ./test prepares it", variable, what)
+	}
+	return value
+}
+
+// A lab is a place where run-kernel runs.
+type lab struct {
+	t       *testing.T
+	program string   // empty: the one that all share
+	dir     string   // working directory
+	wrap    []string // the command that runs the program: chroot, su …
+	env     []string // beside the test's own
+	mark    string
+}
+
+// newLab returns a lab whose processes are known from others, and which checks
+// in the end that none is left.
+func newLab(t *testing.T, dir string) *lab {
+	t.Helper()
+	l := &lab{t: t, dir: dir, mark: fmt.Sprintf("%s-%d", t.Name(), time.Now().UnixNano())}
+	t.Cleanup(func() {
+		if left := l.await(time.Now().Add(3*time.Second), nil); len(left) > 0 {
+			t.Errorf("left behind: %s", strings.Join(left, "; "))
+		}
+	})
+	return l
+}
+
+// command is the program with arguments.
+func (l *lab) command(args ...string) *exec.Cmd {
+	l.t.Helper()
+	path := l.program
+	if path == "" {
+		var err error
+		if path, err = program(); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	argv := append(append(append([]string{}, l.wrap...), path), args...)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = l.dir
+	if len(l.wrap) > 0 {
+		cmd.Dir = "/"
+	}
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+l.t.TempDir(), markVariable+"="+l.mark)
+	cmd.Env = append(cmd.Env, l.env...)
+	return cmd
+}
+
+// A result is how a run ended.
+type result struct {
+	stdout, stderr string
+	status         int
+	elapsed        time.Duration
+}
+
+// run runs the program to its end.
+func (l *lab) run(args ...string) result { return l.runInput("", args...) }
+
+func (l *lab) runInput(stdin string, args ...string) result {
+	l.t.Helper()
+	cmd := l.command(args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin = strings.NewReader(stdin)
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	timer := time.AfterFunc(10*patience, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	err := cmd.Wait()
+	if err != nil && !errors.As(err, new(*exec.ExitError)) {
+		l.t.Fatal(err)
+	}
+	return result{stdout.String(), stderr.String(), exitCode(cmd.ProcessState), time.Since(began)}
+}
+
+// exitCode is a process's status as a shell has it.
+func exitCode(s *os.ProcessState) int {
+	if w := s.Sys().(syscall.WaitStatus); w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return s.ExitCode()
+}
+
+// expect fails the test unless the run ended with this status.
+func (l *lab) expect(r result, status int) result {
+	l.t.Helper()
+	if r.status != status {
+		l.t.Fatalf("status %d, want %d\nstdout: %s\nstderr: %s", r.status, status, r.stdout, r.stderr)
+	}
+	return r
+}
+
+// processes lists the lab's processes that run, each with its command line.
+func (l *lab) processes() map[int]string {
+	found := make(map[int]string)
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscanf(e.Name(), "%d", &pid); err != nil {
+			continue
+		}
+		environ, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		if err != nil || !bytes.Contains(environ, []byte(markVariable+"="+l.mark+"\x00")) {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		found[pid] = strings.ReplaceAll(string(cmdline), "\x00", " ")
+	}
+	return found
+}
+
+// await waits until no process of the lab is left but those that keep accepts,
+// and returns what is left at the deadline.
+func (l *lab) await(deadline time.Time, keep func(cmdline string) bool) []string {
+	for {
+		var left []string
+		for pid, cmdline := range l.processes() {
+			if keep == nil || !keep(cmdline) {
+				left = append(left, fmt.Sprintf("%d: %.100s", pid, cmdline))
+			}
+		}
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// awaitProcess waits until a process of the lab has text in its command line,
+// and returns its id.
+func (l *lab) awaitProcess(text string) int {
+	l.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		for pid, cmdline := range l.processes() {
+			if strings.Contains(cmdline, text) {
+				return pid
+			}
+		}
+	}
+	l.t.Fatalf("no process with %q came up", text)
+	return 0
+}
+
+// A session is a run that goes on.
+type session struct {
+	l      *lab
+	cmd    *exec.Cmd
+	output *transcript
+	ended  chan struct{}
+}
+
+// start starts the program; its output, standard error included, is collected.
+func (l *lab) start(args ...string) *session {
+	l.t.Helper()
+	s := &session{l: l, cmd: l.command(args...), output: newTranscript(), ended: make(chan struct{})}
+	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
+	if err := s.cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	go func() {
+		_ = s.cmd.Wait()
+		s.output.close()
+		close(s.ended)
+	}()
+	l.t.Cleanup(func() {
+		_ = s.cmd.Process.Kill()
+		<-s.ended
+		if l.t.Failed() {
+			l.t.Logf("%s:\n%s", strings.Join(s.cmd.Args, " "), s.output)
+		}
+	})
+	return s
+}
+
+// wait waits for text in what the run has printed since the last wait.
+func (s *session) wait(text string) string {
+	s.l.t.Helper()
+	seen, err := s.output.wait(text, patience)
+	if err != nil {
+		s.l.t.Fatalf("%q didn't come: %v", text, err)
+	}
+	return seen
+}
+
+// end sends a signal and returns the exit status and the time that it took.
+func (s *session) end(sig syscall.Signal) (status int, took time.Duration) {
+	s.l.t.Helper()
+	began := time.Now()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.l.t.Fatal(err)
+	}
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		s.l.t.Fatalf("it goes on after %s", sig)
+	}
+	return exitCode(s.cmd.ProcessState), time.Since(began)
+}
+
+// A transcript is output that can be waited for.
+type transcript struct {
+	mu     sync.Mutex
+	data   []byte
+	read   int // up to here it has been waited for
+	closed bool
+	more   chan struct{}
+}
+
+func newTranscript() *transcript { return &transcript{more: make(chan struct{})} }
+
+func (x *transcript) Write(p []byte) (int, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.data = append(x.data, p...)
+	close(x.more)
+	x.more = make(chan struct{})
+	return len(p), nil
+}
+
+func (x *transcript) close() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.closed = true
+	close(x.more)
+	x.more = make(chan struct{})
+}
+
+func (x *transcript) String() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return string(x.data)
+}
+
+func (x *transcript) wait(text string, limit time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for {
+		x.mu.Lock()
+		rest := x.data[x.read:]
+		if i := bytes.Index(rest, []byte(text)); i >= 0 {
+			x.read += i + len(text)
+			x.mu.Unlock()
+			return string(rest[:i+len(text)]), nil
+		}
+		closed, more := x.closed, x.more
+		x.mu.Unlock()
+		if closed {
+			return "", io.ErrUnexpectedEOF
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
+}
+
+// lock keeps other test processes out of a directory for the rest of the test.
+func lock(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+}
+
+// A kernel is a tree with a build that boots.
+type kernel struct {
+	source, build string
+	lab           *lab
+}
+
+// flags name the build directory.
+func (k *kernel) flags(args ...string) []string {
+	if k.build == k.source {
+		return args
+	}
+	return append([]string{"-O", k.build}, args...)
+}
+
+// testKernel is a built kernel: Debian's, from a 64-bit tinyconfig that
+// run-kernel itself has fixed. The build is kept for the next time.
+func testKernel(t *testing.T) *kernel {
+	t.Helper()
+	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
+	cache := need(t, "RUN_KERNEL_TEST_CACHE", "cache")
+	k := &kernel{source: source, build: filepath.Join(cache, "build-"+filepath.Base(source))}
+	lock(t, k.build+".lock")
+	k.lab = newLab(t, source)
+	k.prepare()
+	return k
+}
+
+// prepare configures the kernel where that hasn't been done, and builds it.
+func (k *kernel) prepare() {
+	t := k.lab.t
+	t.Helper()
+	config := filepath.Join(k.build, ".config")
+	if _, err := os.Stat(config); errors.Is(err, os.ErrNotExist) {
+		tinyconfig(t, k.lab, k.source, k.build)
+	}
+	began := time.Now()
+	k.lab.expect(k.lab.run(k.flags("build")...), 0)
+	t.Logf("%s was ready after %s", k.build, time.Since(began).Round(time.Millisecond))
+}
+
+// tinyconfig writes a .config of 64-bit tinyconfig.
+func tinyconfig(t *testing.T, l *lab, source, build string) {
+	t.Helper()
+	makeConfig(t, l, source, build, "tinyconfig", "CONFIG_64BIT=y\n")
+}
+
+// enterTrixie makes the lab run everything in the Debian 13 chroot, which has
+// the other generation of tools. The mounts that takes end with the process.
+func (l *lab) enterTrixie(user ...string) {
+	l.t.Helper()
+	root := need(l.t, "RUN_KERNEL_TEST_TRIXIE", "Debian 13 chroot")
+	script := `set -e
+for d in /dev /sys /tmp "$2"; do mkdir -p "$1$d"; mount --rbind "$d" "$1$d"; done
+mount -t proc proc "$1/proc"
+root=$1; dir=$3; shift 3
+exec chroot "$root" env -C "$dir" PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"`
+	l.wrap = append([]string{
+		"unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", root, os.Getenv("RUN_KERNEL_TEST_CACHE"), l.dir,
+	}, user...)
+}
+
+// makeConfig runs one of the kernel's configuration targets.
+func makeConfig(t *testing.T, l *lab, source, build, target, all string) {
+	t.Helper()
+	seed := filepath.Join(t.TempDir(), "all.config")
+	if err := os.WriteFile(seed, []byte(all), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := append(append([]string{}, l.wrap...), "make", "-s", "-C", source, "KCONFIG_ALLCONFIG="+seed)
+	if build != source {
+		if err := os.MkdirAll(build, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "O="+build)
+	}
+	args = append(args, target)
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("make %s: %v: %s", target, err, out)
+	}
+}
+
+// boot boots what is built and runs a command in it.
+func (k *kernel) boot(args ...string) result {
+	return k.lab.run(k.flags(append([]string{"boot", "--no-build"}, args...)...)...)
+}
