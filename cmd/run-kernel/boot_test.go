@@ -46,9 +46,9 @@ func TestBootPassesStatusesOn(t *testing.T) {
 		{[]string{"no-such-command", "x"}, 127, "no-such-command"},
 		{[]string{"/etc/passwd", "x"}, 126, "permission denied"},
 		{[]string{"sh", "-c", "echo out; echo err >&2"}, 0, "err\n"},
-		{[]string{"sh", "-c", "echo c >/proc/sysrq-trigger; sleep 1000"}, statusCrash, "Kernel panic - not syncing: sysrq triggered crash"},
-		{[]string{"sh", "-c", "echo o >/proc/sysrq-trigger; sleep 1000"}, statusDeath, "powered off"},
-		{[]string{"sh", "-c", "echo b >/proc/sysrq-trigger; sleep 1000"}, statusDeath, "reset itself"},
+		{[]string{"sh", "-c", "echo c >/proc/sysrq-trigger && sleep 1000"}, statusCrash, "Kernel panic - not syncing: sysrq triggered crash"},
+		{[]string{"sh", "-c", "echo o >/proc/sysrq-trigger && sleep 1000"}, statusDeath, "powered off"},
+		{[]string{"sh", "-c", "echo b >/proc/sysrq-trigger && sleep 1000"}, statusDeath, "reset itself"},
 	} {
 		t.Run(strings.Join(test.argv, " "), func(t *testing.T) {
 			r := k.boot(append([]string{"--"}, test.argv...)...)

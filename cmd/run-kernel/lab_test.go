@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,6 +28,8 @@ import (
 const (
 	// patience is how long a test waits for what must come, on a busy machine.
 	patience = 3 * time.Minute
+	// buildPatience is how long a kernel may take to build.
+	buildPatience = 45 * time.Minute
 	// markVariable marks the processes of one test in their environment.
 	markVariable = "RUN_KERNEL_TEST_MARK"
 )
@@ -137,7 +140,11 @@ func (l *lab) runInput(stdin string, args ...string) result {
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
-	timer := time.AfterFunc(10*patience, func() { _ = cmd.Process.Kill() })
+	limit := patience
+	if slices.Contains(args, "build") {
+		limit = buildPatience
+	}
+	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	err := cmd.Wait()
 	if err != nil && !errors.As(err, new(*exec.ExitError)) {

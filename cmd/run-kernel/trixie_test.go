@@ -44,7 +44,7 @@ func TestTrixieStatuses(t *testing.T) {
 	k := trixieKernel(t)
 	k.lab.expect(k.boot("--", "sh", "-c", "exit 7"), 7)
 	k.lab.expect(k.boot("--", "sh", "-c", "kill -9 $$"), 137)
-	k.lab.expect(k.boot("--", "echo c >/proc/sysrq-trigger; sleep 1000"), statusCrash)
+	k.lab.expect(k.boot("--", "echo c >/proc/sysrq-trigger && sleep 1000"), statusCrash)
 }
 
 // copyFile copies a file to a place that every user can read.
@@ -54,7 +54,11 @@ func copyFile(t *testing.T, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copied := filepath.Join(t.TempDir(), filepath.Base(path))
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, filepath.Base(path))
 	if err := os.WriteFile(copied, data, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import "github.com/metaspace/run-kernel/boot/qemu"
+
+// accel is the accelerator that run-kernel would choose: the floor gets the same.
+func accel() string {
+	a, _ := qemu.ThisHost().ChooseAccel("x86_64")
+	return string(a)
+}
+
+func cpu() string {
+	if accel() == string(qemu.KVM) {
+		return "host"
+	}
+	return "max"
+}
