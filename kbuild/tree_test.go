@@ -17,6 +17,10 @@ import (
 
 func TestMain(m *testing.M) {
 	proc.Main()
+	// Under the race detector each guard would wait for a second at its end.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
