@@ -11,13 +11,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
+
+// maxLine is how much of a line is looked at.
+const maxLine = 16 << 10
 
 // progressInterval is the least time between two events of progress.
 const progressInterval = 100 * time.Millisecond
@@ -66,6 +71,15 @@ func (e *BuildError) Hint() string {
 	return "all that make said is in " + e.Log
 }
 
+// A noImageError says that make was content without the image.
+type noImageError struct{ target, image, log string }
+
+func (e *noImageError) Error() string {
+	return fmt.Sprintf("build: make %s succeeded, but there is no %s", e.target, e.image)
+}
+
+func (e *noImageError) Hint() string { return "what make did is in " + e.log }
+
 // Build runs make. When ctx ends first, make and all that it started is
 // stopped, and the error is the cause of ctx. The error of a make that failed
 // is a *BuildError.
@@ -92,8 +106,8 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 
 	before := identify(o.Image)
 	began := time.Now()
-	counts := newCounts(state, o.Target)
-	p := &output{tree: t, events: o.Events, log: bufio.NewWriter(log), began: began, total: counts.expected(before)}
+	counts := t.newCounts(state, o.Target)
+	p := &output{tree: t, events: o.Events, log: bufio.NewWriter(log), began: began, total: counts.expected()}
 	o.Events.Emit(event.BuildStarted{Dir: t.BuildDir, Command: cmd.Args})
 	read := make(chan struct{})
 	go func() {
@@ -104,14 +118,23 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	_ = w.Close()
 	<-read
 	logErr := p.log.Flush()
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // a make that fails at that moment is no failure
+	}
 
 	result := &Result{Image: o.Image, Objects: p.done, Elapsed: time.Since(began), Log: log.Name()}
 	finished := event.BuildFinished{Elapsed: result.Elapsed, Objects: p.done, Log: log.Name()}
 	switch exit := (*exec.ExitError)(nil); {
 	case errors.As(err, &exit):
-		e := &BuildError{Err: err, Log: log.Name(), Diagnostics: p.errors, Tail: p.tail, hint: toolHint(p.tail)}
+		e := &BuildError{Err: err, Log: log.Name(), Diagnostics: p.errors, hint: toolHint(p.tail)}
 		if len(p.errors) == 0 {
 			e.Tail = p.tail
+		}
+		for i := 0; e.hint == "" && i < len(p.errors); i++ {
+			e.hint = toolHint([]string{p.errors[i].Message})
+		}
+		if e.hint == "" && errors.Is(logErr, syscall.ENOSPC) {
+			e.hint = fullHint
 		}
 		err = e
 	case err != nil:
@@ -120,17 +143,18 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	default:
 		after := identify(o.Image)
 		if after == (identity{}) {
-			err = fmt.Errorf("build: make %s succeeded, but there is no %s", o.Target, o.Image)
+			err = &noImageError{o.Target, o.Image, log.Name()}
 			break
 		}
 		result.NewImage = after != before
 		finished.Image, finished.NewImage = o.Image, result.NewImage
 		// Only a hint for the next progress bar.
-		_ = counts.save(before, p.done)
+		_ = counts.save(p.done)
 	}
 	finished.Err = err
-	if ctx.Err() != nil {
-		finished.Err = context.Canceled
+	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) {
+		// The cause may be any error; who sees the event asks for this one.
+		finished.Err = fmt.Errorf("%w: %w", context.Canceled, err)
 	}
 	o.Events.Emit(finished)
 	if err != nil {
@@ -159,12 +183,12 @@ type output struct {
 func (p *output) read(r io.Reader) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	for {
-		// No limit on a line: a linker's may be megabytes.
+		// A linker's line may have megabytes. The log has it all.
 		line, err := br.ReadString('\n')
 		if line != "" {
 			// A full disk shows at Flush, and at make, which is what counts.
 			_, _ = p.log.WriteString(line)
-			p.line(strings.TrimRight(line, "\r\n"))
+			p.line(strings.TrimRight(line[:min(len(line), maxLine)], "\r\n"))
 		}
 		if err != nil {
 			p.flush()
@@ -192,7 +216,8 @@ func (p *output) line(line string) {
 	}
 	if d, ok := parseDiagnostic(line); ok {
 		if d.Severity == event.Note && p.pending != nil {
-			p.pending.Detail = append(p.pending.Detail, line)
+			p.pending.Detail = append(append(p.pending.Detail, p.context...), line)
+			p.context = nil
 			return
 		}
 		p.flush()
@@ -204,12 +229,18 @@ func (p *output) line(line string) {
 	}
 	switch {
 	case isContext(line):
-		p.flush()
+		// Of the next diagnostic, which may be a note on the pending one.
 		p.context = append(p.context, line)
-	case p.pending != nil && isDetail(line):
+	case p.pending != nil && len(p.context) == 0 && isDetail(line):
+		if p.pending.File == "" {
+			if file, line, column, ok := parsePlace(line); ok {
+				p.pending.File, p.pending.Line, p.pending.Column = p.tree.relative(file), line, column
+			}
+		}
 		p.pending.Detail = append(p.pending.Detail, line)
 	default:
 		p.flush()
+		p.context = nil
 	}
 }
 
@@ -235,30 +266,30 @@ func (p *output) flush() {
 	p.events.Emit(*d)
 }
 
+// quietLine is a line as scripts/Kbuild.include makes it: a name in capitals,
+// padded to seven, such as "  CC [M]  fs/fuse/inode.o" or "  RUSTC L rust/core.o".
+var quietLine = regexp.MustCompile(`^  ([A-Z][A-Z0-9_]*)(?: \[[A-Z]+\]| [A-Z])? +[^\s|(=].*$`)
+
 // quiet recognises a line of make's short output, such as "  CC      init/main.o",
 // and says whether it stands for an object.
 func quiet(line string) (step string, object bool) {
-	if !strings.HasPrefix(line, "  ") || len(line) < 10 || line[2] == ' ' {
+	m := quietLine.FindStringSubmatch(line)
+	if m == nil {
 		return "", false
 	}
-	fields := strings.Fields(line)
-	if len(fields) < 2 || strings.ToUpper(fields[0]) != fields[0] {
-		return "", false
-	}
-	// A caret line of a diagnostic has no name in capitals.
-	if c := fields[0][0]; c < 'A' || c > 'Z' {
-		return "", false
-	}
-	switch fields[0] {
-	case "CC", "AS", "RUSTC", "HOSTCC", "HOSTCXX":
+	switch m[1] {
+	case "CC", "AS", "RUSTC", "HOSTCC", "HOSTCXX", "HOSTRUSTC":
 		object = true
 	}
-	return strings.Join(fields, " "), object
+	return strings.Join(strings.Fields(line), " "), object
 }
 
 // relative makes a path of make's output relative to the source where it is
 // below it. make -C and O= name the same file in several ways.
 func (t *Tree) relative(path string) string {
+	if path == "" {
+		return ""
+	}
 	abs := path
 	if !filepath.IsAbs(abs) {
 		// Compilers run in the build directory.
@@ -267,35 +298,44 @@ func (t *Tree) relative(path string) string {
 			abs = filepath.Join(t.Source, path)
 		}
 	}
-	if rel, err := filepath.Rel(t.Source, filepath.Clean(abs)); err == nil && !strings.HasPrefix(rel, "..") {
+	if rel, err := filepath.Rel(t.Source, filepath.Clean(abs)); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
 		return rel
 	}
 	return path
 }
 
-// counts remembers how many objects a build of everything had.
-type counts struct{ path string }
-
-func newCounts(state, target string) counts {
-	return counts{filepath.Join(state, "objects."+target)}
+// counts remembers how many objects a build of everything had. Other builds
+// have few, and nobody knows how many: make finds out while it builds.
+type counts struct {
+	path    string
+	scratch bool // nothing was built before
 }
 
-// expected is the number for a build from scratch; 0 when it isn't known or
-// when there is an image already, since then few objects are rebuilt.
-func (c counts) expected(image identity) int {
-	if image != (identity{}) {
+func (t *Tree) newCounts(state, target string) counts {
+	// Each kernel has this object, and a build that failed left it, too. That there
+	// is no image says less.
+	_, err := os.Stat(filepath.Join(t.BuildDir, "init/main.o"))
+	return counts{path: filepath.Join(state, "objects."+target), scratch: errors.Is(err, os.ErrNotExist)}
+}
+
+// expected is the number for a build from scratch; 0 when it isn't known.
+func (c counts) expected() int {
+	if !c.scratch {
 		return 0
 	}
 	data, err := os.ReadFile(c.path)
 	if err != nil {
 		return 0
 	}
-	n, _ := strconv.Atoi(strings.TrimSpace(string(data)))
-	return n
+	n, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return 0
+	}
+	return max(0, n)
 }
 
-func (c counts) save(image identity, objects int) error {
-	if image != (identity{}) || objects == 0 {
+func (c counts) save(objects int) error {
+	if !c.scratch || objects == 0 {
 		return nil
 	}
 	return os.WriteFile(c.path, []byte(strconv.Itoa(objects)+"\n"), 0o644)

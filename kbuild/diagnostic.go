@@ -3,6 +3,7 @@
 package kbuild
 
 import (
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -11,19 +12,34 @@ import (
 )
 
 var (
-	// gcc, clang, the assembler and dtc: file:line[:column]: severity: message.
+	// gcc, clang, sparse and the assembler: file:line[:column]: severity: message.
 	compilerLine = regexp.MustCompile(`^([^\s:][^:]*):(\d+)(?::(\d+))?: (?:fatal )?(error|warning|note|Error|Warning|Info): (.*)$`)
+	// Their drivers: gcc: error: unrecognized command-line option.
+	driverLine = regexp.MustCompile(`^((?:\S*/)?(?:[\w.]+-)*(?:gcc|g\+\+|cc1|cc1plus|clang|collect2|as|rustc)(?:-[\d.]+)?): (?:fatal )?(error|warning): (.*)$`)
+	// rustc: the place is in the next line.
+	rustLine   = regexp.MustCompile(`^(error|warning)(?:\[E\d+\])?: (.*)$`)
+	rustPlace  = regexp.MustCompile(`^ *--> ([^\s:]+):(\d+):(\d+)$`)
+	rustTotals = regexp.MustCompile(`^(?:aborting due to .*|\d+ warnings? emitted.*|could not compile .*)$`)
+	// dtc: file:line.column-line.column: Warning (check): message.
+	dtcLine  = regexp.MustCompile(`^([^\s:]+\.dts[io]?):(\d+)\.(\d+)[-\d.]*: (Warning|ERROR) \(\w+\): (.*)$`)
+	dtcError = regexp.MustCompile(`^(?:Error|FATAL ERROR): ([^\s:]+\.dts[io]?):(\d+)\.(\d+)[-\d.]* (.*)$`)
 	// Kconfig: file:line:severity: message, or without a severity.
-	kconfigLine = regexp.MustCompile(`^([^\s:]*Kconfig[^:]*):(\d+): ?(?:(error|warning): )?(.*)$`)
+	kconfigLine = regexp.MustCompile(`^([^\s:]*(?:Kconfig|\.config)[^\s:]*):(\d+): ?(?:(error|warning): )?([^\s].*)$`)
+	kconfigMore = regexp.MustCompile(`^[^\s:]*Kconfig[^\s:]*:\d+:\t`)
+	unmetLine   = regexp.MustCompile(`^WARNING: (unmet direct dependencies .*)$`)
 	// The linker: [ld: ]object or file:(.section+offset): message.
 	linkerLine = regexp.MustCompile(`^(?:\S*ld(?:\.\w+)?: )?(?:([^\s:]+\.[coS]):)?(?:(?:([^\s:]+):(\d+): )|(?:\([^)]+\): ))(undefined reference to .*|multiple definition of .*)$`)
 	linkerTool = regexp.MustCompile(`^(\S*\bld(?:\.\w+)?): (?:error: )?(.*)$`)
+	lldPlace   = regexp.MustCompile(`^>>> (?:referenced by|defined at) \S+ \(([^\s:()]+):(\d+)\)$`)
 	// modpost and objtool.
 	modpostLine = regexp.MustCompile(`^(ERROR|WARNING): modpost: (.*)$`)
 	objtoolLine = regexp.MustCompile(`^(\S+\.o): (warning|error): objtool: (.*)$`)
-	// make: the rule that failed.
-	makeLine = regexp.MustCompile(`^make(?:\[\d+\])?: \*\*\* (.*)$`)
-	makeRule = regexp.MustCompile(`^(?:\[[^]]*\] Error \d+|Waiting for unfinished jobs.*)$`)
+	// make: the rule that failed, or a makefile's error.
+	makeLine     = regexp.MustCompile(`^make(?:\[\d+\])?: \*\*\* (.*)$`)
+	makeRule     = regexp.MustCompile(`^(?:\[[^]]*\] (?:Error \d+|Terminated|Interrupt|Killed)|Waiting for unfinished jobs.*|Deleting (?:intermediate )?file .*)$`)
+	makefileLine = regexp.MustCompile(`^([^\s:]+):(\d+): \*\*\* (.*)$`)
+
+	excerptLine = regexp.MustCompile(`^\d+ *\|`)
 )
 
 // parseDiagnostic recognises the first line of a diagnostic.
@@ -44,15 +60,24 @@ func parseDiagnostic(line string) (event.Diagnostic, bool) {
 		}
 		return d, true
 	}
-	if m := kconfigLine.FindStringSubmatch(line); m != nil {
+	if m := kconfigLine.FindStringSubmatch(line); m != nil && !kconfigMore.MatchString(line) {
 		d := event.Diagnostic{File: m[1], Line: number(m[2]), Severity: severity(m[3]), Message: m[4]}
 		if m[3] == "" {
 			d.Severity = event.Error
 		}
 		return d, true
 	}
-	if m := makeLine.FindStringSubmatch(line); m != nil && !makeRule.MatchString(m[1]) {
+	if m := unmetLine.FindStringSubmatch(line); m != nil {
+		return event.Diagnostic{Severity: event.Warn, Message: "kconfig: " + m[1]}, true
+	}
+	if m := makeLine.FindStringSubmatch(line); m != nil {
+		if makeRule.MatchString(m[1]) {
+			return event.Diagnostic{}, false
+		}
 		return event.Diagnostic{Severity: event.Error, Message: "make: " + strings.TrimSuffix(m[1], ".  Stop.")}, true
+	}
+	if m := makefileLine.FindStringSubmatch(line); m != nil {
+		return event.Diagnostic{File: m[1], Line: number(m[2]), Severity: event.Error, Message: strings.TrimSuffix(m[3], ".  Stop.")}, true
 	}
 	if m := linkerTool.FindStringSubmatch(line); m != nil && !strings.Contains(m[2], "in function") {
 		d := event.Diagnostic{Severity: event.Error, Message: "ld: " + m[2]}
@@ -61,19 +86,44 @@ func parseDiagnostic(line string) (event.Diagnostic, bool) {
 		}
 		return d, true
 	}
+	if m := driverLine.FindStringSubmatch(line); m != nil {
+		return event.Diagnostic{Severity: severity(m[2]), Message: filepath.Base(m[1]) + ": " + m[3]}, true
+	}
+	if m := dtcLine.FindStringSubmatch(line); m != nil {
+		return event.Diagnostic{File: m[1], Line: number(m[2]), Column: number(m[3]), Severity: severity(m[4]), Message: m[5]}, true
+	}
+	if m := dtcError.FindStringSubmatch(line); m != nil {
+		return event.Diagnostic{File: m[1], Line: number(m[2]), Column: number(m[3]), Severity: event.Error, Message: m[4]}, true
+	}
+	if m := rustLine.FindStringSubmatch(line); m != nil && !rustTotals.MatchString(m[2]) {
+		return event.Diagnostic{Severity: severity(m[1]), Message: m[2]}, true
+	}
 	return event.Diagnostic{}, false
+}
+
+// parsePlace finds the place of a diagnostic in a line that follows its first.
+func parsePlace(line string) (file string, n, column int, ok bool) {
+	if m := rustPlace.FindStringSubmatch(line); m != nil {
+		return m[1], number(m[2]), number(m[3]), true
+	}
+	if m := lldPlace.FindStringSubmatch(line); m != nil {
+		return m[1], number(m[2]), 0, true
+	}
+	return "", 0, 0, false
 }
 
 // isContext recognises the lines that compilers print before a diagnostic.
 func isContext(line string) bool {
 	return strings.HasPrefix(line, "In file included from ") || strings.HasPrefix(line, "                 from ") ||
-		strings.Contains(line, ": In function ") || strings.Contains(line, ": in function ") || strings.HasSuffix(line, ": At top level:")
+		strings.Contains(line, ": In function ") || strings.Contains(line, ": in function ") ||
+		strings.HasSuffix(line, ": At top level:") || strings.HasSuffix(line, ": Assembler messages:")
 }
 
 // isDetail recognises the lines that follow a diagnostic: an excerpt of the
 // source, a caret, an explanation.
 func isDetail(line string) bool {
-	return strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") || strings.HasPrefix(line, ">>> ")
+	return strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") || strings.HasPrefix(line, ">>> ") ||
+		excerptLine.MatchString(line) || kconfigMore.MatchString(line)
 }
 
 func severity(word string) event.Severity {

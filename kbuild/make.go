@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -66,6 +68,9 @@ func (t *Tree) command(args ...string) (*exec.Cmd, error) {
 	if err := t.lookCompiler(); err != nil {
 		return nil, err
 	}
+	if err := t.checkClean(); err != nil {
+		return nil, err
+	}
 	cmd := exec.Command(path, append(t.makeArgs(), args...)...)
 	cmd.Env = environ()
 	return cmd, nil
@@ -94,10 +99,16 @@ func (t *Tree) lookCompiler() error {
 			}
 		}
 	}
-	// CC may be "ccache gcc".
-	first, _, _ := strings.Cut(cc, " ")
-	_, err := proc.Look(first)
-	return err
+	// CC may be "ccache gcc", or "gcc -m32".
+	for _, word := range strings.Fields(cc) {
+		if _, err := proc.Look(word); err != nil {
+			return err
+		}
+		if base := filepath.Base(word); base != "ccache" && base != "sccache" && base != "distcc" {
+			break
+		}
+	}
+	return nil
 }
 
 // Configure runs one of the kernel's configuration targets, such as
@@ -137,28 +148,41 @@ func (e *ConfigureError) Error() string {
 // Hint names the package of a tool that is missing, or is empty.
 func (e *ConfigureError) Hint() string { return e.hint }
 
-// toolHint looks for messages of tools and headers that aren't installed.
+var (
+	// As dash, bash and make itself say it.
+	noTool = regexp.MustCompile(`(?:^|[ /])([\w.+-]+): (?:command )?not found$|^make(?:\[\d+\])?: (?:\S*/)?([\w.+-]+): No such file or directory$`)
+	// scripts/link-vmlinux.sh, on the one for BTF.
+	noPahole = regexp.MustCompile(`pahole \(.*\) is not available`)
+)
+
+// toolHint looks for messages of tools and headers that aren't installed, and
+// of what else isn't the fault of the source.
 func toolHint(lines []string) string {
 	for _, l := range lines {
-		for tool, text := range map[string]string{
-			"flex": "flex: ", "bison": "bison: ", "bc": "bc: ", "perl": "perl: ", "pahole": "pahole: ", "ld.lld": "ld.lld: ",
-		} {
-			if i := strings.Index(l, text); i >= 0 && strings.Contains(l[i:], "not found") {
-				return proc.InstallHint(tool)
+		if m := noTool.FindStringSubmatch(l); m != nil {
+			tool := m[1] + m[2]
+			if h := proc.InstallHint(tool); h != "" {
+				return h
 			}
+			return "the build needs " + tool + ": install it"
 		}
 		switch {
+		case noPahole.MatchString(l):
+			return proc.InstallHint("pahole")
 		case strings.Contains(l, "libelf.h") || strings.Contains(l, "gelf.h") || strings.Contains(l, "Please install libelf"):
 			return proc.InstallHint("libelf")
-		case strings.Contains(l, "openssl/") && strings.Contains(l, "No such file"):
+		case strings.Contains(l, "openssl/") && (strings.Contains(l, "No such file") || strings.Contains(l, "file not found")):
 			return proc.InstallHint("openssl")
 		case strings.Contains(l, "No space left on device"):
-			return "the disk is full: make room, then run it again"
-		case strings.Contains(l, "Killed signal terminated program"):
+			return fullHint
+		case strings.Contains(l, "Killed signal terminated program") || strings.Contains(l, "terminated with signal 9") ||
+			strings.HasSuffix(l, "] Error 137") || strings.HasSuffix(l, "] Killed"):
 			return "the machine is out of memory: use fewer jobs, such as -j2"
 		case strings.Contains(l, "Error in reading or end of file"):
-			return "the configuration has questions open: run-kernel kconfig fix"
+			return "the configuration has questions open: `make olddefconfig` takes the defaults, `make oldconfig` asks"
 		}
 	}
 	return ""
 }
+
+const fullHint = "the disk is full: make room, then run it again"

@@ -45,7 +45,8 @@ func (e *NotTreeError) Hint() string {
 }
 
 // Find looks for the tree from o.Dir upwards. In a build directory made with
-// O=, it is the source that the directory was made from.
+// O=, it is the source that the directory was made from. It makes the build
+// directory where there is none yet, as make does.
 func Find(o Options) (*Tree, error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -55,17 +56,29 @@ func Find(o Options) (*Tree, error) {
 	if output != "" && !filepath.IsAbs(output) {
 		output = filepath.Join(dir, output)
 	}
-	for d := dir; ; d = filepath.Dir(d) {
-		switch {
-		case isSource(d):
-			return newTree(d, output, o)
-		case output == "" && isBuild(d):
-			// make leaves a link to the source in each build directory.
-			return newTree(filepath.Join(d, "source"), d, o)
-		case d == "/":
-			return nil, &NotTreeError{dir}
+	dirs := []string{dir}
+	// A link into the tree has other parents than the folder that it names.
+	if physical, err := filepath.EvalSymlinks(dir); err == nil && physical != dir {
+		dirs = append(dirs, physical)
+	}
+	for _, start := range dirs {
+		for d := start; ; d = filepath.Dir(d) {
+			if isSource(d) {
+				return newTree(d, output, o)
+			}
+			if isBuild(d) {
+				// make leaves a link to the source in each build directory.
+				if output == "" {
+					output = d
+				}
+				return newTree(filepath.Join(d, "source"), output, o)
+			}
+			if d == "/" {
+				break
+			}
 		}
 	}
+	return nil, &NotTreeError{dir}
 }
 
 func newTree(source, build string, o Options) (*Tree, error) {
@@ -82,17 +95,21 @@ func newTree(source, build string, o Options) (*Tree, error) {
 	if build, err = filepath.EvalSymlinks(build); err != nil {
 		return nil, err
 	}
-	t := &Tree{Source: source, BuildDir: build, options: o}
-	if !t.InTree() {
-		// make's own check, in its Makefile's target outputmakefile; there it
-		// comes after seconds, and deep in the output.
-		for _, name := range []string{".config", "include/config", "arch/" + t.SrcArch() + "/include/generated"} {
-			if _, err := os.Stat(filepath.Join(source, name)); err == nil {
-				return nil, &dirtySourceError{source: source, found: name}
-			}
+	return &Tree{Source: source, BuildDir: build, options: o}, nil
+}
+
+// checkClean is make's own check, in its Makefile's target outputmakefile; there
+// it comes after seconds, and deep in the output.
+func (t *Tree) checkClean() error {
+	if t.InTree() {
+		return nil
+	}
+	for _, name := range []string{".config", "include/config", "arch/" + t.SrcArch() + "/include/generated"} {
+		if _, err := os.Stat(filepath.Join(t.Source, name)); err == nil {
+			return &dirtySourceError{source: t.Source, found: name}
 		}
 	}
-	return t, nil
+	return nil
 }
 
 type dirtySourceError struct{ source, found string }

@@ -73,11 +73,16 @@ func Parse(name string, data []byte) (*File, error) {
 		n++
 		l := line{text: string(text)}
 		body := strings.TrimRight(l.text, "\r\n")
+		// A NUL, as a crash of the machine leaves them, would hide the rest of its
+		// line from conf.
+		if strings.IndexByte(body, 0) >= 0 {
+			return nil, &SyntaxError{Path: name, Line: n, Text: body[:min(len(body), 80)]}
+		}
 		if m := setLine.FindStringSubmatch(body); m != nil {
 			l.symbol, l.value = m[1], strings.TrimRight(m[2], " \t")
 		} else if m := unsetLine.FindStringSubmatch(strings.TrimRight(body, " \t")); m != nil {
 			l.symbol, l.value = m[1], "n"
-		} else if t := strings.TrimSpace(body); t != "" && !strings.HasPrefix(t, "#") || strings.ContainsRune(body, 0) {
+		} else if t := strings.TrimSpace(body); t != "" && !strings.HasPrefix(t, "#") {
 			return nil, &SyntaxError{Path: name, Line: n, Text: body[:min(len(body), 80)]}
 		}
 		if l.symbol != "" {
@@ -110,11 +115,17 @@ func (f *File) Set(symbol, value string) {
 		f.lines[i] = line{text + end, symbol, value}
 		return
 	}
-	if n := len(f.lines); n > 0 && !strings.HasSuffix(f.lines[n-1].text, "\n") {
-		f.lines[n-1].text += "\n"
+	end := "\n"
+	if n := len(f.lines); n > 0 {
+		if strings.HasSuffix(f.lines[0].text, "\r\n") {
+			end = "\r\n"
+		}
+		if last := &f.lines[n-1]; !strings.HasSuffix(last.text, "\n") {
+			last.text += end
+		}
 	}
 	f.last[symbol] = len(f.lines)
-	f.lines = append(f.lines, line{text + "\n", symbol, value})
+	f.lines = append(f.lines, line{text + end, symbol, value})
 }
 
 // Bytes returns the contents of the file.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -65,43 +66,93 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 	if err != nil {
 		return nil, err
 	}
+	removeStale(filepath.Dir(path))
 	if len(unmet(old, requirements)) == 0 {
 		return &Report{Config: old}, nil
 	}
-	candidate := filepath.Join(filepath.Dir(path), fmt.Sprintf(".config.run-kernel.%d", os.Getpid()))
-	defer func() {
-		// conf keeps the file before as <name>.old.
-		_ = os.Remove(candidate)
-		_ = os.Remove(candidate + ".old")
-	}()
+	candidate := filepath.Join(filepath.Dir(path), candidatePrefix+strconv.Itoa(os.Getpid()))
+	defer removeCandidate(candidate)
 	fixed, err := x.solve(ctx, old, candidate, requirements)
 	if err != nil {
 		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
 	}
-	report := &Report{Edits: Diff(old, fixed), Config: fixed}
-	var missing []Result
-	for _, r := range unmet(fixed, requirements) {
-		if r.Wish {
-			report.Unmet = append(report.Unmet, r)
-		} else {
-			missing = append(missing, r)
+	if len(required(unmet(fixed, requirements))) > 0 && slices.ContainsFunc(unmet(old, requirements), isWish) {
+		// A wish may have been in the way, as when both are of one choice.
+		strict := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool { return r.Wish })
+		without, err := x.solve(ctx, old, candidate, strict)
+		if err != nil {
+			return nil, fmt.Errorf("fix %s: %w", x.Path, err)
+		}
+		if len(unmet(without, strict)) == 0 {
+			fixed = without
 		}
 	}
-	if len(missing) > 0 {
+	open := unmet(fixed, requirements)
+	if missing := required(open); len(missing) > 0 {
 		return nil, &UnmetError{missing}
 	}
-	if len(report.Edits) == 0 || bytes.Equal(old.Bytes(), fixed.Bytes()) {
+	report := &Report{Edits: Diff(old, fixed), Unmet: open, Config: fixed}
+	if len(report.Edits) == 0 {
 		// Only wishes were open, and none was granted.
-		report.Edits, report.Config = nil, old
+		report.Config = old
 		return report, nil
 	}
 	if x.DryRun {
 		return report, nil
 	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("fix %s: %w", x.Path, context.Cause(ctx))
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, old.Bytes()) {
+		// Whoever saved it meanwhile would lose that.
+		return nil, fmt.Errorf("fix: %w", errors.Join(err, &pathError{x.Path, "changed while it was being fixed", "run it again"}))
+	}
 	if err := x.replace(path, candidate, old.Bytes()); err != nil {
 		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
 	}
 	return report, nil
+}
+
+func isWish(r Result) bool { return r.Wish }
+
+// required drops the wishes.
+func required(results []Result) []Result {
+	return slices.DeleteFunc(slices.Clone(results), isWish)
+}
+
+// candidatePrefix is followed by the id of the process whose candidate it is.
+const candidatePrefix = ".config.run-kernel."
+
+// removeCandidate removes a candidate and what conf makes beside it: the file
+// before as <name>.old, and, when it is killed, <name>.<pid>.tmp; see
+// conf_write() in scripts/kconfig/confdata.c.
+func removeCandidate(path string) {
+	dir, base := filepath.Split(path)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if name := e.Name(); name == base || strings.HasPrefix(name, base+".") {
+			_ = os.Remove(filepath.Join(dir, name))
+		}
+	}
+}
+
+// removeStale removes the candidates of processes that were killed.
+func removeStale(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), candidatePrefix)
+		if !ok {
+			continue
+		}
+		id, _, _ := strings.Cut(rest, ".")
+		pid, err := strconv.Atoi(id)
+		if err != nil || pid <= 0 || pid == os.Getpid() {
+			continue
+		}
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // solve sets what is required and lets olddefconfig judge, as long as that
@@ -148,8 +199,9 @@ func (x *Fixer) replace(path, candidate string, old []byte) error {
 	if err := os.Chmod(candidate, st.Mode().Perm()); err != nil {
 		return err
 	}
-	if s, ok := st.Sys().(*syscall.Stat_t); ok && (int(s.Uid) != os.Geteuid() || int(s.Gid) != os.Getegid()) {
-		// Allowed to root only; a file of our own is better than none.
+	if s, ok := st.Sys().(*syscall.Stat_t); ok {
+		// Another user's file is possible for root only; for others, a file of
+		// their own is better than none.
 		_ = os.Chown(candidate, int(s.Uid), int(s.Gid))
 	}
 	if err := writeSync(path+".old", old); err != nil {

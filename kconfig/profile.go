@@ -29,7 +29,17 @@ func Groups(arch string, vars map[string]string, names ...string) ([]Group, erro
 		if err != nil {
 			return nil, fmt.Errorf("kconfig: no group of requirements %q", name)
 		}
-		text := os.Expand(string(data), func(v string) string { return vars[v] })
+		unknown := ""
+		text := os.Expand(string(data), func(v string) string {
+			value, ok := vars[v]
+			if !ok {
+				unknown = v
+			}
+			return value
+		})
+		if unknown != "" {
+			return nil, fmt.Errorf("kconfig: the group of requirements %q needs a value for %q", name, unknown)
+		}
 		g, err := parseProfile(name, arch, text)
 		if err != nil {
 			return nil, err

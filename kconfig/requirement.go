@@ -4,8 +4,8 @@ package kconfig
 
 import (
 	"fmt"
+	"math/big"
 	"regexp"
-	"strconv"
 	"strings"
 )
 
@@ -45,12 +45,38 @@ func (w Want) Met(have string) bool {
 	if w.Value == "n" {
 		return have == ""
 	}
-	if w.Min {
-		a, errA := strconv.ParseInt(have, 0, 64)
-		b, errB := strconv.ParseInt(w.Value, 0, 64)
-		return errA == nil && errB == nil && a >= b
+	a, b := number(have), number(w.Value)
+	if a == nil || b == nil {
+		return false
 	}
-	return false
+	// conf keeps the spelling of a hex number.
+	return a.Cmp(b) == 0 || w.Min && a.Cmp(b) > 0
+}
+
+// number is the value of an int or a hex symbol; nil when it is neither. A hex
+// number may need 64 bits without a sign: CONFIG_PAGE_OFFSET.
+func number(text string) *big.Int {
+	if !numberForm.MatchString(text) {
+		return nil
+	}
+	n, ok := new(big.Int), false
+	if len(text) > 2 && (text[:2] == "0x" || text[:2] == "0X") {
+		n, ok = n.SetString(text[2:], 16)
+	} else {
+		n, ok = n.SetString(text, 10)
+	}
+	if !ok {
+		return nil
+	}
+	return n
+}
+
+// within says whether each value that meets w meets v as well.
+func (w Want) within(v Want) bool {
+	if w.Min && !v.Min {
+		return false
+	}
+	return v.Met(w.Value) && (!w.Module || v.Met("m"))
 }
 
 // compatible says whether some value meets both conditions.
@@ -71,13 +97,19 @@ func ParseRequire(s string) (Requirement, error) {
 	if v := m[3]; v == "y|m" || v == "m|y" {
 		r.Want = Want{Value: "y", Module: true}
 	}
+	if r.Want.Min && number(r.Want.Value) == nil {
+		return Requirement{}, fmt.Errorf("%q: what follows >= must be a number", s)
+	}
 	if !validValue(r.Want.Value) {
 		return Requirement{}, fmt.Errorf("%q: the value is y, m, n, y|m, a number or a \"quoted text\"", s)
 	}
 	return r, nil
 }
 
-var valueForm = regexp.MustCompile(`^([ymn]|-?[0-9]+|0[xX][0-9a-fA-F]+|"([^"\\]|\\.)*")$`)
+var (
+	numberForm = regexp.MustCompile(`^(-?[0-9]+|0[xX][0-9a-fA-F]+)$`)
+	valueForm  = regexp.MustCompile(`^([ymn]|-?[0-9]+|0[xX][0-9a-fA-F]+|"([^"\\[:cntrl:]]|\\[^[:cntrl:]])*")$`)
+)
 
 func validValue(v string) bool { return valueForm.MatchString(v) }
 
@@ -109,7 +141,8 @@ func (e *ConflictError) Error() string {
 func (e *ConflictError) Hint() string { return "drop one of them" }
 
 // Merge joins lists of requirements. Of two for the same symbol the stricter
-// one stays; a wish gives way. The error is a *ConflictError.
+// one stays; a wish gives way, even when it is stricter. The error is a
+// *ConflictError.
 func Merge(lists ...[]Requirement) ([]Requirement, error) {
 	var merged []Requirement
 	at := make(map[string]int)
@@ -123,19 +156,16 @@ func Merge(lists ...[]Requirement) ([]Requirement, error) {
 			}
 			old := merged[i]
 			switch {
-			case !old.Want.compatible(r.Want):
-				switch {
-				case old.Wish:
+			case old.Wish != r.Wish:
+				if old.Wish {
 					merged[i] = r
-				case r.Wish:
-				default:
+				}
+			case !old.Want.compatible(r.Want):
+				if !old.Wish {
 					return nil, &ConflictError{old, r}
 				}
-			case old.Wish && !r.Wish, old.Want.Met(r.Want.Value) && !r.Want.Met(old.Want.Value):
-				r.Wish = r.Wish && old.Wish
-				if !old.Want.Met(r.Want.Value) {
-					r.Want = old.Want
-				}
+				merged[i] = r // the later wish
+			case r.Want.within(old.Want) && !old.Want.within(r.Want):
 				merged[i] = r
 			}
 		}

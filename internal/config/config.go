@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,9 +30,9 @@ type Run struct {
 	Network         string   `koanf:"network" toml:"network" help:"the guest's network: user (qemu's user-mode network) or none"`
 	Hostname        string   `koanf:"hostname" toml:"hostname" help:"host name of the guest"`
 	Accel           string   `koanf:"accel" toml:"accel" help:"how qemu runs the guest: auto, kvm or tcg"`
-	QEMU            string   `koanf:"qemu" toml:"qemu" path:"tool" help:"qemu's program; empty: the one for the architecture in $PATH"`
+	QEMU            string   `koanf:"qemu" toml:"qemu" path:"tool" help:"program of qemu; empty: the one for the architecture in $PATH"`
 	QEMUExtraArgs   []string `koanf:"qemu_extra_args" toml:"qemu_extra_args" help:"more arguments for qemu"`
-	Virtiofsd       string   `koanf:"virtiofsd" toml:"virtiofsd" path:"tool" help:"virtiofsd's program; empty: searched for"`
+	Virtiofsd       string   `koanf:"virtiofsd" toml:"virtiofsd" path:"tool" help:"program of virtiofsd; empty: searched for"`
 	BootTimeout     Duration `koanf:"boot_timeout" toml:"boot_timeout" help:"how long the guest may be silent before it answers; 0: for ever"`
 }
 
@@ -102,9 +103,19 @@ func (d *Duration) UnmarshalText(text []byte) error {
 }
 
 // MarshalText implements encoding.TextMarshaler.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-func (d Duration) String() string { return time.Duration(d).String() }
+// String is the shortest way to write d: 1m, not 1m0s.
+func (d Duration) String() string {
+	text := time.Duration(d).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
 
 // A key is one setting.
 type key struct {

@@ -75,12 +75,42 @@ func dashes(s string) string { return strings.ReplaceAll(s, "_", "-") }
 
 func upper(s string) string { return strings.ToUpper(strings.ReplaceAll(s, ".", "_")) }
 
-func didYouMean(name string) string {
-	k, ok := nearest(name)
-	if !ok {
+// didYouMean is the hint for an unknown key of a file: where it belongs, or what
+// it is like.
+func didYouMean(name []string) string {
+	if len(name) == 0 {
 		return ""
 	}
-	return "did you mean " + k.name + "?"
+	last := strings.ReplaceAll(name[len(name)-1], "-", "_")
+	table := ""
+	if len(name) > 1 {
+		table = name[0]
+	}
+	var homes []string
+	for _, k := range keys {
+		if _, own, _ := strings.Cut(k.name, "."); own == last && k.table != table {
+			homes = append(homes, "["+k.table+"]")
+		}
+	}
+	switch {
+	case len(homes) > 0:
+		return last + " belongs in the table " + strings.Join(homes, " or ")
+	case len(name) == 1:
+		for _, k := range keys {
+			if distance(name[0], k.table) <= 1 {
+				return "did you mean the table [" + k.table + "]?"
+			}
+		}
+	}
+	k, ok := nearest(strings.Join(name, "."))
+	if !ok {
+		return "run-kernel config lists the keys"
+	}
+	_, own, _ := strings.Cut(k.name, ".")
+	if k.table == table {
+		return "did you mean " + own + "?"
+	}
+	return "did you mean " + own + " in the table [" + k.table + "]?"
 }
 
 // nearest finds the known key that is most like name, if any is like it at all.
@@ -90,6 +120,7 @@ func nearest(name string) (key, bool) {
 	if !dotted {
 		last = name
 	}
+	last = strings.ToLower(last)
 	best, bestDistance := key{}, 1<<30
 	for _, k := range keys {
 		_, own, _ := strings.Cut(k.name, ".")
@@ -98,7 +129,22 @@ func nearest(name string) (key, bool) {
 			best, bestDistance = k, d
 		}
 	}
-	return best, bestDistance <= 2*max(2, len(last)/3)+1
+	return best, bestDistance <= 2*max(1, len(last)/3)+1
+}
+
+// nearestVariable finds the key whose variable is most like name. The table's
+// part may be missing.
+func nearestVariable(name string) (key, bool) {
+	rest := strings.ToLower(strings.TrimPrefix(name, "RUN_KERNEL_"))
+	best, bestDistance := key{}, 1<<30
+	for _, k := range keys {
+		_, own, _ := strings.Cut(k.name, ".")
+		d := min(distance(rest, own), distance(rest, k.table+"_"+own))
+		if d < bestDistance {
+			best, bestDistance = k, d
+		}
+	}
+	return best, bestDistance <= max(1, len(rest)/4)
 }
 
 // distance is the Levenshtein distance of two words.

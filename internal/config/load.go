@@ -12,12 +12,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+	"unicode"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/google/shlex"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
 	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
 	"github.com/spf13/pflag"
 )
 
@@ -118,6 +121,8 @@ func (s Sources) files() ([]string, error) {
 	if p := userFile(s.Environ); p != "" {
 		if _, err := os.Stat(p); err == nil {
 			files = append(files, p)
+		} else if !absent(err) {
+			return nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
 	if s.ConfigFile != "" {
@@ -131,16 +136,20 @@ func (s Sources) files() ([]string, error) {
 		p := filepath.Join(s.TreeDir, FileName)
 		if _, err := os.Stat(p); err == nil {
 			files = append(files, p)
-		} else if !errors.Is(err, os.ErrNotExist) {
+		} else if !absent(err) {
 			return nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
 	return files, nil
 }
 
+func absent(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
+
+// userFile is the user's own file. The XDG Base Directory Specification says to
+// ignore a relative path.
 func userFile(environ []string) string {
 	dir := getenv(environ, "XDG_CONFIG_HOME")
-	if dir == "" {
+	if !filepath.IsAbs(dir) {
 		home := getenv(environ, "HOME")
 		if home == "" {
 			return ""
@@ -183,40 +192,81 @@ func readFile(path string) (layer, error) {
 	if err := d.Decode(&strict); err != nil {
 		return layer{}, fileError(path, err)
 	}
-	var tables map[string]map[string]any
-	if err := toml.Unmarshal(data, &tables); err != nil {
-		return layer{}, fileError(path, err)
-	}
 	l := newLayer()
-	for _, k := range keys {
-		_, name, _ := strings.Cut(k.name, ".")
-		if _, ok := tables[k.table][name]; !ok {
+	var errs []error
+	for _, w := range writtenKeys(data) {
+		where := fmt.Sprintf("%s:%d", path, w.start.Line)
+		i := slices.IndexFunc(keys, func(k key) bool { return k.name == strings.Join(w.name, ".") })
+		if i < 0 {
+			// The decoder takes SMP for smp.
+			errs = append(errs, unknownKey(path, w.start.Line, w.start.Column, w.name))
+			continue
+		}
+		k := keys[i]
+		if k.kind == durationType && w.value != unstable.String && k.value(&strict) != Duration(0) {
+			// The decoder takes a number for nanoseconds.
+			errs = append(errs, &ValueError{Where: where, Problem: k.name + ` isn't a duration such as "500ms", "10s" or "2m"`})
 			continue
 		}
 		l.values[k.name] = k.resolve(k.value(&strict), filepath.Dir(path))
-		l.origins[k.name] = Origin{fmt.Sprintf("%s:%d", path, lineOf(data, k.table, name))}
+		l.origins[k.name] = Origin{where}
 	}
-	return l, nil
+	return l, errors.Join(errs...)
 }
 
-// lineOf finds the line of a key in a valid file; 0 when it is written in a way
-// that this doesn't understand.
-func lineOf(data []byte, table, name string) int {
-	current, n := "", 0
-	for l := range strings.Lines(string(data)) {
-		n++
-		l = strings.TrimSpace(l)
-		if strings.HasPrefix(l, "[") {
-			current = strings.Trim(l, "[] \t")
-			continue
+// A writtenKey is a key in a file.
+type writtenKey struct {
+	name  []string
+	start unstable.Position
+	value unstable.Kind
+}
+
+// writtenKeys lists the keys of a valid file, and where they are.
+func writtenKeys(data []byte) []writtenKey {
+	var list []writtenKey
+	var p unstable.Parser
+	p.Reset(data)
+	var add func(prefix []string, n *unstable.Node)
+	add = func(prefix []string, n *unstable.Node) {
+		w := writtenKey{name: slices.Clone(prefix)}
+		first := true
+		for it := n.Key(); it.Next(); {
+			part := it.Node()
+			w.name = append(w.name, string(part.Data))
+			if first {
+				w.start, first = p.Shape(part.Raw).Start, false
+			}
 		}
-		left, _, ok := strings.Cut(l, "=")
-		left = strings.Trim(left, " \t\"'")
-		if ok && (current == table && left == name || current == "" && left == table+"."+name) {
-			return n
+		v := n.Value()
+		w.value = v.Kind
+		if v.Kind == unstable.InlineTable {
+			for it := v.Children(); it.Next(); {
+				add(w.name, it.Node())
+			}
+			return
+		}
+		list = append(list, w)
+	}
+	var table []string
+	for p.NextExpression() {
+		switch n := p.Expression(); n.Kind {
+		case unstable.Table:
+			table = nil
+			for it := n.Key(); it.Next(); {
+				table = append(table, string(it.Node().Data))
+			}
+		case unstable.KeyValue:
+			add(table, n)
 		}
 	}
-	return 0
+	return list
+}
+
+func unknownKey(path string, line, column int, name []string) error {
+	return &ValueError{
+		Where:   fmt.Sprintf("%s:%d:%d", path, line, column),
+		Problem: fmt.Sprintf("unknown key %q", strings.Join(name, ".")), hint: didYouMean(name),
+	}
 }
 
 func fileError(path string, err error) error {
@@ -225,11 +275,7 @@ func fileError(path string, err error) error {
 		var errs []error
 		for _, e := range missing.Errors {
 			line, column := e.Position()
-			name := strings.Join(e.Key(), ".")
-			errs = append(errs, &ValueError{
-				Where:   fmt.Sprintf("%s:%d:%d", path, line, column),
-				Problem: fmt.Sprintf("unknown key %q", name), hint: didYouMean(name),
-			})
+			errs = append(errs, unknownKey(path, line, column, e.Key()))
 		}
 		return errors.Join(errs...)
 	}
@@ -245,9 +291,11 @@ func fileError(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// kernelVariables are the variables that the kernel's make knows.
+// kernelVariables are the variables that the kernel's make takes from the
+// environment. CC isn't one of them: the Makefile sets it, and a build with
+// another compiler than that of a plain make would rebuild everything.
 var kernelVariables = map[string]string{
-	"KBUILD_OUTPUT": "build.output", "ARCH": "build.arch", "CROSS_COMPILE": "build.cross_compile", "LLVM": "build.llvm", "CC": "build.cc",
+	"KBUILD_OUTPUT": "build.output", "ARCH": "build.arch", "CROSS_COMPILE": "build.cross_compile", "LLVM": "build.llvm",
 }
 
 func readEnviron(environ []string, dir string) (layer, error) {
@@ -277,9 +325,8 @@ func readEnviron(environ []string, dir string) (layer, error) {
 		}
 		i := slices.IndexFunc(keys, func(k key) bool { return k.variable() == name })
 		if i < 0 {
-			wanted := strings.ToLower(strings.Replace(strings.TrimPrefix(name, "RUN_KERNEL_"), "_", ".", 1))
 			hint := ""
-			if k, ok := nearest(wanted); ok {
+			if k, ok := nearestVariable(name); ok {
 				hint = "did you mean " + k.variable() + "?"
 			}
 			errs = append(errs, &ValueError{Where: "$" + name, Problem: "unknown variable", hint: hint})
@@ -295,7 +342,8 @@ func keyNamed(name string) key {
 }
 
 // parse turns the text of a variable or a flag into the key's type. Lists are
-// split as a shell splits words.
+// split as a shell splits words, but for the kernel's arguments, which have
+// quotes of their own.
 func (k key) parse(text string) (any, error) {
 	switch k.kind.Kind() {
 	case reflect.Int:
@@ -314,6 +362,9 @@ func (k key) parse(text string) (any, error) {
 		}
 		return b, nil
 	case reflect.Slice:
+		if k.name == "run.kernel_extra_args" {
+			return kernelWords(text)
+		}
 		words, err := shlex.Split(text)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", text, err)
@@ -324,6 +375,22 @@ func (k key) parse(text string) (any, error) {
 	}
 	var d Duration
 	return d, d.UnmarshalText([]byte(text))
+}
+
+// kernelWords splits a kernel's command line as next_arg() in lib/cmdline.c does,
+// and leaves the quotes for it.
+func kernelWords(text string) ([]string, error) {
+	quoted := false
+	words := strings.FieldsFunc(text, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return !quoted && unicode.IsSpace(r)
+	})
+	if quoted {
+		return nil, fmt.Errorf("%q: a quotation mark is open", text)
+	}
+	return words, nil
 }
 
 // resolve makes the paths of a value absolute.

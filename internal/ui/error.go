@@ -5,14 +5,15 @@ package ui
 import (
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Error writes an error and the hints that it carries.
 func Error(w io.Writer, err error) {
 	for _, e := range split(err) {
-		fmt.Fprintf(w, "run-kernel: error: %v\n", e)
+		fmt.Fprintf(w, "run-kernel: error: %s\n", clean(e.Error()))
 		for _, h := range hints(e) {
-			fmt.Fprintf(w, "hint: %s\n", h)
+			fmt.Fprintf(w, "hint: %s\n", clean(h))
 		}
 	}
 }
@@ -33,21 +34,28 @@ func split(err error) []error {
 	return list
 }
 
-// hints collects the next steps that an error and those it wraps carry.
+// hints collects the next steps that an error and those it wraps carry, each
+// once: one that wraps another may pass on its hint.
 func hints(err error) []string {
-	var list []string
-	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
-		list = append(list, h.Hint())
-	}
-	switch u := err.(type) {
-	case interface{ Unwrap() error }:
-		if e := u.Unwrap(); e != nil {
-			list = append(list, hints(e)...)
+	list := []string{}
+	var collect func(err error)
+	collect = func(err error) {
+		if h, ok := err.(interface{ Hint() string }); ok {
+			if text := h.Hint(); text != "" && !slices.Contains(list, text) {
+				list = append(list, text)
+			}
 		}
-	case interface{ Unwrap() []error }:
-		for _, e := range u.Unwrap() {
-			list = append(list, hints(e)...)
+		switch u := err.(type) {
+		case interface{ Unwrap() error }:
+			if e := u.Unwrap(); e != nil {
+				collect(e)
+			}
+		case interface{ Unwrap() []error }:
+			for _, e := range u.Unwrap() {
+				collect(e)
+			}
 		}
 	}
+	collect(err)
 	return list
 }

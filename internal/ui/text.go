@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/metaspace/run-kernel/internal/event"
 )
@@ -18,7 +19,7 @@ import (
 type Options struct {
 	Out, Err io.Writer  // of commands in the guest; all else goes to Err
 	Width    func() int // of the terminal; nil: Err is no terminal
-	Quiet    bool       // only warnings, errors and output
+	Quiet    bool       // only warnings of run-kernel, errors and output
 	Verbose  bool       // commands, compiler warnings' details, the guest's console
 }
 
@@ -30,6 +31,7 @@ type Text struct {
 	mu       sync.Mutex
 	raw      bool   // a guest's shell has the terminal
 	progress string // what the progress line shows; empty when there is none
+	midline  bool   // a command's output has not ended its line
 }
 
 // NewText returns a renderer; its Event method is an event.Sink.
@@ -79,7 +81,7 @@ func (t *Text) Event(e event.Event) {
 			t.print("| " + e.Line)
 		}
 	case event.GuestCrashed:
-		t.say("guest", "%s", e.Message)
+		t.print(fmt.Sprintf("%-6s %s", "guest", e.Message))
 	case event.VMStopped:
 		if e.Reason != "" {
 			t.print("run-kernel: " + e.Reason)
@@ -92,6 +94,9 @@ func (t *Text) Event(e event.Event) {
 			w = t.o.Err
 		}
 		_, _ = w.Write(e.Data)
+		if n := len(e.Data); n > 0 {
+			t.midline = t.o.Width != nil && e.Data[n-1] != '\n'
+		}
 	case event.CommandFinished:
 		t.say("exec", "%s: status %d after %s", e.Command, e.Status, seconds(e.Elapsed))
 	case event.Failed:
@@ -120,6 +125,11 @@ func (t *Text) say(what, format string, args ...any) {
 // print writes lines, above the progress line if there is one.
 func (t *Text) print(text string) {
 	t.erase()
+	text = clean(text)
+	if t.midline {
+		text = "\n" + text
+		t.midline = false
+	}
 	end := "\n"
 	if t.raw {
 		end = "\r\n"
@@ -136,7 +146,7 @@ func (t *Text) erase() {
 }
 
 func (t *Text) configFixed(e event.ConfigFixed) {
-	t.say("config", "%s: %d options changed", e.Path, len(e.Edits))
+	t.say("config", "%s: %s changed", e.Path, count(len(e.Edits), "option"))
 	shown := 0
 	for _, d := range e.Edits {
 		if d.Why == "" && !t.o.Verbose {
@@ -148,6 +158,13 @@ func (t *Text) configFixed(e event.ConfigFixed) {
 	if rest := len(e.Edits) - shown; rest > 0 {
 		t.say("", "  and %d that follow from these (-v shows them)", rest)
 	}
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func orAbsent(v string) string {
@@ -168,16 +185,23 @@ func (t *Text) buildProgress(e event.BuildProgress) {
 	if t.o.Width == nil || t.o.Quiet || t.raw {
 		return
 	}
-	count := fmt.Sprintf("%d", e.Done)
+	objects := fmt.Sprintf("%d", e.Done)
 	if e.Total > 0 {
-		count += fmt.Sprintf("/%d", max(e.Total, e.Done))
+		objects += fmt.Sprintf("/%d", max(e.Total, e.Done))
 	}
-	line := fmt.Sprintf("build  %s objects, %s  %s", count, seconds(e.Elapsed.Truncate(time.Second)), e.Current)
-	if w := t.o.Width(); w > 1 && len(line) >= w {
-		line = line[:w-1]
+	line := clean(fmt.Sprintf("build  %s objects, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
+	line = strings.NewReplacer("\n", " ", "\t", " ").Replace(line)
+	// The last column stays free: a terminal would wrap there.
+	if w := t.o.Width(); w > 1 && utf8.RuneCountInString(line) >= w {
+		line = string([]rune(line)[:w-1])
+	}
+	start := "\r"
+	if t.midline {
+		start = "\n"
+		t.midline = false
 	}
 	t.progress = line
-	_, _ = io.WriteString(t.o.Err, "\r"+line+"\x1b[K")
+	_, _ = io.WriteString(t.o.Err, start+line+"\x1b[K")
 }
 
 func (t *Text) diagnostic(d event.Diagnostic) {
@@ -195,7 +219,13 @@ func (t *Text) diagnostic(d event.Diagnostic) {
 		}
 		where += " "
 	}
-	t.print(where + string(d.Severity) + ": " + d.Message)
+	if d.Severity != event.Unknown {
+		where += string(d.Severity) + ": "
+	}
+	t.print(where + d.Message)
+	if d.Severity == event.Warn && !t.o.Verbose {
+		return
+	}
 	for _, l := range d.Detail {
 		t.print(l)
 	}
@@ -208,7 +238,7 @@ func (t *Text) buildFinished(e event.BuildFinished) {
 	case e.Err != nil:
 		t.say("build", "failed after %s; the log is %s", seconds(e.Elapsed), e.Log)
 	case e.NewImage:
-		t.say("build", "%s: %d objects in %s", e.Image, e.Objects, seconds(e.Elapsed))
+		t.say("build", "%s: %s in %s", e.Image, count(e.Objects, "object"), seconds(e.Elapsed))
 	default:
 		t.say("build", "%s is up to date, after %s", e.Image, seconds(e.Elapsed))
 	}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package kconfig
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestEmbeddedGroups(t *testing.T) {
+	names := GroupNames()
+	if len(names) < 5 {
+		t.Fatalf("only %v are embedded", names)
+	}
+	for _, arch := range []string{"x86", "arm64", "riscv", ""} {
+		groups, err := Groups(arch, map[string]string{"smp": "8"}, names...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lists [][]Requirement
+		total := 0
+		for _, g := range groups {
+			if g.Description == "" {
+				t.Errorf("%s: no description", g.Name)
+			}
+			for _, r := range g.Requirements {
+				at := arch + " " + g.Name + " " + r.Symbol
+				if r.Why == "" || r.Symptom == "" || r.Group != g.Name {
+					t.Errorf("%s: why %q, symptom %q, group %q", at, r.Why, r.Symptom, r.Group)
+				}
+				if !validValue(r.Want.Value) || r.Want.Min && number(r.Want.Value) == nil {
+					t.Errorf("%s: value %q", at, r.Want.Value)
+				}
+				if strings.Contains(r.Why+r.Symptom, "#") && !strings.Contains(r.Why, "#!") {
+					t.Errorf("%s: an annotation is part of the text: %q", at, r.Why+r.Symptom)
+				}
+				total++
+			}
+			lists = append(lists, g.Requirements)
+		}
+		merged, err := Merge(lists...)
+		if err != nil {
+			t.Errorf("%s: %v", arch, err)
+		}
+		if arch != "" && len(merged) != total {
+			t.Errorf("%s: %d requirements for %d symbols", arch, total, len(merged))
+		}
+	}
+}
+
+// Notes that are misspelt would silently become architectures.
+func TestEmbeddedAnnotations(t *testing.T) {
+	known := map[string]bool{"wish": true, "m": true, "min": true, "x86": true, "arm64": true, "riscv": true}
+	for _, name := range GroupNames() {
+		data, err := profiles.ReadFile("profile/" + name + ".config")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for l := range strings.Lines(string(data)) {
+			if notes, ok := strings.CutPrefix(l, "#:"); ok {
+				for _, n := range strings.Fields(notes) {
+					if !known[n] {
+						t.Errorf("%s: unknown annotation %q", name, n)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestGroupsErrors(t *testing.T) {
+	if _, err := Groups("x86", nil, "nonesuch"); err == nil || !strings.Contains(err.Error(), "nonesuch") {
+		t.Errorf("unknown group: got %v", err)
+	}
+	if _, err := Groups("x86", nil, "base"); err == nil || !strings.Contains(err.Error(), "smp") {
+		t.Errorf("missing variable: got %v", err)
+	}
+}
+
+const profile = `# What the group
+# is for.
+
+# Reason of A,
+# on two lines.
+# Without: no A,
+# at all
+CONFIG_A=y
+# Without: no B
+CONFIG_B=m
+
+#: m wish
+# Reason of C.
+# Without: no C
+CONFIG_C=y
+
+#: x86 arm64
+# Reason of D.
+CONFIG_D="d"
+#: min
+CONFIG_E=0x8
+
+# Reason of F.
+# CONFIG_F is not set
+`
+
+func TestParseProfile(t *testing.T) {
+	got, err := parseProfile("g", "x86", profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Group{Name: "g", Description: "What the group is for.", Requirements: []Requirement{
+		{Symbol: "A", Want: Want{Value: "y"}, Group: "g", Why: "Reason of A, on two lines.", Symptom: "no A, at all"},
+		{Symbol: "B", Want: Want{Value: "m"}, Group: "g", Why: "Reason of A, on two lines.", Symptom: "no B"},
+		{Symbol: "C", Want: Want{Value: "y", Module: true}, Wish: true, Group: "g", Why: "Reason of C.", Symptom: "no C"},
+		{Symbol: "D", Want: Want{Value: `"d"`}, Group: "g", Why: "Reason of D."},
+		{Symbol: "E", Want: Want{Value: "0x8", Min: true}, Group: "g", Why: "Reason of D."},
+		{Symbol: "F", Want: Want{Value: "n"}, Group: "g", Why: "Reason of F."},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for arch, n := range map[string]int{"x86": 6, "arm64": 6, "riscv": 5, "": 6} {
+		if g, err := parseProfile("g", arch, profile); err != nil || len(g.Requirements) != n {
+			t.Errorf("%s: got %d requirements (%v), want %d", arch, len(g.Requirements), err, n)
+		}
+	}
+}
+
+func TestFragment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "debug.config")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("# Find bugs.\r\nCONFIG_KASAN=y\r\n# CONFIG_KASLR is not set\r\n\r\nCONFIG_X=\"${HOME}\"\r\n")
+	got, err := Fragment(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Requirement{
+		{Symbol: "KASAN", Want: Want{Value: "y"}, Group: path, Why: "Find bugs."},
+		{Symbol: "KASLR", Want: Want{Value: "n"}, Group: path, Why: "Find bugs."},
+		{Symbol: "X", Want: Want{Value: `"${HOME}"`}, Group: path, Why: "asked for"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	write("CONFIG_A=y\nbroken\n")
+	var syntax *SyntaxError
+	if _, err := Fragment(path); !errors.As(err, &syntax) || syntax.Line != 2 || syntax.Path != path {
+		t.Errorf("broken: got %v", err)
+	}
+	if _, err := Fragment(path + ".absent"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("absent: got %v", err)
+	}
+}
