@@ -35,6 +35,7 @@ type Options struct {
 type Set struct {
 	Paths  []string // absolute, sorted
 	Rescan bool     // events were lost: anything may have changed
+	Err    error    // what will not be seen any more, such as a folder beyond a limit; nil mostly
 }
 
 // lockFactor is by how much a git operation may outlast Options.Max.
