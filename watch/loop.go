@@ -255,9 +255,15 @@ func (l *Loop) startExec() {
 	ctx, vm, done := l.guest, l.vm, make(chan struct{})
 	l.executed = done
 	go func() {
+		defer close(done)
 		vm.Exec(ctx)
-		l.inputs <- Executed{}
-		close(done)
+		select {
+		case <-ctx.Done():
+		case <-vm.Done():
+			// GuestGone is about to follow, and says it all.
+		default:
+			l.inputs <- Executed{}
+		}
 	}()
 }
 

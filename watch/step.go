@@ -54,8 +54,8 @@ type (
 	Booted struct{ OK bool }
 	// GuestGone says that the guest ended, asked for or not.
 	GuestGone struct{}
-	// Executed says that the command in the guest is over. It comes before
-	// GuestGone.
+	// Executed says that the command in the guest has ended, and the guest goes
+	// on.
 	Executed struct{}
 	// WatchLost says that no change will be seen any more.
 	WatchLost struct{}

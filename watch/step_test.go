@@ -373,7 +373,7 @@ func (w world) endings() []Input {
 	}
 	switch {
 	case w.exec:
-		list = append(list, executed)
+		list = append(list, executed, gone)
 	case w.guest:
 		list = append(list, gone)
 	}
@@ -399,7 +399,7 @@ func (w world) step(in Input) (world, error) {
 	case Executed:
 		w.exec = false
 	case GuestGone:
-		w.guest, w.stopped = false, false
+		w.guest, w.stopped, w.exec = false, false, false
 	case WatchLost:
 		w.blind = true
 	case QuitAsked:
