@@ -122,7 +122,7 @@ func (g *ignorer) start() error {
 }
 
 func (g *ignorer) launch(repository string) error {
-	env := g.environment(repository)
+	env := environment()
 	if repository == g.own && !exists(filepath.Join(repository, "HEAD")) {
 		cmd := exec.CommandContext(g.ctx, "git", "init", "--quiet", "--bare", repository)
 		cmd.Env = env
@@ -144,7 +144,9 @@ func (g *ignorer) launch(repository string) error {
 	defer childOut.Close()
 	cmd := exec.CommandContext(g.ctx, "git", "-c", "core.fsmonitor=false",
 		"check-ignore", "--stdin", "-z", "--verbose", "--non-matching")
-	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout = g.root, env, childIn, childOut
+	// Naming both also keeps git from refusing a tree of another user.
+	cmd.Env = append(env, "GIT_DIR="+repository, "GIT_WORK_TREE="+g.root, "GIT_OPTIONAL_LOCKS=0")
+	cmd.Dir, cmd.Stdin, cmd.Stdout = g.root, childIn, childOut
 	// The terminal's Ctrl-C is for run-kernel.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -156,12 +158,10 @@ func (g *ignorer) launch(repository string) error {
 
 // environment is ours without what tells git of another repository, as in a
 // hook or `git rebase --exec`.
-func (g *ignorer) environment(repository string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "GIT_") && !strings.HasPrefix(v, "GIT_EXEC_PATH=")
 	})
-	// Naming both also keeps git from refusing a tree of another user.
-	return append(env, "GIT_DIR="+repository, "GIT_WORK_TREE="+g.root, "GIT_OPTIONAL_LOCKS=0")
 }
 
 func (g *ignorer) close() {

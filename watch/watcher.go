@@ -28,7 +28,7 @@ type Options struct {
 	Ignore []string // files and folders that don't: a build directory below Root, shares that a guest writes; absolute
 
 	Quiet time.Duration // how long nothing must change until a set is settled
-	Max   time.Duration // how long a set may wait for that; at least Quiet
+	Max   time.Duration // how long a set may wait for that
 
 	// Poll makes the watcher look for changes so often. With 0 it is told of them
 	// by the kernel, except on file systems that don't tell.
@@ -76,7 +76,7 @@ type Watcher struct {
 // New starts to watch. It returns when each change from then on will be seen.
 // The end of ctx ends the watcher. An error may be a *LimitError.
 func New(ctx context.Context, o Options) (*Watcher, error) {
-	o.Root, o.Max = filepath.Clean(o.Root), max(o.Max, o.Quiet)
+	o.Root = filepath.Clean(o.Root)
 	o.Extra, o.Ignore = slices.Clone(o.Extra), slices.Clone(o.Ignore)
 	for _, list := range [][]string{o.Extra, o.Ignore} {
 		for i := range list {
