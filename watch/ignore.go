@@ -34,6 +34,7 @@ type ignorer struct {
 	repositories []string // whose git to ask, the best first; none: no git
 	own          string   // the one that is made when it is needed; may be empty
 	answers      map[string]bool
+	void         string // a rule that ignores every new source file; see start
 
 	cmd *exec.Cmd // nil while git doesn't run
 	in  *os.File
@@ -72,12 +73,17 @@ func (g *ignorer) match(path string) bool {
 	if ok {
 		return ignored
 	}
-	ignored, err := g.ask(path)
-	if err != nil {
+	rule, err := g.ask(path)
+	switch {
+	case err != nil:
 		// Git was killed, or can't bear the path (beyond a link, say). Another
 		// process will answer for the next one.
 		g.close()
 		ignored = usual(path)
+	case rule == g.void && rule != "":
+		ignored = usual(path)
+	default:
+		ignored = rule != ""
 	}
 	if len(g.answers) >= maxAnswers {
 		clear(g.answers)
@@ -92,15 +98,23 @@ func (g *ignorer) reset() {
 	clear(g.answers)
 }
 
-func (g *ignorer) ask(path string) (bool, error) {
+// guesses says whether names are all that there is to go by.
+func (g *ignorer) guesses() bool { return len(g.repositories) == 0 || g.void != "" }
+
+// ask returns the rule by which a path is ignored, empty when it isn't.
+func (g *ignorer) ask(path string) (string, error) {
 	if err := g.start(); err != nil {
-		return false, err
+		return "", err
 	}
 	return g.exchange(path)
 }
 
 // start starts git; nothing happens when it runs already. A repository in
 // which git can't answer at all is not tried again.
+//
+// The first question is about a source file that somebody might add. Debian's
+// linux-source packages end their .gitignore with "/*", for those who package
+// them: by that rule nothing would ever change.
 func (g *ignorer) start() error {
 	if g.cmd != nil {
 		return nil
@@ -108,7 +122,7 @@ func (g *ignorer) start() error {
 	err := errors.New("no git")
 	for len(g.repositories) > 0 {
 		if err = g.launch(g.repositories[0]); err == nil {
-			if _, err = g.exchange(filepath.Join(g.root, ".gitignore")); err == nil {
+			if g.void, err = g.exchange(filepath.Join(g.root, "init/run-kernel-probe.c")); err == nil {
 				return nil
 			}
 			g.close()
@@ -176,25 +190,27 @@ func (g *ignorer) close() {
 }
 
 // exchange asks the git that runs.
-func (g *ignorer) exchange(path string) (bool, error) {
+func (g *ignorer) exchange(path string) (string, error) {
 	deadline := time.Now().Add(askTimeout)
 	if err := errors.Join(g.in.SetWriteDeadline(deadline), g.out.SetReadDeadline(deadline)); err != nil {
-		return false, err
+		return "", err
 	}
 	if _, err := io.WriteString(g.in, path+"\x00"); err != nil {
-		return false, err
+		return "", err
 	}
 	// Source, line, pattern and path, each ended by NUL; see git-check-ignore(1).
 	var fields [4]string
 	for i := range fields {
 		f, err := g.buf.ReadString(0)
 		if err != nil {
-			return false, err
+			return "", err
 		}
 		fields[i] = f
 	}
-	pattern := fields[2]
-	return pattern != "\x00" && !strings.HasPrefix(pattern, "!"), nil
+	if pattern := fields[2]; pattern == "\x00" || strings.HasPrefix(pattern, "!") {
+		return "", nil
+	}
+	return fields[0] + fields[1] + fields[2], nil
 }
 
 // product recognises what every kernel's .gitignore has first, without asking.
@@ -212,8 +228,8 @@ func generated(path string) bool {
 }
 
 // usual recognises by its name what a build makes. It is for where git can't
-// tell. What it doesn't know, such as the programs in scripts/, costs a build
-// that finds nothing to do.
+// tell. What it doesn't know costs a build that finds nothing to do; the
+// programs in scripts/ are known by their contents.
 func usual(path string) bool {
 	for _, suffix := range []string{
 		".asn1.c", ".asn1.h", ".bin", ".builtin", ".bz2", ".dtb.S", ".dtbo", ".dwo", ".elf", ".gz", ".i", ".lex.c",
@@ -229,4 +245,20 @@ func usual(path string) bool {
 	}
 	name := filepath.Base(path)
 	return strings.HasPrefix(name, "crc") && strings.HasSuffix(name, "table.h")
+}
+
+// program says whether a file is a program or an object, of any name.
+func program(path string) bool {
+	st, err := os.Lstat(path)
+	if err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	magic := make([]byte, 4)
+	_, err = io.ReadFull(f, magic)
+	return err == nil && string(magic) == "\x7fELF"
 }

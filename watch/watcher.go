@@ -263,6 +263,10 @@ func (w *Watcher) settle(set Set) Set {
 			return set
 		}
 	}
+	if w.ignored.guesses() {
+		// Only now: a linker makes the file first and writes it later.
+		maps.DeleteFunc(w.pending, func(path string, _ bool) bool { return program(path) })
+	}
 	for _, p := range set.Paths {
 		w.pending[p] = true
 	}

@@ -462,6 +462,18 @@ modules.order
 	}{
 		{name: "a repository", prepare: repository},
 		{name: "a source package", state: true},
+		{
+			name: "a source package of Debian", prepare: func(t *tree) { t.put(".gitignore", rules+"/*\n!/debian/\n") },
+			state: true, names: true,
+		},
+		{
+			name: "a source package of Debian in a repository", prepare: func(t *tree) {
+				t.put(".gitignore", rules+"/*\n!/debian/\n")
+				t.git("init", "--quiet")
+				t.git("add", "--force", "kernel")
+			},
+			names: true,
+		},
 		{name: "a source package, nowhere to put a repository", names: true},
 		{name: "no git", prepare: func(t *tree) { repository(t); t.Setenv("PATH", t.TempDir()) }, state: true, names: true},
 		{
@@ -518,6 +530,9 @@ modules.order
 				tree.write("scripts/kconfig/conf")
 				want := []string{"kernel/fork.c"}
 				if tt.names {
+					// Which is known for a program only when it has been written.
+					tree.put(".modpost", "\x7fELF…")
+					tree.rename(".modpost", "scripts/modpost")
 					want = append(want, "scripts/kconfig/conf")
 				}
 				tree.reports(want...)
@@ -644,7 +659,7 @@ func TestUntakenSetGrows(t *testing.T) {
 	tree.write("b.c")
 	tree.reports("a.c", "b.c")
 
-	w := &Watcher{pending: map[string]bool{"/b": true}}
+	w := &Watcher{ignored: &ignorer{}, pending: map[string]bool{"/b": true}}
 	got := w.settle(Set{Paths: []string{"/a", "/c"}, Rescan: true})
 	if diff := cmp.Diff(Set{Paths: []string{"/a", "/b", "/c"}, Rescan: true}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
