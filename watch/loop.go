@@ -5,7 +5,10 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/metaspace/run-kernel/internal/event"
 )
@@ -18,18 +21,24 @@ var ErrOvertaken = errors.New("overtaken by a newer change")
 // ends when a newer kernel takes its place.
 var ErrReplaced = errors.New("replaced by a newer kernel")
 
+// ErrEnded is the cause with which a command in a guest ends when the guest
+// ended by itself.
+var ErrEnded = errors.New("the guest ended")
+
 // An Image is what a build made.
 type Image struct {
 	Path string
-	New  bool // linked, not up to date
+	New  bool // linked by this build, not up to date
 }
 
 // A Pass does what the loop decides. Its methods report to the user
-// themselves, errors included.
+// themselves, errors included, and return soon after ctx has ended. The cause
+// of ctx is then ErrOvertaken, ErrReplaced, or that of Run's context.
 type Pass interface {
 	// Build checks the configuration and runs make.
 	Build(ctx context.Context) (Image, error)
-	// Boot starts a guest and returns once it answers.
+	// Boot starts a guest and returns once it answers. The guest goes on when
+	// ctx ends after that.
 	Boot(ctx context.Context, image string) (VM, error)
 	// Relevant returns those of the changed paths that matter.
 	Relevant(paths []string) []string
@@ -37,9 +46,12 @@ type Pass interface {
 
 // A VM is a guest that runs.
 type VM interface {
+	// Done is closed when the guest is gone.
 	Done() <-chan struct{}
+	// Stop ends the guest. It may be gone already.
 	Stop()
-	// Exec runs the loop's command; it reports output and status itself.
+	// Exec runs the loop's command; it reports output and status itself, and
+	// returns soon after ctx has ended. The next guest waits for that.
 	Exec(ctx context.Context)
 }
 
@@ -47,18 +59,23 @@ type VM interface {
 type Loop struct {
 	Pass    Pass
 	Changes <-chan Set
-	Root    string // for messages: paths below it are shown without it
-	Exec    bool   // run the VM's Exec in each new guest
+	Err     func() error // why Changes was closed; may be nil
+	Root    string       // for messages: paths below it are shown without it
+	Exec    bool         // run the VM's Exec in each new guest
 	Events  event.Sink
 
 	inputs chan Input
 	booted chan bootResult
+	stops  sync.WaitGroup
 
 	state       State
+	quit        error // the cause of the end of Run's context
 	cancelBuild context.CancelCauseFunc
+	image       os.FileInfo     // of what was booted last
 	guest       context.Context // ends when the guest is to be stopped
 	cancelGuest context.CancelCauseFunc
-	vm          VM // nil while there is none that answers
+	vm          VM            // nil while there is none that answers
+	executed    chan struct{} // closed unless a command runs in the guest
 }
 
 type bootResult struct {
@@ -67,10 +84,15 @@ type bootResult struct {
 }
 
 // Run loops until ctx ends and everything that was started has been stopped.
+//
+// It survives the watcher: a guest that somebody works in must not end because
+// an edit will not be noticed. But it warns, and once nothing runs any more it
+// returns, as nothing could happen.
 func (l *Loop) Run(ctx context.Context) {
 	l.inputs, l.booted = make(chan Input), make(chan bootResult)
 	l.state.Exec = l.Exec
-	quit := ctx.Done()
+	defer l.stops.Wait()
+	changes, quit := l.Changes, ctx.Done()
 	if l.apply(Started{}) {
 		return
 	}
@@ -80,17 +102,24 @@ func (l *Loop) Run(ctx context.Context) {
 		case in = <-l.inputs:
 		case b := <-l.booted:
 			in = l.takeGuest(b)
-		case set, ok := <-l.Changes:
-			if !ok {
-				l.Changes = nil
+		case set, ok := <-changes:
+			switch {
+			case ctx.Err() != nil:
+				// The watcher may learn of the end sooner than we do.
+				changes = nil
+				continue
+			case !ok:
+				changes = nil
+				l.warnBlind()
+				in = WatchLost{}
+			case l.matters(set):
+				in = FilesChanged{}
+			default:
 				continue
 			}
-			if !l.matters(set) {
-				continue
-			}
-			in = FilesChanged{}
 		case <-quit:
 			quit = nil
+			l.quit = context.Cause(ctx)
 			in = QuitAsked{}
 		}
 		if l.apply(in) {
@@ -99,8 +128,28 @@ func (l *Loop) Run(ctx context.Context) {
 	}
 }
 
+func (l *Loop) warnBlind() {
+	w := event.Warning{
+		Text: "changes are not seen any more: the watcher ended",
+		Hint: "start `run-kernel watch` again; a guest that runs is left alone until then",
+	}
+	if l.Err != nil {
+		if err := l.Err(); err != nil {
+			w.Text = fmt.Sprintf("changes are not seen any more: %v", err)
+		}
+	}
+	l.Events.Emit(w)
+}
+
 // matters reports the changes that do.
 func (l *Loop) matters(set Set) bool {
+	if set.Err != nil {
+		w := event.Warning{Text: set.Err.Error()}
+		if h := (interface{ Hint() string })(nil); errors.As(set.Err, &h) {
+			w.Hint = h.Hint()
+		}
+		l.Events.Emit(w)
+	}
 	if set.Rescan {
 		l.Events.Emit(event.Notice{Text: "too many changes at once to tell which: building what make finds"})
 		return true
@@ -132,39 +181,60 @@ func (l *Loop) apply(in Input) bool {
 		case StartBuild:
 			l.startBuild()
 		case CancelBuild:
-			l.cancelBuild(ErrOvertaken)
+			l.cancelBuild(l.cause(ErrOvertaken))
 		case StartGuest:
 			l.startGuest()
 		case StopGuest:
-			l.cancelGuest(ErrReplaced)
+			l.cancelGuest(l.cause(ErrReplaced))
 			if l.vm != nil {
-				go l.vm.Stop()
+				l.stops.Go(l.vm.Stop)
 			}
 		case StartExec:
-			go l.vm.Exec(l.guest)
+			l.startExec()
 		case Announce:
 			l.Events.Emit(event.Waiting{VM: l.state.Guest == Running})
 		case Exit:
 			return true
 		}
 	}
+	if in == (Booted{OK: true}) {
+		l.awaitGuest() // not sooner: now it is known whether a command runs
+	}
 	return false
+}
+
+// cause is why something is cancelled: err, unless all is.
+func (l *Loop) cause(err error) error {
+	if l.state.Quitting {
+		return l.quit
+	}
+	return err
 }
 
 func (l *Loop) startBuild() {
 	// Not below Run's context: its end is an input, and the rule decides.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l.cancelBuild = cancel
+	booted := l.image
 	go func() {
 		image, err := l.Pass.Build(ctx)
 		cancel(nil)
-		l.inputs <- Built{Image: image.Path, New: image.New, OK: err == nil}
+		in := Built{Image: image.Path, New: image.New, OK: err == nil}
+		if in.OK && booted != nil && !in.New {
+			// It may be up to date, and yet new to the guest: a build that failed
+			// or was overtaken has often linked before its end.
+			in.New = !same(booted, stat(image.Path))
+		}
+		l.inputs <- in
 	}()
 }
 
 func (l *Loop) startGuest() {
 	l.guest, l.cancelGuest = context.WithCancelCause(context.Background())
+	l.executed = make(chan struct{})
+	close(l.executed)
 	ctx, image := l.guest, l.state.Image
+	l.image = stat(image)
 	go func() {
 		vm, err := l.Pass.Boot(ctx, image)
 		l.booted <- bootResult{vm, err}
@@ -177,11 +247,46 @@ func (l *Loop) takeGuest(b bootResult) Input {
 		return Booted{OK: false}
 	}
 	l.vm = b.vm
-	cancel := l.cancelGuest
+	return Booted{OK: true}
+}
+
+// startExec runs the command.
+func (l *Loop) startExec() {
+	ctx, vm, done := l.guest, l.vm, make(chan struct{})
+	l.executed = done
 	go func() {
-		<-b.vm.Done()
-		cancel(ErrReplaced)
+		defer close(done)
+		vm.Exec(ctx)
+		select {
+		case <-ctx.Done():
+		case <-vm.Done():
+			// GuestGone is about to follow, and says it all.
+		default:
+			l.inputs <- Executed{}
+		}
+	}()
+}
+
+// awaitGuest reports the end of the guest once its command has ended too.
+func (l *Loop) awaitGuest() {
+	vm, cancel, executed := l.vm, l.cancelGuest, l.executed
+	go func() {
+		<-vm.Done()
+		cancel(ErrEnded)
+		<-executed
 		l.inputs <- GuestGone{}
 	}()
-	return Booted{OK: true}
+}
+
+// stat returns nil for a file that can't be read.
+func stat(path string) os.FileInfo {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	return st
+}
+
+func same(a, b os.FileInfo) bool {
+	return b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }

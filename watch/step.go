@@ -6,10 +6,12 @@ package watch
 type State struct {
 	Build    Build
 	Again    bool // build once more when the present one has ended
+	Failed   bool // the last build did: what it left isn't fit to boot
 	Guest    Guest
 	Fresh    bool   // an image was linked that no guest has booted
 	Image    string // the last that was built
 	Exec     bool   // run a command in each new guest
+	Blind    bool   // changes aren't seen any more
 	Quitting bool
 }
 
@@ -45,13 +47,18 @@ type (
 	// Built ends a build.
 	Built struct {
 		Image string
-		New   bool // the image was linked, not up to date
+		New   bool // no guest has booted the image
 		OK    bool
 	}
 	// Booted ends the start of a guest.
 	Booted struct{ OK bool }
 	// GuestGone says that the guest ended, asked for or not.
 	GuestGone struct{}
+	// Executed says that the command in the guest has ended, and the guest goes
+	// on.
+	Executed struct{}
+	// WatchLost says that no change will be seen any more.
+	WatchLost struct{}
 	// QuitAsked ends the loop.
 	QuitAsked struct{}
 )
@@ -61,6 +68,8 @@ func (FilesChanged) input() {}
 func (Built) input()        {}
 func (Booted) input()       {}
 func (GuestGone) input()    {}
+func (Executed) input()     {}
+func (WatchLost) input()    {}
 func (QuitAsked) input()    {}
 
 // An Effect is what the loop shall do.
@@ -81,7 +90,8 @@ const (
 //
 // There is at most one build and one guest. The guest outlives failed builds,
 // and builds that link nothing new. It is replaced only when the next image is
-// there.
+// there. One that ended by itself comes back with the next build that succeeds,
+// whether that linked anything or not: who saves a file wants to see it run.
 func Step(s State, in Input) (State, []Effect) {
 	switch in := in.(type) {
 	case Started, FilesChanged:
@@ -90,21 +100,19 @@ func Step(s State, in Input) (State, []Effect) {
 		}
 		return s.change()
 	case Built:
-		s.Build = NoBuild
+		s.Build, s.Failed = NoBuild, !in.OK
 		if in.OK {
 			s.Image = in.Image
 			s.Fresh = s.Fresh || in.New
 		}
 		switch {
 		case s.Quitting:
-			return s.quit()
+			return s, s.rest()
 		case s.Again:
 			// Whatever it brought, it isn't what is on the disk now.
 			s.Again = false
 			s.Build = Building
 			return s, []Effect{StartBuild}
-		case !in.OK:
-			return s, []Effect{Announce}
 		}
 		return s.boot()
 	case Booted:
@@ -112,19 +120,21 @@ func Step(s State, in Input) (State, []Effect) {
 		case s.Guest == Replacing && in.OK:
 			// It came up just before it was to be stopped.
 			return s, []Effect{StopGuest}
-		case s.Guest == Replacing:
-			return s.gone()
 		case !in.OK:
-			s.Guest = NoGuest
-			return s, s.idle(Announce)
+			return s.gone()
 		}
 		s.Guest = Running
 		if s.Exec {
 			return s, []Effect{StartExec}
 		}
-		return s, s.idle(Announce)
+		return s, s.rest()
 	case GuestGone:
 		return s.gone()
+	case Executed:
+		return s, s.rest()
+	case WatchLost:
+		s.Blind = true
+		return s, s.rest()
 	case QuitAsked:
 		if s.Quitting {
 			return s, nil
@@ -139,10 +149,7 @@ func Step(s State, in Input) (State, []Effect) {
 			s.Guest = Replacing
 			effects = append(effects, StopGuest)
 		}
-		if s.Build == NoBuild && s.Guest == NoGuest {
-			effects = append(effects, Exit)
-		}
-		return s, effects
+		return s, append(effects, s.rest()...)
 	}
 	return s, nil
 }
@@ -163,46 +170,40 @@ func (s State) change() (State, []Effect) {
 // boot starts a guest on the image, once there is none, if there is need.
 func (s State) boot() (State, []Effect) {
 	switch {
-	case s.Build != NoBuild:
-		// The image is being replaced; the end of the build comes back here.
-		return s, nil
+	case s.Build != NoBuild, s.Failed:
+		// The image is being replaced, or may be half of one. A build that
+		// succeeds comes back here.
 	case s.Guest == NoGuest:
 		s.Guest, s.Fresh = Booting, false
 		return s, []Effect{StartGuest}
-	case s.Fresh && (s.Guest == Running || s.Guest == Booting):
+	case s.Fresh && s.Guest != Replacing:
 		s.Guest = Replacing
 		return s, []Effect{StopGuest}
-	case s.Guest == Running:
-		return s, []Effect{Announce}
 	}
-	return s, nil
+	return s, s.rest()
 }
 
-// gone is the end of a guest.
+// gone is the end of a guest, or of its boot.
 func (s State) gone() (State, []Effect) {
 	replacing := s.Guest == Replacing
 	s.Guest = NoGuest
-	switch {
-	case s.Quitting:
-		return s.quit()
-	case replacing:
+	if replacing && !s.Quitting {
 		return s.boot()
 	}
-	// No reboot: a kernel that dies would do so again. The next change boots.
-	return s, s.idle(Announce)
+	// No reboot: a kernel that dies would do so again.
+	return s, s.rest()
 }
 
-func (s State) quit() (State, []Effect) {
-	if s.Build == NoBuild && s.Guest == NoGuest {
-		return s, []Effect{Exit}
-	}
-	return s, nil
-}
-
-// idle returns the effects only when nothing is under way.
-func (s State) idle(effects ...Effect) []Effect {
-	if s.Build != NoBuild || s.Guest == Booting {
+// rest returns what there is to do when nothing is under way: what is under
+// way ends in an input that comes back here.
+func (s State) rest() []Effect {
+	switch {
+	case s.Build != NoBuild || s.Guest == Booting || s.Guest == Replacing:
 		return nil
+	case !s.Quitting && !s.Blind:
+		return []Effect{Announce}
+	case s.Guest == NoGuest:
+		return []Effect{Exit} // nothing can happen any more
 	}
-	return effects
+	return nil
 }

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package watch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/metaspace/run-kernel/internal/event"
+)
+
+// A call is a build, a boot or a command that the loop started. It lasts until
+// the test ends it, or its context does.
+type call struct {
+	ctx   context.Context
+	image string // of a boot
+	end   chan result
+}
+
+type result struct {
+	image Image
+	vm    VM
+	err   error
+}
+
+func begin(ctx context.Context, started chan<- *call, image string) result {
+	c := &call{ctx, image, make(chan result)}
+	for {
+		select {
+		case started <- c:
+			started = nil // the test has taken it
+		case r := <-c.end:
+			return r
+		case <-ctx.Done():
+			return result{err: context.Cause(ctx)}
+		}
+	}
+}
+
+type fakePass struct {
+	builds, boots chan *call
+	late          VM // what a cancelled boot returns all the same
+}
+
+func (p *fakePass) Build(ctx context.Context) (Image, error) {
+	r := begin(ctx, p.builds, "")
+	return r.image, r.err
+}
+
+func (p *fakePass) Boot(ctx context.Context, image string) (VM, error) {
+	r := begin(ctx, p.boots, image)
+	if r.err != nil && p.late != nil {
+		return p.late, nil
+	}
+	return r.vm, r.err
+}
+
+func (p *fakePass) Relevant(paths []string) []string {
+	var list []string
+	for _, path := range paths {
+		if strings.HasSuffix(path, ".c") {
+			list = append(list, path)
+		}
+	}
+	return list
+}
+
+type fakeVM struct {
+	end   func()
+	done  chan struct{}
+	execs chan *call
+}
+
+func newVM() *fakeVM {
+	done := make(chan struct{})
+	return &fakeVM{sync.OnceFunc(func() { close(done) }), done, make(chan *call)}
+}
+
+func (vm *fakeVM) Done() <-chan struct{}    { return vm.done }
+func (vm *fakeVM) Stop()                    { vm.end() }
+func (vm *fakeVM) Exec(ctx context.Context) { begin(ctx, vm.execs, "") }
+func (vm *fakeVM) running() bool            { return !isClosed(vm.done) }
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// A rig is a loop that runs.
+type rig struct {
+	*testing.T
+	*fakePass
+	changes chan Set
+	quit    context.CancelCauseFunc
+	ended   chan struct{}
+
+	mu     sync.Mutex
+	events []event.Event
+}
+
+var errQuit = errors.New("the user has had enough")
+
+// loopTest runs f beside a loop, and checks that the loop ends when f has
+// returned. In its bubble a wait for what never comes is a failure at once.
+func loopTest(t *testing.T, loop *Loop, f func(r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, quit := context.WithCancelCause(context.Background())
+		r := &rig{
+			T: t, fakePass: &fakePass{builds: make(chan *call), boots: make(chan *call)},
+			changes: make(chan Set), quit: quit, ended: make(chan struct{}),
+		}
+		loop.Pass, loop.Changes, loop.Root, loop.Events = r.fakePass, r.changes, "/src", r.record
+		go func() {
+			defer close(r.ended)
+			loop.Run(ctx)
+		}()
+		defer func() {
+			quit(errQuit)
+			<-r.ended
+		}()
+		f(r)
+	})
+}
+
+func (r *rig) record(e event.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+}
+
+// saw compares all events since it was asked last.
+func (r *rig) saw(want ...event.Event) {
+	r.Helper()
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if diff := cmp.Diff(want, r.events); diff != "" {
+		r.Fatalf("events (-want +got):\n%s", diff)
+	}
+	r.events = nil
+}
+
+func (r *rig) save(paths ...string) { r.changes <- Set{Paths: paths} }
+
+// built ends the build that runs.
+func (r *rig) built(image Image) { (<-r.builds).end <- result{image: image} }
+
+// up ends the boot that runs.
+func (r *rig) up() *fakeVM {
+	vm := newVM()
+	(<-r.boots).end <- result{vm: vm}
+	return vm
+}
+
+// cancelled waits for the end of a call's context.
+func (r *rig) cancelled(c *call, want error) {
+	r.Helper()
+	<-c.ctx.Done()
+	if err := context.Cause(c.ctx); !errors.Is(err, want) {
+		r.Errorf("cancelled because: %v, want: %v", err, want)
+	}
+}
+
+var newImage = Image{Path: "/src/vmlinux", New: true}
+
+func TestLoop(t *testing.T) {
+	loopTest(t, &Loop{Exec: true}, func(r *rig) {
+		r.built(newImage)
+		boot := <-r.boots
+		if boot.image != newImage.Path {
+			r.Errorf("booted %s", boot.image)
+		}
+		first := newVM()
+		boot.end <- result{vm: first}
+		command := <-first.execs
+		r.saw()
+		command.end <- result{}
+		r.saw(event.Waiting{VM: true})
+
+		r.save("/src/a.c", "/src/b.c", "/src/notes", "/src/c.c", "/src/d.c")
+		r.saw(event.Changed{Paths: []string{"a.c", "b.c", "c.c"}, Total: 4})
+		if !first.running() {
+			r.Error("the guest was stopped before the next image was there")
+		}
+		r.built(newImage)
+		<-first.done
+		second := r.up()
+		<-second.execs
+		if !second.running() {
+			r.Error("the second guest was stopped")
+		}
+		r.saw()
+	})
+}
+
+func TestLoopIgnoresWhatDoesNotMatter(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(newImage)
+		r.up()
+		r.saw(event.Waiting{VM: true})
+		r.save("/src/notes")
+		r.saw()
+		r.save("/elsewhere/a.c")
+		r.saw(event.Changed{Paths: []string{"/elsewhere/a.c"}, Total: 1})
+	})
+}
+
+func TestLoopRescans(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(newImage)
+		r.up()
+		r.saw(event.Waiting{VM: true})
+		r.changes <- Set{Rescan: true}
+		r.saw(event.Notice{Text: "too many changes at once to tell which: building what make finds"})
+		<-r.builds
+	})
+}
+
+func TestLoopOvertakesBuild(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		first := <-r.builds
+		r.save("/src/a.c")
+		r.cancelled(first, ErrOvertaken)
+		second := <-r.builds
+		r.quit(errQuit)
+		r.cancelled(second, errQuit)
+	})
+}
+
+func TestLoopKeepsGuestWhenBuildFails(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(newImage)
+		vm := r.up()
+		r.saw(event.Waiting{VM: true})
+		r.save("/src/a.c")
+		(<-r.builds).end <- result{err: errors.New("make failed")}
+		r.saw(event.Changed{Paths: []string{"a.c"}, Total: 1}, event.Waiting{VM: true})
+		if !vm.running() {
+			r.Error("the guest was stopped")
+		}
+	})
+}
+
+// TestLoopComparesImages has a build that is overtaken after the link: the
+// next has nothing to do, and yet there is something new to boot.
+func TestLoopComparesImages(t *testing.T) {
+	image := Image{Path: filepath.Join(t.TempDir(), "vmlinux")}
+	link := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(image.Path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("first")
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(image)
+		vm := r.up()
+
+		r.save("/src/a.c")
+		r.built(image) // up to date
+		synctest.Wait()
+		if !vm.running() {
+			r.Error("replaced by the same image")
+		}
+
+		r.save("/src/a.c")
+		overtaken := <-r.builds
+		link("the second")
+		r.save("/src/b.c")
+		r.cancelled(overtaken, ErrOvertaken)
+		r.built(image)
+		<-vm.done
+		r.up()
+	})
+}
+
+func TestLoopReplacesGuestThatBoots(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(newImage)
+		first := <-r.boots
+		r.save("/src/a.c")
+		r.built(newImage)
+		r.cancelled(first, ErrReplaced)
+		r.up()
+	})
+}
+
+// TestLoopStopsGuestThatCameUpTooLate has a boot that succeeds although it was
+// cancelled.
+func TestLoopStopsGuestThatCameUpTooLate(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		late := newVM()
+		r.late = late
+		r.built(newImage)
+		first := <-r.boots
+		r.quit(errQuit)
+		r.cancelled(first, errQuit)
+		<-late.done
+		<-r.ended
+	})
+}
+
+func TestLoopCommandEndsBeforeTheNextGuest(t *testing.T) {
+	loopTest(t, &Loop{Exec: true}, func(r *rig) {
+		r.built(newImage)
+		vm := r.up()
+		command := <-vm.execs
+		r.save("/src/a.c")
+		r.built(newImage)
+		r.cancelled(command, ErrReplaced)
+		r.up()
+	})
+}
+
+func TestLoopGuestEndsByItself(t *testing.T) {
+	loopTest(t, &Loop{Exec: true}, func(r *rig) {
+		r.built(newImage)
+		vm := r.up()
+		command := <-vm.execs
+		r.saw()
+		vm.end()
+		r.cancelled(command, ErrEnded)
+		r.saw(event.Waiting{VM: false})
+
+		r.save("/src/a.c")
+		r.built(Image{Path: newImage.Path})
+		r.up()
+	})
+}
+
+func TestLoopGuestDoesNotComeUp(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(newImage)
+		(<-r.boots).end <- result{err: errors.New("panic")}
+		r.saw(event.Waiting{VM: false})
+	})
+}
+
+func TestLoopQuitWhileBooting(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(newImage)
+		boot := <-r.boots
+		r.quit(errQuit)
+		r.cancelled(boot, errQuit)
+		<-r.ended
+		r.saw()
+	})
+}
+
+func TestLoopQuitWaitsForGuestAndCommand(t *testing.T) {
+	loopTest(t, &Loop{Exec: true}, func(r *rig) {
+		r.built(newImage)
+		vm := r.up()
+		command := <-vm.execs
+		r.quit(errQuit)
+		r.cancelled(command, errQuit)
+		<-r.ended
+		if vm.running() {
+			r.Error("the guest outlives the loop")
+		}
+		r.saw()
+	})
+}
+
+type hintedError struct{ error }
+
+func (hintedError) Hint() string { return "raise it" }
+
+func TestLoopTellsWhatIsNotWatched(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(newImage)
+		r.up()
+		r.saw(event.Waiting{VM: true})
+		r.changes <- Set{Err: hintedError{errors.New("the limit is reached")}}
+		r.saw(event.Warning{Text: "the limit is reached", Hint: "raise it"})
+	})
+}
+
+func TestLoopOutlivesWatcher(t *testing.T) {
+	lost := func() error { return errors.New("the tree is gone") }
+	loopTest(t, &Loop{Err: lost}, func(r *rig) {
+		r.built(newImage)
+		vm := r.up()
+		r.saw(event.Waiting{VM: true})
+		close(r.changes)
+		r.saw(event.Warning{
+			Text: "changes are not seen any more: the tree is gone",
+			Hint: "start `run-kernel watch` again; a guest that runs is left alone until then",
+		})
+		if !vm.running() {
+			r.Error("the guest was stopped")
+		}
+		vm.end()
+		<-r.ended
+		r.saw()
+	})
+}
+
+// A watcher that ends because all does is nothing to warn of.
+func TestLoopAndWatcherQuitTogether(t *testing.T) {
+	for range 20 { // the loop may see either first
+		loopTest(t, &Loop{}, func(r *rig) {
+			r.built(newImage)
+			r.up()
+			r.saw(event.Waiting{VM: true})
+			r.quit(errQuit)
+			close(r.changes)
+			<-r.ended
+			r.saw()
+		})
+	}
+}
