@@ -375,16 +375,24 @@ func testKernel(t *testing.T) *kernel {
 	return k
 }
 
+// prepared are the build directories that this process has built in. Those who
+// need what the source is now build again.
+var prepared = make(map[string]bool)
+
 // prepare configures the kernel where that hasn't been done, and builds it.
 func (k *kernel) prepare() {
 	t := k.lab.t
 	t.Helper()
+	if prepared[k.build] {
+		return
+	}
 	config := filepath.Join(k.build, ".config")
 	if _, err := os.Stat(config); errors.Is(err, os.ErrNotExist) {
 		tinyconfig(t, k.lab, k.source, k.build)
 	}
 	began := time.Now()
 	k.lab.expect(k.lab.run(k.flags("build")...), 0)
+	prepared[k.build] = true
 	t.Logf("%s was ready after %s", k.build, time.Since(began).Round(time.Millisecond))
 }
 

@@ -72,9 +72,12 @@ func (a *app) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p := watcher.Polling(); p != "" {
+		a.events.Emit(event.Notice{Text: p})
+	}
 	a.events.Emit(event.WatchStarted{Dirs: watcher.Dirs(), Elapsed: time.Since(began)})
 	loop := &watch.Loop{
-		Pass: &pass{app: a, workplace: w}, Changes: watcher.Changes(), Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
+		Pass: &pass{app: a, workplace: w}, Changes: watcher.Changes(), Err: watcher.Err, Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
 	}
 	loop.Run(ctx)
 	if err := context.Cause(ctx); errors.Is(err, errStopped) {
@@ -207,7 +210,7 @@ func (g *guestVM) Exec(ctx context.Context) {
 	case err == nil:
 		a.events.Emit(event.CommandFinished{Command: command, Status: status, Elapsed: time.Since(began)})
 		a.events.Emit(event.Waiting{VM: true})
-	case errors.Is(err, watch.ErrReplaced), errors.Is(err, boot.ErrGone):
+	case errors.Is(err, watch.ErrReplaced), errors.Is(err, watch.ErrEnded), errors.Is(err, boot.ErrGone):
 		// The guest went, which is reported by itself.
 	default:
 		a.events.Emit(event.Failed{Err: err})
