@@ -23,6 +23,10 @@ type Options struct {
 	Verbose  bool       // commands, compiler warnings' details, the guest's console
 }
 
+// plainInterval is how often the progress of make is told where no line can be
+// written over.
+const plainInterval = 20 * time.Second
+
 // Text renders events for people. On a terminal the progress of make is one
 // line that is written over.
 type Text struct {
@@ -32,6 +36,7 @@ type Text struct {
 	raw      bool   // a guest's shell has the terminal
 	progress string // what the progress line shows; empty when there is none
 	midline  bool   // a command's output has not ended its line
+	told     int    // the plainInterval of the build whose progress was told
 }
 
 // NewText returns a renderer; its Event method is an event.Sink.
@@ -182,12 +187,20 @@ func ifAny(before, s string) string {
 }
 
 func (t *Text) buildProgress(e event.BuildProgress) {
-	if t.o.Width == nil || t.o.Quiet || t.raw {
+	if t.o.Quiet || t.raw {
 		return
 	}
 	objects := fmt.Sprintf("%d", e.Done)
 	if e.Total > 0 {
 		objects += fmt.Sprintf("/%d", max(e.Total, e.Done))
+	}
+	if t.o.Width == nil {
+		if n := int(e.Elapsed / plainInterval); n != t.told {
+			if t.told = n; n > 0 {
+				t.say("build", "%s objects after %s", objects, e.Elapsed.Truncate(time.Second))
+			}
+		}
+		return
 	}
 	line := clean(fmt.Sprintf("build  %s objects, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
 	line = strings.NewReplacer("\n", " ", "\t", " ").Replace(line)
