@@ -101,11 +101,12 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	vm.log = log
 
 	var theirs []*os.File // qemu's descriptors from 3 on
-	defer func() {
+	closeTheirs := sync.OnceFunc(func() {
 		for _, f := range theirs {
 			_ = f.Close()
 		}
-	}()
+	})
+	defer closeTheirs()
 	var ours [3]net.Conn // console, monitor, agent
 	for i := range ours {
 		conn, file, err := socketPair()
@@ -141,6 +142,8 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		vm.stopDaemons()
 		return nil, err
 	}
+	// Only qemu's end of qemu may keep them open: their end is how we see it.
+	closeTheirs()
 	vm.qmp = qemu.NewQMP(ours[1])
 	onLine := func(line string) { o.Events.Emit(event.Console{Line: line}) }
 	vm.console = console.Read(ours[0], log, onLine, map[string]func(string){
