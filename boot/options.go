@@ -98,18 +98,6 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	return p, nil
 }
 
-// checkKernel says what is wrong with the image, before qemu does in its way.
-func (p *plan) checkKernel() error {
-	st, err := os.Stat(p.options.Kernel)
-	if err != nil {
-		return fmt.Errorf("boot: kernel image: %w", err)
-	}
-	if !st.Mode().IsRegular() {
-		return fmt.Errorf("boot: kernel image %s is not a file", p.options.Kernel)
-	}
-	return nil
-}
-
 func (p *plan) planShares() error {
 	o := &p.options
 	p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}

@@ -62,7 +62,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.checkKernel(); err != nil {
+	if err := checkKernel(o.Kernel, p.arch); err != nil {
 		return nil, err
 	}
 	if p.why != "" {

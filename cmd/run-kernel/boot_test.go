@@ -86,7 +86,7 @@ func TestBootPanic(t *testing.T) {
 	}
 	s.wait("last lines of the console:")
 	s.wait("| ")
-	s.wait("error: the guest's kernel crashed: Kernel panic - not syncing")
+	s.wait("the guest's kernel crashed: Kernel panic - not syncing")
 }
 
 func TestBootTimeout(t *testing.T) {
@@ -112,9 +112,18 @@ func TestBootOfWhatIsNoKernel(t *testing.T) {
 	if err := os.WriteFile(junk, []byte(strings.Repeat("no kernel\n", 1000)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := k.lab.expect(k.lab.run(k.flags("boot", "--kernel", junk)...), statusDeath)
-	if !strings.Contains(r.stderr, "run-kernel: error: ") || !strings.Contains(r.stderr, "hint: ") {
+	r := k.lab.expect(k.lab.run(k.flags("boot", "--kernel", junk)...), statusFailed)
+	if !strings.Contains(r.stderr, "neither a bzImage nor a vmlinux") || !strings.Contains(r.stderr, "hint: ") {
 		t.Error(r.stderr)
+	}
+	// It looks like one, and isn't.
+	hollow := append([]byte(strings.Repeat("\xf4", 0x202)), "HdrS"+strings.Repeat("\xf4", 1<<16)...)
+	if err := os.WriteFile(junk, hollow, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r = k.lab.run(k.flags("boot", "--boot-timeout", "5s", "--kernel", junk)...)
+	if r.status != statusTimeout && r.status != statusDeath || !strings.Contains(r.stderr, "hint: ") {
+		t.Errorf("status %d: %s", r.status, r.stderr)
 	}
 	r = k.lab.expect(k.lab.run(k.flags("boot", "--kernel", junk+"2")...), statusFailed)
 	if !strings.Contains(r.stderr, "no such file") {
