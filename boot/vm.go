@@ -295,6 +295,7 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 	qemuErr := vm.qemu.Wait()
 	// What qemu wrote before its end is still in the socket.
 	<-vm.console.Done()
+	<-vm.qmp.Done()
 	if !asked {
 		report()
 	}

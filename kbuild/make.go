@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,6 +125,7 @@ func (t *Tree) Configure(ctx context.Context, target, path string) error {
 	err = proc.Run(ctx, cmd, grace)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		lines = slices.DeleteFunc(lines, makeDirectory.MatchString)
 		lines = lines[max(0, len(lines)-12):]
 		return &ConfigureError{Target: target, Output: lines, hint: toolHint(lines), err: err}
 	}
@@ -132,6 +134,9 @@ func (t *Tree) Configure(ctx context.Context, target, path string) error {
 	}
 	return nil
 }
+
+// makeDirectory is what make says because of -C and O=.
+var makeDirectory = regexp.MustCompile(`^make(?:\[\d+\])?: (?:Entering|Leaving) directory `)
 
 // A ConfigureError says that a configuration target failed.
 type ConfigureError struct {

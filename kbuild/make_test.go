@@ -132,7 +132,7 @@ func TestConfigure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tools(t, `echo "$@"; echo "$KCONFIG_CONFIG" "$MAKEFLAGS" "$LC_MESSAGES"; exit 2`)
+	tools(t, `echo "make[1]: Entering directory '/out'"; echo "$@"; echo "$KCONFIG_CONFIG" "$MAKEFLAGS" "$LC_MESSAGES"; exit 2`)
 	t.Setenv("MAKEFLAGS", "-n")
 	t.Setenv("KCONFIG_CONFIG", "other")
 	err = tree.Configure(t.Context(), "olddefconfig", "/x/.config.new")

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/metaspace/run-kernel/internal/ansi"
 )
 
 const (
@@ -26,6 +28,7 @@ type Console struct {
 	tail    []string // the last lines
 	heard   time.Time
 	crash   *Crash
+	timed   bool // the kernel's messages have their time
 	markers map[string]func(line string)
 
 	crashed chan struct{} // closed with the first crash
@@ -35,8 +38,9 @@ type Console struct {
 }
 
 // Read starts to read r until its end. Everything goes to log, and each line,
-// without control characters, to onLine unless that is nil. A line that contains one of the markers is reported with
-// what follows the marker.
+// without control characters, to onLine unless that is nil. A line that contains
+// one of the markers is reported with what follows the marker. The functions are
+// called one at a time.
 func Read(r io.Reader, log io.Writer, onLine func(string), markers map[string]func(line string)) *Console {
 	c := &Console{
 		log: log, onLine: onLine, heard: time.Now(), markers: markers,
@@ -59,8 +63,6 @@ func (c *Console) read(r io.Reader) {
 			c.feed(buf[:n])
 		}
 		if err != nil {
-			c.mu.Lock()
-			defer c.mu.Unlock()
 			if len(c.line) > 0 {
 				c.endLine()
 			}
@@ -70,60 +72,68 @@ func (c *Console) read(r io.Reader) {
 }
 
 func (c *Console) feed(data []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.heard = time.Now()
-	for len(data) > 0 {
-		i := bytes.IndexByte(data, '\n')
-		part := data
-		if i >= 0 {
-			part = data[:i]
+	for first := true; len(data) > 0; first = false {
+		part, rest, ended := bytes.Cut(data, []byte("\n"))
+		c.mu.Lock()
+		if first {
+			c.heard = time.Now()
 		}
 		if room := maxLine - len(c.line); room > 0 {
 			c.line = append(c.line, part[:min(room, len(part))]...)
 		}
-		if i < 0 {
-			return
+		c.mu.Unlock()
+		if ended {
+			c.endLine()
 		}
-		c.endLine()
-		data = data[i+1:]
+		data = rest
 	}
 }
 
-// endLine handles a complete line; c.mu is held.
+// endLine handles a complete line. It calls others' functions without the lock:
+// they may block, and Tail must not.
 func (c *Console) endLine() {
+	c.mu.Lock()
 	line := clean(c.line)
 	c.line = c.line[:0]
-	if line == "" {
-		return
+	if line != "" {
+		c.tail = append(c.tail, line)
 	}
-	c.tail = append(c.tail, line)
 	if len(c.tail) > tailLines {
 		c.tail = append(c.tail[:0], c.tail[len(c.tail)-tailLines:]...)
+	}
+	c.mu.Unlock()
+	if line == "" {
+		return
 	}
 	if c.onLine != nil {
 		c.onLine(line)
 	}
 	for marker, found := range c.markers {
-		if i := strings.Index(line, marker); i >= 0 {
-			found(line[i+len(marker):])
+		if _, rest, ok := strings.Cut(line, marker); ok {
+			found(rest)
 		}
 	}
-	crash, ok := parseCrash(line)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	message, timed := cutPrefix(line)
+	if c.timed && !timed {
+		return // a program's, not the kernel's
+	}
+	c.timed = c.timed || timed
+	crash, ok := parseCrash(message)
 	if !ok {
 		return
 	}
-	if c.crash == nil {
+	switch {
+	case c.crash == nil:
 		close(c.crashed)
+	case crash.Panic && !c.crash.Panic:
+		crash.Cause = c.crash.Message
+	default:
+		return
 	}
-	wasPanic := c.crash != nil && c.crash.Panic
-	if c.crash == nil || crash.Panic && !wasPanic {
-		if c.crash != nil {
-			crash.Cause = c.crash.Message
-		}
-		c.crash = &crash
-	}
-	if crash.Panic && !wasPanic {
+	c.crash = &crash
+	if crash.Panic {
 		close(c.panicC)
 	}
 }
@@ -170,33 +180,10 @@ func (c *Console) Tail() []string {
 func (c *Console) LogErr() error { return c.logErr }
 
 // clean makes a line fit for any terminal: no escape sequences, no control
-// characters, no blanks at its end.
+// characters, no blanks at its end. Of what was written over only the last text
+// stays.
 func clean(line []byte) string {
-	var b strings.Builder
-	text := strings.ToValidUTF8(string(line), "?")
-	for i := 0; i < len(text); i++ {
-		switch ch := text[i]; {
-		case ch == 0x1b:
-			i += escapeLen(text[i:]) - 1
-		case ch == '\t':
-			b.WriteByte(' ')
-		case ch >= 0x20 && ch != 0x7f:
-			b.WriteByte(ch)
-		}
-	}
-	return strings.TrimRight(b.String(), " ")
-}
-
-// escapeLen is the length of the escape sequence that s begins with: CSI
-// sequences of ECMA-48, else two bytes.
-func escapeLen(s string) int {
-	if len(s) < 2 || s[1] != '[' {
-		return min(2, len(s))
-	}
-	for i := 2; i < len(s); i++ {
-		if s[i] >= 0x40 && s[i] <= 0x7e {
-			return i + 1
-		}
-	}
-	return len(s)
+	text := strings.TrimRight(string(line), "\r")
+	text = ansi.Strip(text[strings.LastIndexByte(text, '\r')+1:])
+	return strings.TrimRight(strings.ReplaceAll(text, "\t", " "), " ")
 }

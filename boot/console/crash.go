@@ -2,10 +2,7 @@
 
 package console
 
-import (
-	"regexp"
-	"strings"
-)
+import "regexp"
 
 // A Crash is the headline of a kernel's report.
 type Crash struct {
@@ -18,33 +15,39 @@ type Crash struct {
 // the page fault handlers in arch/*/, check_hung_uninterruptible_tasks() in
 // kernel/hung_task.c, the soft and hard lockup detectors in kernel/watchdog*.c.
 var (
-	panicLine = regexp.MustCompile(`Kernel panic - not syncing.*`)
+	panicLine = regexp.MustCompile(`^Kernel panic - not syncing.*`)
 	oopsLine  = regexp.MustCompile(
-		`(BUG: (unable to handle|kernel NULL|soft lockup|KASAN|KFENCE|KCSAN|scheduling while atomic|Bad page|workqueue lockup).*` +
+		`^(BUG: (unable to handle|kernel NULL|soft lockup|KASAN|KFENCE|KCSAN|KMSAN|scheduling while atomic|Bad page|workqueue lockup|spinlock|.*stack guard page).*` +
 			`|Unable to handle kernel .*` +
 			`|general protection fault.*` +
-			`|kernel BUG at .*` +
-			`|Oops(:| -|\[).*` +
-			`|Internal error: Oops.*` +
-			`|divide error: .*` +
+			`|[Kk]ernel BUG (at|\[#).*` +
+			`|Oops(:| -| ?\[).*` +
+			`|Internal error: .*` +
+			// x86, of the trap's name, the error code and the count of oopses.
+			`|[a-z][a-z0-9 -]*: [0-9a-f]{4} \[#[0-9]+\].*` +
 			`|watchdog: BUG: .*` +
-			`|invalid opcode: [0-9]+ \[#.*` +
-			`|NMI watchdog: Watchdog detected hard LOCKUP.*` +
+			`|(NMI )?watchdog: (CPU[0-9]+: )?Watchdog detected hard LOCKUP.*` +
 			`|INFO: task .* blocked for more than .*)`)
 
 	// prefix is what printk puts before a message: level, time, caller.
-	prefix = regexp.MustCompile(`^(<\d+>)?\[[ \d]+\.\d+\](\[ *[TC]\d+\])? `)
+	prefix = regexp.MustCompile(`^(<\d+>)?\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? `)
 )
 
-// parseCrash looks for a headline in a line of the console.
-func parseCrash(line string) (Crash, bool) {
+// cutPrefix takes the time off a message of the kernel, and says whether there
+// was one. CONFIG_PRINTK_TIME is often set, but not always.
+func cutPrefix(line string) (message string, timed bool) {
 	if loc := prefix.FindStringIndex(line); loc != nil {
-		line = line[loc[1]:]
+		return line[loc[1]:], true
 	}
-	if m := panicLine.FindString(line); m != "" && strings.HasPrefix(line, m) {
+	return line, false
+}
+
+// parseCrash looks for a headline at the beginning of a message.
+func parseCrash(message string) (Crash, bool) {
+	if m := panicLine.FindString(message); m != "" {
 		return Crash{Message: m, Panic: true}, true
 	}
-	if m := oopsLine.FindString(line); m != "" && strings.HasPrefix(line, m) {
+	if m := oopsLine.FindString(message); m != "" {
 		return Crash{Message: m}, true
 	}
 	return Crash{}, false

@@ -4,6 +4,7 @@ package qemu
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -50,9 +51,9 @@ func (h Host) ChooseAccel(arch string) (Accel, string) {
 	}
 	if err := h.OpenKVM(); err != nil {
 		switch {
-		case os.IsNotExist(err):
+		case errors.Is(err, os.ErrNotExist):
 			return TCG, "there is no /dev/kvm"
-		case os.IsPermission(err):
+		case errors.Is(err, os.ErrPermission):
 			return TCG, "/dev/kvm may not be opened; being in the group that owns it (often kvm) would allow it"
 		}
 		return TCG, fmt.Sprintf("/dev/kvm doesn't work: %v", err)
@@ -61,19 +62,20 @@ func (h Host) ChooseAccel(arch string) (Accel, string) {
 		return KVM, ""
 	}
 	info, err := h.CPUInfo()
-	if err == nil {
-		for line := range bytes.Lines(info) {
-			name, flags, ok := bytes.Cut(line, []byte(":"))
-			if !ok || string(bytes.TrimSpace(name)) != "flags" {
-				continue
-			}
-			for _, f := range bytes.Fields(flags) {
-				if string(f) == "vmx" || string(f) == "svm" {
-					return KVM, ""
-				}
-			}
-			break
+	if err != nil {
+		return TCG, fmt.Sprintf("/dev/kvm opens, but the processor's flags can't be read: %v", err)
+	}
+	for line := range bytes.Lines(info) {
+		name, flags, ok := bytes.Cut(line, []byte(":"))
+		if !ok || string(bytes.TrimSpace(name)) != "flags" {
+			continue
 		}
+		for _, f := range bytes.Fields(flags) {
+			if string(f) == "vmx" || string(f) == "svm" {
+				return KVM, ""
+			}
+		}
+		break
 	}
 	return TCG, "/dev/kvm opens, but the processor shows neither vmx nor svm"
 }
@@ -85,6 +87,10 @@ func Arch(goarch string) string {
 		return "x86_64"
 	case "arm64":
 		return "aarch64"
+	case "386":
+		return "i386"
+	case "ppc64le":
+		return "ppc64"
 	}
 	return goarch
 }

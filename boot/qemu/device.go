@@ -17,11 +17,14 @@ func (c Console) Args(id string) []string {
 
 // KernelArgs implements Device.
 func (Console) KernelArgs(arch string) []string {
+	// The early console shows a panic that comes before the driver's. Where there
+	// is a device tree, it names the port.
 	switch arch {
 	case "aarch64":
-		return []string{"console=ttyAMA0"}
+		return []string{"earlycon", "console=ttyAMA0"}
+	case "riscv64":
+		return []string{"earlycon", "console=ttyS0"}
 	default:
-		// The early console shows a panic that comes before the driver's.
 		return []string{"earlycon=uart8250,io,0x3f8,115200", "console=ttyS0,115200"}
 	}
 }

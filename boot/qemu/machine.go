@@ -85,7 +85,11 @@ func (m *Machine) machine() (string, error) {
 		// Not microvm: without KVM it has no timer that the kernel could calibrate
 		// the TSC against, and a busy host makes that hang.
 		return "q35", nil
-	case "aarch64", "riscv64":
+	case "aarch64":
+		// The default is GICv2, which ends at eight processors and which the
+		// processors of many hosts don't have.
+		return "virt,gic-version=max", nil
+	case "riscv64":
 		return "virt", nil
 	}
 	return "", fmt.Errorf("qemu: don't know the machine for architecture %q", m.Arch)
@@ -108,7 +112,8 @@ func Quote(args []string) string {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		if a != "" && strings.IndexFunc(a, unsafe) < 0 {
+		// At the beginning, A=b would be an assignment.
+		if a != "" && strings.IndexFunc(a, unsafe) < 0 && (i > 0 || !strings.Contains(a, "=")) {
 			b.WriteString(a)
 			continue
 		}

@@ -5,7 +5,6 @@ package qemu
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -14,34 +13,48 @@ import (
 // A QMP is a connection to a monitor; see docs/interop/qmp-spec.rst of qemu.
 type QMP struct {
 	conn io.ReadWriteCloser
+	done chan struct{} // closed when nothing more can be read
 
-	call  sync.Mutex // one command at a time: replies carry no name
-	reply chan qmpReply
+	send sync.Mutex // held while a command is written, and until the negotiation was
 
 	mu       sync.Mutex
+	last     uint64 // id of the last command
+	waiting  map[uint64]chan<- qmpReply
 	shutdown string
 }
 
 type qmpReply struct {
+	ID     uint64          `json:"id"`
 	Return json.RawMessage `json:"return"`
-	Error  *struct {
-		Class string `json:"class"`
-		Desc  string `json:"desc"`
-	} `json:"error"`
+	Error  *QMPError       `json:"error"`
 }
+
+// A QMPError is qemu's refusal of a command.
+type QMPError struct {
+	Class string `json:"class"` // such as CommandNotFound or GenericError
+	Desc  string `json:"desc"`
+}
+
+func (e *QMPError) Error() string { return e.Desc }
 
 // NewQMP starts to read events from conn, which it owns. It waits for nothing:
 // qemu answers once it runs.
 func NewQMP(conn io.ReadWriteCloser) *QMP {
-	q := &QMP{conn: conn, reply: make(chan qmpReply)}
+	q := &QMP{conn: conn, done: make(chan struct{}), waiting: make(map[uint64]chan<- qmpReply)}
 	go q.read()
-	// Events flow only after the negotiation; its reply is read like any other.
-	go func() { _ = q.Execute("qmp_capabilities", nil, nil) }()
+	// No command and no event comes before the negotiation. Its reply tells
+	// nothing.
+	q.send.Lock()
+	go func() {
+		defer q.send.Unlock()
+		_, _ = io.WriteString(conn, `{"execute":"qmp_capabilities"}`+"\n")
+	}()
 	return q
 }
 
 func (q *QMP) read() {
-	defer close(q.reply)
+	defer close(q.done)
+	defer q.conn.Close() // so that nobody waits to write
 	d := json.NewDecoder(bufio.NewReader(q.conn))
 	for {
 		var m struct {
@@ -54,16 +67,20 @@ func (q *QMP) read() {
 		if d.Decode(&m) != nil {
 			return
 		}
-		switch {
-		case m.Event == "SHUTDOWN":
-			q.mu.Lock()
+		q.mu.Lock()
+		if m.Event == "SHUTDOWN" {
 			q.shutdown = m.Data.Reason
-			q.mu.Unlock()
-		case m.Return != nil || m.Error != nil:
-			q.reply <- m.qmpReply
 		}
+		if c, ok := q.waiting[m.ID]; ok && m.Event == "" {
+			delete(q.waiting, m.ID)
+			c <- m.qmpReply // has room
+		}
+		q.mu.Unlock()
 	}
 }
+
+// Done is closed when the connection has ended; then each event has been seen.
+func (q *QMP) Done() <-chan struct{} { return q.done }
 
 // ShutdownReason is the reason of qemu's SHUTDOWN event, such as guest-shutdown
 // or guest-reset, and "" before it.
@@ -74,26 +91,54 @@ func (q *QMP) ShutdownReason() string {
 }
 
 // Execute runs a command and decodes its result into result unless that is nil.
+// It waits for the reply or for the end of the connection, which Close brings
+// about. When qemu refuses, the error is a *QMPError.
 func (q *QMP) Execute(command string, arguments, result any) error {
-	q.call.Lock()
-	defer q.call.Unlock()
-	request := map[string]any{"execute": command}
+	if err := q.execute(command, arguments, result); err != nil {
+		return fmt.Errorf("qmp %s: %w", command, err)
+	}
+	return nil
+}
+
+func (q *QMP) execute(command string, arguments, result any) error {
+	reply := make(chan qmpReply, 1)
+	q.mu.Lock()
+	q.last++
+	id := q.last
+	q.waiting[id] = reply
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.waiting, id)
+	}()
+	request := map[string]any{"execute": command, "id": id}
 	if arguments != nil {
 		request["arguments"] = arguments
 	}
 	data, err := json.Marshal(request)
 	if err != nil {
-		return fmt.Errorf("qmp %s: %w", command, err)
+		return err
 	}
-	if _, err := q.conn.Write(append(data, '\n')); err != nil {
-		return fmt.Errorf("qmp %s: %w", command, err)
+	q.send.Lock()
+	_, err = q.conn.Write(append(data, '\n'))
+	q.send.Unlock()
+	if err != nil {
+		return err
 	}
-	r, ok := <-q.reply
+	var r qmpReply
+	select {
+	case r = <-reply:
+	case <-q.done:
+		select {
+		case r = <-reply: // the last thing that came
+		default:
+			return io.ErrUnexpectedEOF
+		}
+	}
 	switch {
-	case !ok:
-		return fmt.Errorf("qmp %s: %w", command, io.ErrUnexpectedEOF)
 	case r.Error != nil:
-		return fmt.Errorf("qmp %s: %w", command, errors.New(r.Error.Desc))
+		return r.Error
 	case result != nil:
 		return json.Unmarshal(r.Return, result)
 	}

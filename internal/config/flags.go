@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/metaspace/run-kernel/internal/spell"
 )
 
 // AddFlags defines the flags of some tables. A flag's own value isn't used: Load
@@ -97,7 +99,7 @@ func didYouMean(name []string) string {
 		return last + " belongs in the table " + strings.Join(homes, " or ")
 	case len(name) == 1:
 		for _, k := range keys {
-			if distance(name[0], k.table) <= 1 {
+			if spell.Distance(name[0], k.table) <= 1 {
 				return "did you mean the table [" + k.table + "]?"
 			}
 		}
@@ -124,7 +126,7 @@ func nearest(name string) (key, bool) {
 	best, bestDistance := key{}, 1<<30
 	for _, k := range keys {
 		_, own, _ := strings.Cut(k.name, ".")
-		d := 2*distance(last, own) + min(1, distance(name, k.name))
+		d := 2*spell.Distance(last, own) + min(1, spell.Distance(name, k.name))
 		if d < bestDistance {
 			best, bestDistance = k, d
 		}
@@ -139,31 +141,10 @@ func nearestVariable(name string) (key, bool) {
 	best, bestDistance := key{}, 1<<30
 	for _, k := range keys {
 		_, own, _ := strings.Cut(k.name, ".")
-		d := min(distance(rest, own), distance(rest, k.table+"_"+own))
+		d := min(spell.Distance(rest, own), spell.Distance(rest, k.table+"_"+own))
 		if d < bestDistance {
 			best, bestDistance = k, d
 		}
 	}
 	return best, bestDistance <= max(1, len(rest)/4)
-}
-
-// distance is the Levenshtein distance of two words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/metaspace/run-kernel/internal/ansi"
 )
 
 // Error writes an error and the hints that it carries.
 func Error(w io.Writer, err error) {
 	for _, e := range split(err) {
-		fmt.Fprintf(w, "run-kernel: error: %s\n", clean(e.Error()))
+		fmt.Fprintf(w, "run-kernel: error: %s\n", ansi.Strip(e.Error()))
 		for _, h := range hints(e) {
-			fmt.Fprintf(w, "hint: %s\n", clean(h))
+			fmt.Fprintf(w, "hint: %s\n", ansi.Strip(h))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/metaspace/run-kernel/internal/ansi"
 	"github.com/metaspace/run-kernel/internal/event"
 )
 
@@ -130,7 +131,7 @@ func (t *Text) say(what, format string, args ...any) {
 // print writes lines, above the progress line if there is one.
 func (t *Text) print(text string) {
 	t.erase()
-	text = clean(text)
+	text = ansi.Strip(text)
 	if t.midline {
 		text = "\n" + text
 		t.midline = false
@@ -202,7 +203,7 @@ func (t *Text) buildProgress(e event.BuildProgress) {
 		}
 		return
 	}
-	line := clean(fmt.Sprintf("build  %s objects, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
+	line := ansi.Strip(fmt.Sprintf("build  %s objects, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
 	line = strings.NewReplacer("\n", " ", "\t", " ").Replace(line)
 	// The last column stays free: a terminal would wrap there.
 	if w := t.o.Width(); w > 1 && utf8.RuneCountInString(line) >= w {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-only
 
-package ui
+// Package ansi removes escape sequences from text that others wrote: compilers,
+// guests, file names.
+package ansi
 
 import (
 	"strings"
@@ -8,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// clean makes text fit for any terminal: compilers, file names and guests may
-// send escape sequences. Ends of lines and tabs stay.
-func clean(text string) string {
+// Strip makes text fit for any terminal: without escape sequences and control
+// characters, but for ends of lines and tabs. What isn't UTF-8 becomes U+FFFD.
+func Strip(text string) string {
 	if strings.IndexFunc(text, func(r rune) bool { return r == utf8.RuneError || r != '\n' && r != '\t' && unicode.IsControl(r) }) < 0 {
 		return text
 	}
