@@ -66,7 +66,7 @@ type Watcher struct {
 	poll      *poller           // nil unless polling
 	extra     map[string]string // what Options.Extra says, by the path that events have
 	extraDirs map[string]bool   // the folders of those
-	pending   map[string]bool // what changed; true when it was made since the last set
+	pending   map[string]bool   // what changed; true when it was made since the last set
 	rescan    bool
 	lost      error     // for Set.Err
 	first     time.Time // of the pending changes; zero when there are none
