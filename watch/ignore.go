@@ -235,7 +235,8 @@ func usual(path string) bool {
 		".asn1.c", ".asn1.h", ".bin", ".builtin", ".bz2", ".dtb.S", ".dtbo", ".dwo", ".elf", ".gz", ".i", ".lex.c",
 		".ll", ".lst", ".lz4", ".lzma", ".lzo", ".modinfo", ".s", ".so", ".so.dbg", ".symtypes", ".symversions",
 		".tab.c", ".tab.h", ".tmp", ".usyms", ".xz", ".zst",
-		"/bzImage", "/capflags.c", "/config_data", "/consolemap_deftbl.c", "/cpustr.h", "/vt/defkeymap.c", "/inat-tables.c",
+		"/bzImage", "/capflags.c", "/config_data", "/consolemap_deftbl.c", "/cpustr.h", "/vt/defkeymap.c",
+		"/devicetable-offsets.h", "/elfconfig.h", "/inat-tables.c",
 		"/initramfs_data.cpio", "/initramfs_inc_data", "/kheaders_data", "/oid_registry_data.c", "/utsversion-tmp.h",
 		"/vdso.lds", "/vdso32.lds", "/vdsox32.lds", "/vmlinux.32", "/vmlinux.lds", "/vmlinux.map", "/vmlinux.symvers", "/voffset.h", "/zoffset.h",
 	} {

@@ -66,7 +66,7 @@ type Watcher struct {
 	poll      *poller           // nil unless polling
 	extra     map[string]string // what Options.Extra says, by the path that events have
 	extraDirs map[string]bool   // the folders of those
-	pending   map[string]bool
+	pending   map[string]bool   // what changed; true when it was made since the last set
 	rescan    bool
 	lost      error     // for Set.Err
 	first     time.Time // of the pending changes; zero when there are none
@@ -263,12 +263,16 @@ func (w *Watcher) settle(set Set) Set {
 			return set
 		}
 	}
-	if w.ignored.guesses() {
-		// Only now: a linker makes the file first and writes it later.
-		maps.DeleteFunc(w.pending, func(path string, _ bool) bool { return program(path) })
-	}
+	guesses := w.ignored.guesses()
+	maps.DeleteFunc(w.pending, func(path string, made bool) bool {
+		// What came and went is nobody's source. In a build in the tree ar does
+		// that in each folder, with a stXXXXXX that no .gitignore knows.
+		// A linker makes a file first and writes it later: so programs can be
+		// told only now.
+		return made && !exists(path) || guesses && program(path)
+	})
 	for _, p := range set.Paths {
-		w.pending[p] = true
+		w.pending[p] = false
 	}
 	set.Paths = slices.Sorted(maps.Keys(w.pending))
 	set.Rescan = set.Rescan || w.rescan
@@ -311,14 +315,20 @@ func (w *Watcher) event(e fsnotify.Event) bool {
 	if w.ignored.match(e.Name) {
 		return matters
 	}
-	w.pending[e.Name] = true
+	if _, ok := w.pending[e.Name]; !ok {
+		w.pending[e.Name] = e.Has(fsnotify.Create) && !moved(e)
+	}
 	return true
 }
+
+// moved says that a file was not made but got its name by a rename, and may
+// have replaced another. The event tells that only in its text.
+func moved(e fsnotify.Event) bool { return strings.Contains(e.String(), " ← ") }
 
 // eventOfExtra does what event does, for Options.Extra and their folders.
 func (w *Watcher) eventOfExtra(e fsnotify.Event) bool {
 	if path, ok := w.extra[e.Name]; ok {
-		w.pending[path] = true
+		w.pending[path] = false
 		if e.Has(fsnotify.Create) && w.fs != nil {
 			if err := w.addExtra(path); err != nil { // it may be another link now
 				w.lose(err)
@@ -342,7 +352,7 @@ func (w *Watcher) eventOfExtra(e fsnotify.Event) bool {
 			}
 			w.lose(fmt.Errorf("watch %s: its folder was removed or renamed", path))
 		}
-		w.pending[path] = true
+		w.pending[path] = false
 		matters = true
 	}
 	return matters
@@ -364,11 +374,11 @@ func (w *Watcher) newDir(dir string) bool {
 	matters := err != nil
 	for _, f := range files {
 		if path, ok := w.extra[f]; ok {
-			w.pending[path] = true
+			w.pending[path] = false
 		} else if w.excluded(f) || w.ignored.match(f) {
 			continue
 		} else {
-			w.pending[f] = true
+			w.pending[f] = false
 		}
 		matters = true
 	}
