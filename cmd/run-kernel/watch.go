@@ -80,10 +80,14 @@ func (a *app) watch(ctx context.Context) error {
 		Pass: &pass{app: a, workplace: w}, Changes: watcher.Changes(), Err: watcher.Err, Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
 	}
 	loop.Run(ctx)
-	if err := context.Cause(ctx); errors.Is(err, errStopped) {
+	switch err := context.Cause(ctx); {
+	case errors.Is(err, errStopped):
 		return nil
+	case err != nil:
+		return err
 	}
-	return context.Cause(ctx)
+	// It ends by itself only when changes are not seen any more.
+	return watcher.Err()
 }
 
 // A pass does for the loop what it decides.
@@ -209,7 +213,6 @@ func (g *guestVM) Exec(ctx context.Context) {
 	switch {
 	case err == nil:
 		a.events.Emit(event.CommandFinished{Command: command, Status: status, Elapsed: time.Since(began)})
-		a.events.Emit(event.Waiting{VM: true})
 	case errors.Is(err, watch.ErrReplaced), errors.Is(err, watch.ErrEnded), errors.Is(err, boot.ErrGone):
 		// The guest went, which is reported by itself.
 	default:
