@@ -15,6 +15,7 @@
 //	wish      not met is no failure: not every kernel has it
 //	m         a module will do
 //	min       the number is the least that will do
+//	min:64    so, and 64 is what is set where it is less
 //	x86 …     only for the architectures named
 //
 // Values may contain ${variables}.

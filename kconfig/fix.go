@@ -165,7 +165,7 @@ func (x *Fixer) solve(ctx context.Context, old *File, candidate string, requirem
 	refused := -1
 	for {
 		for _, r := range unmet(f, requirements) {
-			f.Set(r.Symbol, r.Want.Value)
+			f.Set(r.Symbol, r.Want.toSet())
 		}
 		if err := writeSync(candidate, f.Bytes()); err != nil {
 			return nil, err

@@ -595,3 +595,18 @@ func unprivileged(t *testing.T, dir string, f func()) {
 	}()
 	<-done
 }
+
+// A limit that is too low is raised with room, since each change of it rebuilds
+// the kernel.
+func TestToSet(t *testing.T) {
+	for want, value := range map[Want]string{
+		{Value: "2", Min: true}:               "2",
+		{Value: "2", Min: true, Room: "64"}:   "64",
+		{Value: "100", Min: true, Room: "64"}: "100",
+		{Value: "y"}:                          "y",
+	} {
+		if got := want.toSet(); got != value {
+			t.Errorf("%+v: %s, want %s", want, got, value)
+		}
+	}
+}

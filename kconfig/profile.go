@@ -126,6 +126,10 @@ func parseProfile(name, arch, text string) (Group, error) {
 				case "min":
 					r.Want.Min = true
 				default:
+					if room, ok := strings.CutPrefix(n, "min:"); ok {
+						r.Want.Min, r.Want.Room = true, room
+						break
+					}
 					arches++
 					match = match || n == arch
 				}

@@ -24,6 +24,15 @@ type Want struct {
 	Value  string // as in .config: y, m, n, a number, a quoted string
 	Module bool   // m will do where y is wanted
 	Min    bool   // a greater number will do
+	Room   string // for Min: what to set when it isn't met, with room for more; empty: Value
+}
+
+// toSet is the value that a fix writes.
+func (w Want) toSet() string {
+	if room, value := number(w.Room), number(w.Value); w.Min && room != nil && value != nil && room.Cmp(value) > 0 {
+		return w.Room
+	}
+	return w.Value
 }
 
 func (w Want) String() string {

@@ -18,14 +18,22 @@ import (
 // atTerminal starts the program with a terminal of its own, as a user would.
 func (l *lab) atTerminal(args ...string) (s *session, terminal, tty *os.File) {
 	l.t.Helper()
-	terminal, tty, err := pty.Open()
+	blocking, tty, err := pty.Open()
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.t.Cleanup(func() { _ = tty.Close(); _ = terminal.Close() })
-	if err := pty.Setsize(terminal, &pty.Winsize{Rows: 33, Cols: 99}); err != nil {
+	// Non-blocking, so that Close closes it while it is read.
+	fd, err := unix.Dup(int(blocking.Fd()))
+	if err != nil {
 		l.t.Fatal(err)
 	}
+	_ = blocking.Close()
+	if err := unix.SetNonblock(fd, true); err != nil {
+		l.t.Fatal(err)
+	}
+	terminal = os.NewFile(uintptr(fd), "ptmx")
+	l.t.Cleanup(func() { _ = tty.Close(); _ = terminal.Close() })
+	resize(l.t, tty, 33, 99)
 	s = &session{l: l, cmd: l.command(args...), output: newTranscript(), ended: make(chan struct{})}
 	s.cmd.Env = append(s.cmd.Env, "TERM=vt100", "PS1=guest# ", "SHELL=/bin/sh")
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = tty, tty, tty
@@ -46,6 +54,13 @@ func (l *lab) atTerminal(args ...string) (s *session, terminal, tty *os.File) {
 		}
 	})
 	return s, terminal, tty
+}
+
+func resize(t *testing.T, f *os.File, rows, columns uint16) {
+	t.Helper()
+	if err := pty.Setsize(f, &pty.Winsize{Rows: rows, Cols: columns}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func settings(t *testing.T, f *os.File) unix.Termios {
@@ -70,9 +85,7 @@ func TestShellAtATerminal(t *testing.T) {
 	s.wait("vt100\r\n0\r\n")
 
 	// The size follows.
-	if err := pty.Setsize(terminal, &pty.Winsize{Rows: 20, Cols: 70}); err != nil {
-		t.Fatal(err)
-	}
+	resize(t, tty, 20, 70)
 	fmt.Fprint(terminal, "while test \"$(stty size)\" != '20 70'; do sleep 0.1; done; echo resi''zed\r")
 	s.wait("resized")
 
