@@ -3,6 +3,7 @@
 package virtiofs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -47,14 +48,21 @@ func runReadOnly(dir, program string, args []string) error {
 		return os.NewSyscallError("unshare", err)
 	}
 	// Else the mount would be propagated to the host.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return os.NewSyscallError("mount", err)
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	if errors.Is(err, unix.EINVAL) {
+		// The root of a chroot is no mount point; what we cover will do as well.
+		err = unix.Mount("", readOnlyDir, "", unix.MS_PRIVATE, "")
+	}
+	if err != nil {
+		return fmt.Errorf("make %s private (is it mounted, in a chroot?): %w", readOnlyDir, err)
 	}
 	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
 		return os.NewSyscallError("open_tree", err)
 	}
-	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE,
+	})
 	if err != nil {
 		return os.NewSyscallError("mount_setattr (since Linux 5.12)", err)
 	}

@@ -23,7 +23,7 @@ func (l *lab) atTerminal(args ...string) (s *session, terminal, tty *os.File) {
 		l.t.Fatal(err)
 	}
 	// Non-blocking, so that Close closes it while it is read.
-	fd, err := unix.Dup(int(blocking.Fd()))
+	fd, err := unix.FcntlInt(blocking.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -155,7 +155,7 @@ func TestWatchGitCheckout(t *testing.T) {
 	git(t, k.source, "init", "-q")
 	for _, text := range []string{"one", "two"} {
 		write("/* " + text + " */\n")
-		git(t, k.source, "add", dir)
+		git(t, k.source, "add", "--force", dir) // Debian's .gitignore has all
 		git(t, k.source, "commit", "-qm", text)
 		git(t, k.source, "tag", text)
 	}
