@@ -61,7 +61,7 @@ func (a *app) watch(ctx context.Context) error {
 	c := &a.config.Config
 	o := watch.Options{
 		Root: w.Tree.Source, Ignore: c.Watch.Ignore, Quiet: c.Watch.Quiet.Std(), Max: c.Watch.Max.Std(), StateDir: state,
-		Extra: append([]string{w.Tree.ConfigPath()}, c.Kconfig.Fragments...),
+		Extra: slices.Concat([]string{w.Tree.ConfigPath()}, c.Kconfig.Fragments, a.config.Files),
 	}
 	if !w.Tree.InTree() {
 		o.Ignore = append(slices.Clone(o.Ignore), w.Tree.BuildDir)
@@ -156,6 +156,10 @@ func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
 // Relevant implements watch.Pass.
 func (p *pass) Relevant(paths []string) []string {
 	return slices.DeleteFunc(paths, func(path string) bool {
+		if slices.Contains(p.app.config.Files, path) {
+			p.app.events.Emit(event.Warning{Text: path + " changed, and was read at the start", Hint: "start run-kernel watch again to use it"})
+			return true
+		}
 		return path == p.Tree.ConfigPath() && p.sameConfig()
 	})
 }
