@@ -103,12 +103,12 @@ func TestBuild(t *testing.T) {
 	}
 
 	// Nothing to do.
-	r, result, err = play(t, Options{Dir: src}, "  CALL    scripts/checksyscalls.sh\n", "")
+	_, result, err = play(t, Options{Dir: src}, "  CALL    scripts/checksyscalls.sh\n", "")
 	if err != nil || result.NewImage || result.Objects != 0 {
 		t.Errorf("nothing to do: got %+v %v", result, err)
 	}
 	// Only a part is built: there is nothing to compare with.
-	r, result, err = play(t, Options{Dir: src}, "  CC      init/main.o\n", "echo x > vmlinux")
+	_, result, err = play(t, Options{Dir: src}, "  CC      init/main.o\n", "echo x > vmlinux")
 	if err != nil || !result.NewImage || result.Objects != 1 {
 		t.Errorf("a part: got %+v %v", result, err)
 	}

@@ -38,7 +38,8 @@ func TestMakeArgs(t *testing.T) {
 		{"/linux", Options{}, []string{"-C", "/linux", all}},
 		{"/out", Options{Jobs: 3}, []string{"-C", "/linux", "-j3", "O=/out"}},
 		{
-			"/linux/out", Options{Jobs: 1, Arch: "arm64", CrossCompile: "aarch64-linux-gnu-", LLVM: "-15", CC: "ccache gcc"},
+			"/linux/out",
+			Options{Jobs: 1, Arch: "arm64", CrossCompile: "aarch64-linux-gnu-", LLVM: "-15", CC: "ccache gcc"},
 			[]string{"-C", "/linux", "-j1", "O=/linux/out", "ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-", "LLVM=-15", "CC=ccache gcc"},
 		},
 	} {

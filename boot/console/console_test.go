@@ -198,8 +198,10 @@ func TestCrashes(t *testing.T) {
 [    1.526501] Kernel Offset: disabled
 [    1.526745] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---
 `, &Crash{Message: "Kernel panic - not syncing: sysrq triggered crash", Panic: true}},
-		{"no root", "[    2.100000] VFS: Unable to mount root fs on unknown-block(0,0)\n[    2.200000] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n",
-			&Crash{Message: "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)", Panic: true}},
+		{
+			"no root", "[    2.100000] VFS: Unable to mount root fs on unknown-block(0,0)\n[    2.200000] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n",
+			&Crash{Message: "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)", Panic: true},
+		},
 		{"oops, x86", `[   12.345678] BUG: kernel NULL pointer dereference, address: 0000000000000000
 [   12.345700] #PF: supervisor write access in kernel mode
 [   12.345720] #PF: error_code(0x0002) - not-present page
@@ -210,8 +212,10 @@ func TestCrashes(t *testing.T) {
 [   12.200000][  T102] Oops: 0002 [#1] PREEMPT SMP
 [   12.300000][  T102] Kernel panic - not syncing: Fatal exception
 `, &Crash{Message: "Kernel panic - not syncing: Fatal exception", Panic: true, Cause: "BUG: unable to handle page fault for address: ffffffffdeadbeef"}},
-		{"a second oops and panic", "[ 1.000000] Kernel panic - not syncing: first\n[ 1.100000] BUG: KASAN: x\n[ 1.200000] Kernel panic - not syncing: second\n",
-			&Crash{Message: "Kernel panic - not syncing: first", Panic: true}},
+		{
+			"a second oops and panic", "[ 1.000000] Kernel panic - not syncing: first\n[ 1.100000] BUG: KASAN: x\n[ 1.200000] Kernel panic - not syncing: second\n",
+			&Crash{Message: "Kernel panic - not syncing: first", Panic: true},
+		},
 		{"KASAN", `[    3.101000] ==================================================================
 [    3.102000] BUG: KASAN: slab-out-of-bounds in kmalloc_oob_right+0x42/0x60
 [    3.103000] Write of size 1 at addr ffff888005b0e07b by task insmod/85
@@ -219,26 +223,38 @@ func TestCrashes(t *testing.T) {
 		{"soft lockup", "[   52.100000] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [sh:76]\n", &Crash{Message: "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [sh:76]"}},
 		{"hard lockup", "[   52.100000] NMI watchdog: Watchdog detected hard LOCKUP on cpu 1\n", &Crash{Message: "NMI watchdog: Watchdog detected hard LOCKUP on cpu 1"}},
 		{"hard lockup, newer", "[   52.100000] watchdog: CPU5: Watchdog detected hard LOCKUP on cpu 5\n", &Crash{Message: "watchdog: CPU5: Watchdog detected hard LOCKUP on cpu 5"}},
-		{"hung task", "[  245.100000] INFO: task kworker/0:1:12 blocked for more than 120 seconds.\n[  245.200000]       Not tainted 6.1.0 #1\n",
-			&Crash{Message: "INFO: task kworker/0:1:12 blocked for more than 120 seconds."}},
-		{"kernel BUG", "[    4.100000] ------------[ cut here ]------------\n[    4.200000] kernel BUG at mm/slub.c:381!\n[    4.300000] invalid opcode: 0000 [#1] PREEMPT SMP\n",
-			&Crash{Message: "kernel BUG at mm/slub.c:381!"}},
+		{
+			"hung task", "[  245.100000] INFO: task kworker/0:1:12 blocked for more than 120 seconds.\n[  245.200000]       Not tainted 6.1.0 #1\n",
+			&Crash{Message: "INFO: task kworker/0:1:12 blocked for more than 120 seconds."},
+		},
+		{
+			"kernel BUG", "[    4.100000] ------------[ cut here ]------------\n[    4.200000] kernel BUG at mm/slub.c:381!\n[    4.300000] invalid opcode: 0000 [#1] PREEMPT SMP\n",
+			&Crash{Message: "kernel BUG at mm/slub.c:381!"},
+		},
 		{"divide", "[    4.100000] divide error: 0000 [#1] PREEMPT SMP\n", &Crash{Message: "divide error: 0000 [#1] PREEMPT SMP"}},
 		{"stack segment", "[    4.100000] stack segment: 0000 [#1] SMP\n", &Crash{Message: "stack segment: 0000 [#1] SMP"}},
-		{"protection fault, 6.1", "[    4.100000] general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] PREEMPT SMP\n",
-			&Crash{Message: "general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] PREEMPT SMP"}},
-		{"protection fault, 6.12", "[    4.100000] Oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP\n",
-			&Crash{Message: "Oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP"}},
+		{
+			"protection fault, 6.1", "[    4.100000] general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] PREEMPT SMP\n",
+			&Crash{Message: "general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] PREEMPT SMP"},
+		},
+		{
+			"protection fault, 6.12", "[    4.100000] Oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP\n",
+			&Crash{Message: "Oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP"},
+		},
 		{"arm64", `[    5.103000] Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000
 [    5.104000] Mem abort info:
 [    5.105000]   ESR = 0x0000000096000044
 [    5.106000] Internal error: Oops: 0000000096000044 [#1] PREEMPT SMP
 `, &Crash{Message: "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000"}},
-		{"arm64 BUG", "[    5.100000] kernel BUG at drivers/misc/lkdtm/bugs.c:105!\n[    5.200000] Internal error: Oops - BUG: 00000000f2000800 [#1] PREEMPT SMP\n",
-			&Crash{Message: "kernel BUG at drivers/misc/lkdtm/bugs.c:105!"}},
+		{
+			"arm64 BUG", "[    5.100000] kernel BUG at drivers/misc/lkdtm/bugs.c:105!\n[    5.200000] Internal error: Oops - BUG: 00000000f2000800 [#1] PREEMPT SMP\n",
+			&Crash{Message: "kernel BUG at drivers/misc/lkdtm/bugs.c:105!"},
+		},
 		{"arm64 abort", "[    5.100000] Internal error: synchronous external abort: 96000210 [#1] SMP\n", &Crash{Message: "Internal error: synchronous external abort: 96000210 [#1] SMP"}},
-		{"riscv", "[    5.100000] Unable to handle kernel paging request at virtual address ff60000000000000\n[    5.200000] Oops [#1]\n",
-			&Crash{Message: "Unable to handle kernel paging request at virtual address ff60000000000000"}},
+		{
+			"riscv", "[    5.100000] Unable to handle kernel paging request at virtual address ff60000000000000\n[    5.200000] Oops [#1]\n",
+			&Crash{Message: "Unable to handle kernel paging request at virtual address ff60000000000000"},
+		},
 		{"riscv, illegal instruction", "[    5.100000] Oops - illegal instruction [#1]\n", &Crash{Message: "Oops - illegal instruction [#1]"}},
 		{"riscv, only the count", "[    5.100000] Oops [#1]\n", &Crash{Message: "Oops [#1]"}},
 		{"no times", "Linux version 6.1.0\r\nKernel panic - not syncing: no init found\r\n", &Crash{Message: "Kernel panic - not syncing: no init found", Panic: true}},

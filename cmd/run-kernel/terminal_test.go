@@ -117,8 +117,10 @@ func TestTerminalIsRestored(t *testing.T) {
 		"escape key": {func(s *session, terminal *os.File) { fmt.Fprint(terminal, "\r~.") }, 129},
 		"TERM":       {func(s *session, terminal *os.File) { _ = s.cmd.Process.Signal(syscall.SIGTERM) }, 143},
 		"KILL":       {func(s *session, terminal *os.File) { _ = s.cmd.Process.Kill() }, 137},
-		"panic": {func(s *session, terminal *os.File) { fmt.Fprint(terminal, "echo c >/proc/sysrq-trigger\r") },
-			statusCrash},
+		"panic": {
+			func(s *session, terminal *os.File) { fmt.Fprint(terminal, "echo c >/proc/sysrq-trigger\r") },
+			statusCrash,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k.lab.t = t

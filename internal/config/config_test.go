@@ -367,7 +367,10 @@ func TestFlags(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, c := range []struct{ arg, where string }{
-		{"--boot-timeout=soon", "--boot-timeout"}, {"--smp=0", "--smp"}, {"--accel=xen", "--accel"}, {"--qemu-extra-args='", "--qemu-extra-args"},
+		{"--boot-timeout=soon", "--boot-timeout"},
+		{"--smp=0", "--smp"},
+		{"--accel=xen", "--accel"},
+		{"--qemu-extra-args='", "--qemu-extra-args"},
 		{"--jobs=-1", "--jobs"},
 	} {
 		_, err := loadFlags(t, c.arg)
