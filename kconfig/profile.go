@@ -15,9 +15,9 @@ var profiles embed.FS
 
 // A Group is a named set of requirements.
 type Group struct {
-	Name         string
-	Description  string
-	Requirements []Requirement
+	Name         string        `json:"name"`
+	Description  string        `json:"description"`
+	Requirements []Requirement `json:"requirements"`
 }
 
 // Groups returns the embedded groups of these names, for a folder of arch/ and

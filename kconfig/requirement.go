@@ -11,20 +11,20 @@ import (
 
 // A Requirement is what a guest needs of one symbol.
 type Requirement struct {
-	Symbol  string // without CONFIG_
-	Want    Want
-	Wish    bool   // not met is no failure
-	Group   string // the profile or the file it comes from
-	Why     string
-	Symptom string // what happens without it
+	Symbol  string `json:"symbol"` // without CONFIG_
+	Want    Want   `json:"want"`
+	Wish    bool   `json:"wish"`  // not met is no failure
+	Group   string `json:"group"` // the profile or the file it comes from
+	Why     string `json:"why"`
+	Symptom string `json:"symptom"` // what happens without it
 }
 
 // A Want is a condition on a symbol's value.
 type Want struct {
-	Value  string // as in .config: y, m, n, a number, a quoted string
-	Module bool   // m will do where y is wanted
-	Min    bool   // a greater number will do
-	Room   string // for Min: what to set when it isn't met, with room for more; empty: Value
+	Value  string `json:"value"`  // as in .config: y, m, n, a number, a quoted string
+	Module bool   `json:"module"` // m will do where y is wanted
+	Min    bool   `json:"min"`    // a greater number will do
+	Room   string `json:"-"`      // for Min: what to set when it isn't met, with room for more; empty: Value
 }
 
 // toSet is the value that a fix writes.
@@ -125,8 +125,8 @@ func validValue(v string) bool { return valueForm.MatchString(v) }
 // A Result is a requirement and what a file has of it.
 type Result struct {
 	Requirement
-	Have string // empty when the file doesn't have the symbol
-	Met  bool
+	Have string `json:"have"` // empty when the file doesn't have the symbol
+	Met  bool   `json:"met"`
 }
 
 // Check compares a file with requirements, in their order.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -42,7 +43,7 @@ the command took too long, 103 the VM died, 125 run-kernel could not do its part
   run-kernel boot --no-build -- 'dmesg | grep -i virtio'
   run-kernel boot --kernel=/boot/vmlinuz-6.1.0-9-amd64 --smp=4`,
 		Annotations: map[string]string{helpTables: "run build kconfig"},
-		Args:        afterDash,
+		Args:        a.afterDash,
 		RunE:        func(c *cobra.Command, args []string) error { return a.boot(c, args) },
 	}
 	a.addBootFlags(c)
@@ -59,13 +60,12 @@ or the time was over; 125 the kernel could not be configured or built, or the
 command could not be run, so that this commit says nothing.`,
 		Example: `  git bisect run run-kernel test -- ./reproduce.sh
   run-kernel test --timeout 2m -- 'dmesg | grep -q "my driver: ready"'`,
-		Annotations: map[string]string{helpTables: "run build kconfig"},
-		Args:        afterDash,
+		Annotations: map[string]string{helpTables: "run build kconfig", foldStatus: "bisect"},
+		Args:        a.afterDash,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(dashed(c, args)) == 0 {
 				return &usageError{problem: "no command to test with", hint: "run-kernel test -- COMMAND"}
 			}
-			a.fold = bisectStatus
 			return a.boot(c, args)
 		},
 	}
@@ -76,6 +76,9 @@ command could not be run, so that this commit says nothing.`,
 // boot makes one pass.
 func (a *app) boot(c *cobra.Command, args []string) error {
 	ctx, argv := c.Context(), dashed(c, args)
+	if a.timeout < 0 {
+		return &usageError{problem: "--timeout: a duration can't be negative"}
+	}
 	if a.dryRun {
 		return a.showBoot(ctx)
 	}
@@ -181,29 +184,38 @@ func (a *app) showBoot(ctx context.Context) error {
 	if image != "" && !a.inTree() {
 		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, "", "", a.events)
 	} else {
-		tree, err := a.tree()
+		tree, err := a.existingTree()
 		if err != nil {
 			return err
 		}
-		cycle := a.cycle(tree)
-		if image == "" {
-			command, path, err := cycle.MakeCommand()
-			if err != nil {
+		switch {
+		case image != "":
+		case a.noBuild:
+			if image, err = a.cycle(tree).Image(); err != nil {
 				return err
 			}
-			image = path
-			if !a.noBuild {
-				fmt.Fprintln(a.env.Stdout, qemu.Quote(command))
+		default:
+			var command []string
+			if command, image, err = a.cycle(tree).MakeCommand(); err != nil {
+				return err
 			}
+			a.showCommand(command)
 		}
-		if options, err = cycle.BootOptions(image, a.env.Dir); err != nil {
-			return err
-		}
+		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, tree.Source, "", a.events)
 	}
 	command, err := boot.Cmdline(ctx, options)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(a.env.Stdout, qemu.Quote(command))
+	a.showCommand(command)
 	return nil
+}
+
+// showCommand prints a command that would be run.
+func (a *app) showCommand(command []string) {
+	if a.json {
+		_ = json.NewEncoder(a.env.Stdout).Encode(map[string]any{"event": "command", "command": command})
+		return
+	}
+	fmt.Fprintln(a.env.Stdout, qemu.Quote(command))
 }

@@ -3,11 +3,8 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
-	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/internal/event"
 )
 
@@ -22,11 +19,11 @@ targets and variables for make.`,
 		Example: `  run-kernel build
   run-kernel build O=../build -j8
   run-kernel build -- W=1 modules`,
-		Annotations: map[string]string{helpTables: "build kconfig"},
-		Args:        afterDash,
+		Annotations: map[string]string{helpTables: "build kconfig", helpFlags: "smp network " + generalFlags},
+		Args:        a.afterDash,
 		RunE: func(c *cobra.Command, args []string) error {
 			if a.dryRun {
-				tree, err := a.tree()
+				tree, err := a.existingTree()
 				if err != nil {
 					return err
 				}
@@ -34,7 +31,7 @@ targets and variables for make.`,
 				if err != nil {
 					return err
 				}
-				fmt.Fprintln(a.env.Stdout, qemu.Quote(command))
+				a.showCommand(command)
 				return nil
 			}
 			ctx, w, release, err := a.occupy(c.Context(), c.Name())

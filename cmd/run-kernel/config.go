@@ -17,10 +17,12 @@ func (a *app) configCommand() *cobra.Command {
 		Short: "print the configuration, each value with its origin",
 		Long: `Config prints the configuration as a file that could be run-kernel.cfg. Each value
 is followed by where it comes from: the default, a file, an environment variable or
-a flag, of which the later win.`,
+a flag, of which the later win.
+
+With --json it is an array of objects with the fields key, value and origin.`,
 		Example: `  run-kernel config
   run-kernel config --smp=8 --json`,
-		Annotations: map[string]string{helpTables: "run build kconfig"},
+		Annotations: map[string]string{helpTables: "run build kconfig", helpFlags: "config-file json"},
 		Args:        noArgs,
 		RunE:        func(c *cobra.Command, args []string) error { return a.showConfig() },
 	}
@@ -35,25 +37,41 @@ func (a *app) showConfig() error {
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "version",
-		Short:   "print the version",
-		Example: `  run-kernel version`,
-		Args:    noArgs,
+		Use:   "version",
+		Short: "print the version",
+		Example: `  run-kernel version
+  run-kernel version --json`,
+		Annotations: map[string]string{helpFlags: "json"},
+		Args:        noArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			version, revision := "(devel)", ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				version = info.Main.Version
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						revision = s.Value
-					}
-				}
-			}
 			if a.json {
+				version, revision := version()
 				return json.NewEncoder(a.env.Stdout).Encode(map[string]string{"version": version, "revision": revision, "go": runtime.Version()})
 			}
-			fmt.Fprintf(a.env.Stdout, "run-kernel %s, %s\n", version, runtime.Version())
-			return nil
+			_, err := fmt.Fprintln(a.env.Stdout, versionLine())
+			return err
 		},
 	}
+}
+
+// version is that of the module, and the commit it was built from, as far as
+// they are known.
+func version() (version, revision string) {
+	version = "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Version != "" {
+			version = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = s.Value
+			}
+		}
+	}
+	return version, revision
+}
+
+func versionLine() string {
+	version, _ := version()
+	return fmt.Sprintf("run-kernel %s, %s", version, runtime.Version())
 }

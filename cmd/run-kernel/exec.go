@@ -25,13 +25,8 @@ the guest's shell; more are a program and its arguments.`,
   run-kernel exec -- dmesg --level=err
   run-kernel exec -t -- top
   run-kernel exec 'cat > /tmp/module.ko' <module.ko`,
+		Annotations: map[string]string{wordsEnd: "yes", helpFlags: "output config-file json verbose"},
 		RunE: func(c *cobra.Command, args []string) error {
-			// Words of make come before the command, if at all.
-			if n := c.ArgsLenAtDash(); n >= 0 {
-				args = args[n:]
-			} else {
-				args, _ = makeWords(c, args)
-			}
 			client, err := a.dial()
 			if err != nil {
 				return err
@@ -60,7 +55,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "say what runs for this tree",
 		Example: `  run-kernel status
   run-kernel status --json`,
-		Args: noArgs,
+		Annotations: map[string]string{helpFlags: "output config-file json"},
+		Args:        noArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := a.dial()
 			if err != nil {
@@ -88,10 +84,11 @@ func (a *app) statusCommand() *cobra.Command {
 
 func (a *app) stopCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "stop",
-		Short:   "end the run-kernel that runs for this tree, and its guest",
-		Example: `  run-kernel stop`,
-		Args:    noArgs,
+		Use:         "stop",
+		Short:       "end the run-kernel that runs for this tree, and its guest",
+		Example:     `  run-kernel stop`,
+		Annotations: map[string]string{helpFlags: "output config-file"},
+		Args:        noArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := a.dial()
 			if err != nil {
@@ -105,7 +102,7 @@ func (a *app) stopCommand() *cobra.Command {
 
 // dial connects to the run-kernel that works on our tree.
 func (a *app) dial() (*control.Client, error) {
-	tree, err := a.tree()
+	tree, err := a.existingTree()
 	if err != nil {
 		return nil, err
 	}

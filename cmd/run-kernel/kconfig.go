@@ -5,11 +5,15 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/cycle"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/tty"
@@ -19,16 +23,17 @@ import (
 
 func (a *app) kconfigCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "kconfig",
+		Use:   "kconfig COMMAND",
 		Short: "check, fix and list the options that the guest needs",
 		Long: `Kconfig compares .config with what the guest needs: the groups of options that this
 boot will use, the fragments of --fragment, and the options of --require.`,
 		Example: `  run-kernel kconfig check
   run-kernel kconfig fix --require KASAN=y
   run-kernel kconfig list`,
+		Annotations: map[string]string{helpFlags: "none"},
 		Args: func(c *cobra.Command, args []string) error {
-			if others, _ := makeWords(c, args); len(others) > 0 {
-				return unknownCommand(c, others[0])
+			if len(args) > 0 {
+				return a.unknownCommand(c, args[0])
 			}
 			return nil
 		},
@@ -40,6 +45,9 @@ boot will use, the fragments of --fragment, and the options of --require.`,
 	return c
 }
 
+// kconfigFlags are those that say what the guest needs of a kernel.
+const kconfigFlags = "smp network fragment require arch " + generalFlags
+
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
@@ -47,10 +55,15 @@ func (a *app) checkCommand() *cobra.Command {
 		Long: `Check lists each option of .config that isn't as the guest needs it: what it is,
 what it should be, why, and what happens otherwise. It changes nothing. The status
 is 1 when something is missing. Wishes, which not every kernel can grant, are
-listed but don't count; with -v, what is as it should be is listed, too.`,
+listed but don't count; with -v, what is as it should be is listed, too.
+
+With --json it is an array of objects with the fields symbol (without CONFIG_);
+want, an object of value (y, m, n, a number or a quoted text), module (m will do as
+well) and min (a greater number will do); wish; group; why; symptom (what happens
+without it); have (empty when .config doesn't have it); and met.`,
 		Example: `  run-kernel kconfig check
   run-kernel kconfig check O=../build --require KASAN=y --json`,
-		Annotations: map[string]string{helpTables: "kconfig build run"},
+		Annotations: map[string]string{helpFlags: kconfigFlags + " output"},
 		Args:        noArgs,
 		RunE: a.withCycle(func(ctx context.Context, c *cycle.Cycle) error {
 			results, err := c.Check()
@@ -90,7 +103,7 @@ func (a *app) printResults(results []kconfig.Result, missing int, path string) {
 		if have == "" {
 			have = "absent"
 		}
-		rows = append(rows, []string{r.Symbol, have, want, r.Why + "; without: " + r.Symptom})
+		rows = append(rows, []string{r.Symbol, have, want, reason(r.Requirement)})
 	}
 	if len(rows) > 0 && !a.quiet {
 		ui.Table(a.env.Stdout, a.width(), []string{"OPTION", "HAVE", "WANT", "WHY"}, rows)
@@ -104,6 +117,15 @@ func (a *app) printResults(results []kconfig.Result, missing int, path string) {
 	}
 }
 
+// reason says why an option is needed, and what happens without it.
+func reason(r kconfig.Requirement) string {
+	text := strings.TrimSuffix(r.Why, ".")
+	if r.Symptom != "" {
+		text += "; without: " + strings.TrimSuffix(r.Symptom, ".")
+	}
+	return text
+}
+
 func (a *app) fixCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fix",
@@ -115,9 +137,19 @@ it says which did not, and .config stays as it is. The file before is kept as
 		Example: `  run-kernel kconfig fix
   run-kernel kconfig fix --fragment debug.config --require 'NR_CPUS>=16'
   run-kernel kconfig fix --dry-run`,
-		Annotations: map[string]string{helpTables: "kconfig build run"},
+		Annotations: map[string]string{helpTables: "build", helpFlags: kconfigFlags},
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.dryRun {
+				// Neither a folder nor a defconfig is to be made.
+				tree, err := a.existingTree()
+				if err != nil {
+					return err
+				}
+				if _, err := a.cycle(tree).ReadConfig(); err != nil {
+					return err
+				}
+			}
 			ctx, w, release, err := a.occupy(cmd.Context(), "kconfig fix")
 			if err != nil {
 				return err
@@ -147,12 +179,21 @@ func (a *app) listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "list what the guest needs, group by group",
+		Long: `List prints the options that the guest needs, group by group, with their reasons:
+those that this boot will use, and those of --fragment and --require.
+
+With --json it is an array of objects with the fields name, description and
+requirements, which are as kconfig check --json has them, without have and met.`,
 		Example: `  run-kernel kconfig list
   run-kernel kconfig list --network none --json`,
-		Annotations: map[string]string{helpTables: "kconfig build run"},
+		Annotations: map[string]string{helpFlags: kconfigFlags},
 		Args:        noArgs,
-		RunE: a.withCycle(func(ctx context.Context, c *cycle.Cycle) error {
-			groups, err := c.Groups()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			tree, err := a.treeIn("") // whatever was built, or not
+			if err != nil {
+				return err
+			}
+			groups, err := a.groups(a.cycle(tree))
 			if err != nil {
 				return err
 			}
@@ -170,24 +211,78 @@ func (a *app) listCommand() *cobra.Command {
 					if r.Wish {
 						want += " (wish)"
 					}
-					text := r.Why
-					if r.Symptom != "" {
-						text += "; without: " + r.Symptom
-					}
-					rows = append(rows, []string{"  " + r.Symbol, want, text})
+					rows = append(rows, []string{"  " + r.Symbol, want, reason(r)})
 				}
 				ui.Table(a.env.Stdout, a.width(), []string{"  OPTION", "WANT", "WHY"}, rows)
 			}
 			return nil
-		}),
+		},
 	}
+}
+
+// groups are all groups of requirements, the user's own last.
+func (a *app) groups(c *cycle.Cycle) ([]kconfig.Group, error) {
+	groups, err := c.Groups()
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range a.config.Kconfig.Fragments {
+		list, err := kconfig.Fragment(path)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, kconfig.Group{Name: path, Description: "a fragment (" + a.config.Origin("kconfig.fragments") + ")", Requirements: list})
+	}
+	if len(a.config.Kconfig.Require) > 0 {
+		g := kconfig.Group{Name: "require", Description: "asked for one by one (" + a.config.Origin("kconfig.require") + ")"}
+		for _, text := range a.config.Kconfig.Require {
+			r, err := kconfig.ParseRequire(text)
+			if err != nil {
+				return nil, err
+			}
+			g.Requirements = append(g.Requirements, r)
+		}
+		groups = append(groups, g)
+	}
+	return groups, nil
+}
+
+// checkRequirements looks at the user's own requirements before anything is
+// done, to say where a wrong one comes from.
+func (a *app) checkRequirements(c *cobra.Command) error {
+	if !listed(c, c.Flag("require"), "kconfig") {
+		return nil // it has no use for them
+	}
+	for _, text := range a.config.Kconfig.Require {
+		if _, err := kconfig.ParseRequire(text); err != nil {
+			return &config.ValueError{Where: a.config.Origin("kconfig.require"), Problem: err.Error()}
+		}
+	}
+	for _, path := range a.config.Kconfig.Fragments {
+		origin := a.config.Origin("kconfig.fragments")
+		_, err := kconfig.Fragment(path)
+		var syntax *kconfig.SyntaxError
+		var absent *fs.PathError
+		switch {
+		case err == nil:
+		case errors.As(err, &syntax) && strings.HasPrefix(origin, "--"):
+			return &usageError{problem: err.Error(), hint: "a fragment has lines such as CONFIG_KASAN=y and # CONFIG_RANDOMIZE_BASE is not set"}
+		case errors.As(err, &syntax):
+			return err
+		case errors.As(err, &absent):
+			return &config.ValueError{Where: origin, Problem: absent.Error()}
+		default:
+			return &config.ValueError{Where: origin, Problem: err.Error()}
+		}
+	}
+	return nil
 }
 
 // withCycle makes a command's function of one that needs the tree, but not its
 // build directory for itself.
 func (a *app) withCycle(run func(context.Context, *cycle.Cycle) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, _ []string) error {
-		tree, err := a.tree()
+		tree, err := a.existingTree()
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/proc"
+	"github.com/metaspace/run-kernel/internal/tty"
 )
 
 // The end-to-end tests run the program as a user would, on a real kernel tree
@@ -34,6 +39,9 @@ const (
 	markVariable = "RUN_KERNEL_TEST_MARK"
 )
 
+// programDir has the executable under test, once a test has asked for it.
+var programDir string
+
 // program is the executable under test.
 var program = sync.OnceValues(func() (string, error) {
 	// In the cache, which other roots see at the same place.
@@ -41,6 +49,7 @@ var program = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	programDir = dir
 	// Readable to all: tests run it as another user.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
@@ -56,11 +65,24 @@ var program = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	status := m.Run()
-	if path, err := program(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
+	// The scripts run this executable as run-kernel, which runs itself in other
+	// roles.
+	proc.Main()
+	virtiofs.Main()
+	tty.Main()
+	testscript.Main(tests{m}, map[string]func(){"run-kernel": main})
+}
+
+// tests are all tests, and what is done after them.
+type tests struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (t tests) Run() int {
+	status := t.M.Run()
+	if programDir != "" {
+		_ = os.RemoveAll(programDir)
 	}
-	os.Exit(status)
+	return status
 }
 
 // need returns the value of a variable that ./test sets, or skips the test.

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -34,18 +34,19 @@ type Env struct {
 func Execute(ctx context.Context, env Env) int {
 	a := &app{env: env}
 	root := a.rootCommand()
-	root.SetArgs(env.Args)
+	root.SetArgs(makeFlags(root, env.Args))
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	status := exitStatus(err)
-	if a.fold != nil {
-		status = a.fold(status)
+	if command.Annotations[foldStatus] != "" {
+		status = bisectStatus(err)
 	}
 	if err == nil || errors.As(err, new(statusError)) {
 		return status
 	}
+	err = advise(err)
 	if a.json {
 		ui.JSONError(env.Stdout, err, status)
 	} else {
@@ -69,8 +70,7 @@ type app struct {
 	timeout        time.Duration // of the guest's command
 
 	config *config.Loaded
-	fold   func(status int) int // of the test command
-	text   *ui.Text             // nil with --json
+	text   *ui.Text // nil with --json
 	events event.Sink
 }
 
@@ -91,15 +91,14 @@ func (a *app) rootCommand() *cobra.Command {
   run-kernel watch --exec 'dmesg | tail'     # and a command in each new guest
   run-kernel boot -- uname -r                # one pass, and a command
   run-kernel kconfig check                   # what .config lacks`,
+		Version:           versionLine(),
 		Args:              cobra.ArbitraryArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(c *cobra.Command, args []string) error { return a.setUp(c) },
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.ArgsLenAtDash() != 0 && len(args) > 0 {
-				if words, _ := makeWords(c, args); len(words) > 0 {
-					return unknownCommand(c, words[0])
-				}
+				return a.unknownCommand(c, args[0])
 			}
 			return a.boot(c, args)
 		},
@@ -113,20 +112,28 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "show commands and the guest's console")
 	a.addBootFlags(root)
 
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return flagError(c, err) })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		// It may come before --json.
+		a.json = a.json || slices.Contains(ours(a.env.Args), "--json")
+		return a.flagError(c, err)
+	})
 	root.SetHelpFunc(help)
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(
 		a.watchCommand(), a.bootCommand(), a.buildCommand(), a.testCommand(), a.kconfigCommand(),
 		a.execCommand(), a.statusCommand(), a.stopCommand(), a.configCommand(), a.versionCommand(),
 	)
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	root.SetHelpCommand(a.helpCommand())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	a.addCompletions(root)
 	return root
 }
 
 // setUp runs before each command: it loads the configuration and chooses the
 // renderer.
 func (a *app) setUp(c *cobra.Command) error {
-	if c.Name() == cobra.ShellCompRequestCmd || c.Name() == cobra.ShellCompNoDescRequestCmd || c.HasParent() && c.Parent().Name() == "completion" {
+	if standsAlone(c) {
 		return nil
 	}
 	if a.json {
@@ -145,9 +152,6 @@ func (a *app) setUp(c *cobra.Command) error {
 		a.text = ui.NewText(o)
 		a.events = a.text.Event
 	}
-	if err := setMakeWords(c); err != nil {
-		return err
-	}
 	sources := config.Sources{ConfigFile: a.configFile, Dir: a.env.Dir, Environ: a.env.Environ, Flags: c.Flags()}
 	// Where the tree is doesn't depend on the configuration; where it is built
 	// does.
@@ -156,6 +160,9 @@ func (a *app) setUp(c *cobra.Command) error {
 	}
 	var err error
 	if a.config, err = config.Load(sources); err != nil {
+		return err
+	}
+	if err := a.checkRequirements(c); err != nil {
 		return err
 	}
 	if a.printConfig {
@@ -167,87 +174,58 @@ func (a *app) setUp(c *cobra.Command) error {
 	return nil
 }
 
-// tree finds the kernel tree and its build directory.
-func (a *app) tree() (*kbuild.Tree, error) {
+// standsAlone says whether a command works without any configuration, so that
+// it works with a broken one as well.
+func standsAlone(c *cobra.Command) bool {
+	for ; c.HasParent(); c = c.Parent() {
+		switch c.Name() {
+		case cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd, "completion", "help", "version":
+			return true
+		}
+	}
+	return false
+}
+
+// tree finds the kernel tree and its build directory, which it makes where there
+// is none.
+func (a *app) tree() (*kbuild.Tree, error) { return a.treeIn(a.config.Build.Output) }
+
+func (a *app) treeIn(output string) (*kbuild.Tree, error) {
 	b := a.config.Build
 	return kbuild.Find(kbuild.Options{
-		Dir: a.env.Dir, Output: b.Output, Arch: b.Arch, CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, Jobs: b.Jobs,
+		Dir: a.env.Dir, Output: output, Arch: b.Arch, CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, Jobs: b.Jobs,
 	})
 }
 
-// wordFlags are the variables that make takes as words and we as well.
-var wordFlags = map[string]string{
-	"O": "output", "KBUILD_OUTPUT": "output", "ARCH": "arch", "CROSS_COMPILE": "cross-compile", "LLVM": "llvm", "CC": "cc",
-}
-
-// makeWords divides the arguments before -- into words like O=DIR and others.
-func makeWords(c *cobra.Command, args []string) (others []string, words [][2]string) {
-	if n := c.ArgsLenAtDash(); n >= 0 {
-		args = args[:n]
+// existingTree is tree for those who only look: a slip in -O shall not leave a
+// folder.
+func (a *app) existingTree() (*kbuild.Tree, error) {
+	if _, err := a.treeIn(""); err != nil {
+		return nil, err
 	}
-	for _, arg := range args {
-		name, value, ok := strings.Cut(arg, "=")
-		if flag := wordFlags[name]; ok && flag != "" {
-			words = append(words, [2]string{flag, value})
-		} else {
-			others = append(others, arg)
+	if o := a.config.Build.Output; o != "" {
+		if _, err := os.Stat(o); errors.Is(err, os.ErrNotExist) {
+			return nil, &noBuildDirError{o, a.config.Origin("build.output")}
 		}
 	}
-	return others, words
+	return a.tree()
 }
 
-// setMakeWords makes flags of the words that are make's.
-func setMakeWords(c *cobra.Command) error {
-	_, words := makeWords(c, c.Flags().Args())
-	for _, w := range words {
-		if err := c.Flags().Set(w[0], w[1]); err != nil {
-			return &usageError{problem: err.Error()}
-		}
-	}
-	return nil
+// A noBuildDirError says that there is nothing to look at yet.
+type noBuildDirError struct{ dir, origin string }
+
+func (e *noBuildDirError) Error() string {
+	return fmt.Sprintf("there is no build directory %s (%s)", e.dir, e.origin)
 }
 
-// noArgs refuses arguments other than make's words.
-func noArgs(c *cobra.Command, args []string) error {
-	if others, _ := makeWords(c, args); len(others) > 0 {
-		return unexpected(c, others[0])
-	}
-	if n := c.ArgsLenAtDash(); n >= 0 && n < len(args) {
-		return unexpected(c, args[n])
-	}
-	return nil
-}
+func (e *noBuildDirError) Hint() string { return "run-kernel build makes it, and builds in it" }
 
-// afterDash refuses arguments before -- other than make's words, since a
-// command for the guest, or make's arguments, come after it.
-func afterDash(c *cobra.Command, args []string) error {
-	if others, _ := makeWords(c, args); len(others) > 0 {
-		return &usageError{
-			problem: fmt.Sprintf("unexpected argument %q", others[0]),
-			hint:    fmt.Sprintf("what comes after -- is passed on: %s -- %s", c.CommandPath(), strings.Join(others, " ")),
-		}
+// ours are the arguments before --.
+func ours(args []string) []string {
+	if i := slices.Index(args, "--"); i >= 0 {
+		return args[:i]
 	}
-	return nil
-}
-
-// dashed returns the arguments after --.
-func dashed(c *cobra.Command, args []string) []string {
-	if n := c.ArgsLenAtDash(); n >= 0 {
-		return args[n:]
-	}
-	return nil
-}
-
-func unexpected(c *cobra.Command, arg string) error {
-	return &usageError{problem: fmt.Sprintf("unexpected argument %q", arg), hint: fmt.Sprintf("see %s --help", c.CommandPath())}
-}
-
-func unknownCommand(c *cobra.Command, name string) error {
-	e := &usageError{problem: fmt.Sprintf("unknown command %q", name), hint: fmt.Sprintf("see %s --help", c.CommandPath())}
-	if s := c.SuggestionsFor(name); len(s) > 0 {
-		e.hint = fmt.Sprintf("did you mean %s %s?", c.CommandPath(), s[0])
-	}
-	return e
+	return args
 }
 
 // onTerminal says whether the user sits at both ends.

@@ -5,10 +5,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/internal/config"
+	"github.com/metaspace/run-kernel/internal/cycle"
 )
 
 // Exit statuses beside those of a command in the guest.
@@ -67,14 +70,52 @@ func exitStatus(err error) int {
 	return statusFailed
 }
 
-// bisectStatus folds a status into what git bisect run understands: 0 good,
-// 1 bad, 125 skip. A command that can't be run says nothing about the kernel.
-func bisectStatus(status int) int {
-	switch status {
-	case 0:
+// foldStatus marks the command whose status git bisect run reads.
+const foldStatus = "fold-status"
+
+// bisectStatus maps an error to what git bisect run understands: 0 good, 1 bad,
+// 125 skip, more than 127 stop. A command that can't be run says nothing about
+// the kernel, nor does one of ours that is wrong, and a signal to us is the
+// user's wish to stop.
+func bisectStatus(err error) int {
+	status := exitStatus(err)
+	switch {
+	case status == 0:
 		return 0
-	case statusFailed, statusUsage, 126, 127:
+	case errors.As(err, new(signalError)):
+		return status
+	case status == statusFailed, status == 126, status == 127:
+		return statusFailed
+	case status == statusUsage && !errors.As(err, new(statusError)):
 		return statusFailed
 	}
 	return 1
 }
+
+// advise adds a next step to an error that has none of its own.
+func advise(err error) error {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		return err
+	}
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, cycle.ErrNoConfig):
+		return &advisedError{err, "`run-kernel kconfig fix` makes one from the architecture's defconfig"}
+	case errors.Is(err, syscall.ENOSPC):
+		return &advisedError{err, "make room, or build elsewhere with -O DIR"}
+	case errors.Is(err, syscall.EROFS):
+		return &advisedError{err, "build elsewhere with -O DIR"}
+	case errors.Is(err, fs.ErrPermission) && errors.As(err, &path):
+		return &advisedError{err, "is it another user's, made by sudo make? chown it, or build elsewhere with -O DIR"}
+	}
+	return err
+}
+
+type advisedError struct {
+	error
+	hint string
+}
+
+func (e *advisedError) Unwrap() error { return e.error }
+func (e *advisedError) Hint() string  { return e.hint }

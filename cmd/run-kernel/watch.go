@@ -33,7 +33,7 @@ With --exec, a command is run in each new guest.`,
 		Example: `  run-kernel watch
   run-kernel watch --exec 'dmesg | grep MARK'
   run-kernel watch O=../build --ignore Documentation`,
-		Annotations: map[string]string{helpTables: "watch run build kconfig"},
+		Annotations: map[string]string{helpTables: "watch run build kconfig", helpFlags: "-kernel"},
 		Args:        noArgs,
 		RunE:        func(c *cobra.Command, args []string) error { return a.watch(c.Context()) },
 	}
@@ -45,7 +45,7 @@ func (a *app) watch(ctx context.Context) error {
 	if a.config.Run.Kernel != "" {
 		return &usageError{
 			problem: "watch builds the kernel that it boots, and run.kernel names another (" + a.config.Origin("run.kernel") + ")",
-			hint:    "run-kernel boot boots it",
+			hint:    "run-kernel boot boots it; watch --kernel= watches all the same",
 		}
 	}
 	ctx, w, release, err := a.occupy(ctx, "watch")

@@ -148,3 +148,14 @@ func nearestVariable(name string) (key, bool) {
 	}
 	return best, bestDistance <= max(1, len(rest)/4)
 }
+
+// Choices are the values of those flags that have a fixed set.
+func Choices() map[string][]string {
+	choices := make(map[string][]string)
+	for _, k := range keys {
+		if values, ok := allowed[k.name]; ok {
+			choices[k.flag] = slices.Clone(values)
+		}
+	}
+	return choices
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/shlex"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/boot/control"
+	"github.com/metaspace/run-kernel/internal/config"
+)
+
+// commands are all commands that a user may call.
+func commands(root *cobra.Command) []*cobra.Command {
+	list := []*cobra.Command{root}
+	for _, c := range root.Commands() {
+		if !c.Hidden {
+			list = append(list, commands(c)...)
+		}
+	}
+	return list
+}
+
+// helpOf is what --help prints.
+func helpOf(c *cobra.Command) string {
+	var b bytes.Buffer
+	c.InitDefaultHelpFlag()
+	c.SetOut(&b)
+	help(c, nil)
+	return b.String()
+}
+
+func TestHelp(t *testing.T) {
+	for _, c := range commands(new(app).rootCommand()) {
+		text := helpOf(c)
+		for i, l := range strings.Split(text, "\n") {
+			if n := utf8.RuneCountInString(l); n > 100 {
+				t.Errorf("%s: line %d has %d columns: %s", c.CommandPath(), i+1, n, l)
+			}
+			if strings.TrimRight(l, " ") != l {
+				t.Errorf("%s: line %d ends with blanks", c.CommandPath(), i+1)
+			}
+		}
+		if c.Short == "" || strings.HasSuffix(c.Short, ".") || c.HasParent() && c.Short[:1] != strings.ToLower(c.Short[:1]) {
+			t.Errorf("%s: short help %q", c.CommandPath(), c.Short)
+		}
+		if c.Example == "" {
+			t.Errorf("%s has no example", c.CommandPath())
+		}
+		for l := range strings.Lines(c.Example) {
+			if !strings.HasPrefix(l, "  run-kernel") && !strings.HasPrefix(l, "  git bisect run run-kernel ") {
+				t.Errorf("%s: example %q", c.CommandPath(), l)
+			}
+		}
+	}
+}
+
+// The examples in the help of a command can be parsed, and are of that command.
+func TestExamples(t *testing.T) {
+	for _, c := range commands(new(app).rootCommand()) {
+		for l := range strings.Lines(c.Example) {
+			words, err := shlex.Split(l)
+			if err != nil {
+				t.Fatalf("%q: %v", l, err)
+			}
+			words = words[slices.Index(words, "run-kernel")+1:]
+			if i := slices.IndexFunc(words, func(w string) bool { return w[0] == '<' || w[0] == '>' }); i >= 0 {
+				words = words[:i]
+			}
+			root := new(app).rootCommand()
+			found, rest, err := root.Find(makeFlags(root, words))
+			if err != nil || !strings.HasPrefix(found.CommandPath(), c.CommandPath()) {
+				t.Errorf("%q is of %s: %v", l, found.CommandPath(), err)
+				continue
+			}
+			if err := found.ParseFlags(rest); err != nil {
+				t.Errorf("%q: %v", l, err)
+			}
+			if err := found.ValidateArgs(found.Flags().Args()); err != nil {
+				t.Errorf("%q: %v", l, err)
+			}
+		}
+	}
+}
+
+// What each command has a use for. The help lists these flags and no others.
+func TestHelpFlags(t *testing.T) {
+	tables := map[string][]string{}
+	for _, table := range config.Tables() {
+		set := pflag.NewFlagSet("", pflag.ContinueOnError)
+		config.AddFlags(set, table)
+		set.VisitAll(func(f *pflag.Flag) { tables[table] = append(tables[table], f.Name) })
+	}
+	general := strings.Fields(generalFlags)
+	needs := []string{"smp", "network", "fragment", "require", "arch"} // say what .config needs
+	boots := slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout"})
+	for path, want := range map[string][]string{
+		"":                slices.Concat(boots, []string{"version"}),
+		"boot":            boots,
+		"test":            boots,
+		"build":           slices.Concat(tables["kconfig"], tables["build"], general, []string{"smp", "network", "dry-run"}),
+		"watch":           slices.Concat(tables["run"], tables["kconfig"], tables["build"], tables["watch"], general),
+		"kconfig":         nil,
+		"kconfig check":   slices.Concat(needs, general, []string{"output"}),
+		"kconfig fix":     slices.Concat(needs, general, tables["build"], []string{"dry-run"}),
+		"kconfig list":    slices.Concat(needs, general),
+		"config":          slices.Concat(tables["run"], tables["kconfig"], tables["build"], []string{"config-file", "json"}),
+		"exec":            {"output", "config-file", "json", "verbose", "tty"},
+		"status":          {"output", "config-file", "json"},
+		"stop":            {"output", "config-file"},
+		"version":         {"json"},
+		"help":            nil,
+		"completion":      nil,
+		"completion bash": {"no-descriptions"},
+		"completion zsh":  {"no-descriptions"},
+		"completion fish": {"no-descriptions"},
+	} {
+		want = append(slices.Clone(want), "help")
+		if path == "watch" {
+			want = slices.DeleteFunc(want, func(name string) bool { return name == "kernel" })
+		}
+		root := new(app).rootCommand()
+		root.InitDefaultVersionFlag()
+		c, _, err := root.Find(strings.Fields(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for l := range strings.Lines(helpOf(c)) {
+			if _, name, ok := strings.Cut(l, "--"); ok && (strings.HasPrefix(l, "      --") || strings.HasPrefix(l, "  -") && l[4] == ',') {
+				got = append(got, strings.FieldsFunc(name, func(r rune) bool { return r == ' ' || r == '\n' })[0])
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if diff := cmp.Diff(slices.Compact(want), got); diff != "" {
+			t.Errorf("run-kernel %s: %s", path, diff)
+		}
+	}
+}
+
+func TestMakeFlags(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"", ""},
+		{"boot", "boot"},
+		{"O=b boot", "--output=b boot"},
+		{"boot O=b", "boot --output=b"},
+		{"boot O=", "boot --output="},
+		{"ARCH=arm64 CROSS_COMPILE=x- LLVM=1 CC=cc KBUILD_OUTPUT=b", "--arch=arm64 --cross-compile=x- --llvm=1 --cc=cc --output=b"},
+		{"kconfig O=b check", "kconfig --output=b check"},
+		{"kconfig check O=b", "kconfig check --output=b"},
+		{"build W=1 V=1", "build W=1 V=1"},
+		{"build -- O=b", "build -- O=b"},
+		{"O=b build -- CC=x O=c", "--output=b build -- CC=x O=c"},
+		{"exec make O=b", "exec make O=b"},
+		{"exec O=b make O=c", "exec --output=b make O=c"},
+		{"exec -t make O=b", "exec -t make O=b"},
+		{"exec -O d make O=b", "exec -O d make O=b"},
+		{"boot uname O=b", "boot uname --output=b"},
+		{"boot boot O=b", "boot boot --output=b"},
+		// A flag's value is its own.
+		{"watch --exec CC=x O=b", "watch --exec CC=x --output=b"},
+		{"watch --exec=CC=x O=b", "watch --exec=CC=x --output=b"},
+		{"-O O=b boot", "-O O=b boot"},
+		{"-qO O=b boot O=c", "-qO O=b boot --output=c"},
+		{"-q O=b boot", "-q --output=b boot"},
+		{"-j4 O=b boot", "-j4 --output=b boot"},
+		{"boot -j O=b", "boot -j O=b"},
+		{"--quiet O=b boot", "--quiet --output=b boot"},
+		{"--nonsense O=b", "--nonsense --output=b"},
+		{"boot -t O=b", "boot -t --output=b"},
+		{"boot --config-file", "boot --config-file"},
+		// The last word is still being typed.
+		{"__complete O=b boot O=", "__complete --output=b boot O="},
+		{"__complete O=b", "__complete O=b"},
+		{"__complete", "__complete"},
+	} {
+		got := makeFlags(new(app).rootCommand(), strings.Fields(c.in))
+		if diff := cmp.Diff(strings.Fields(c.want), got); diff != "" && len(got)+len(c.want) > 0 {
+			t.Errorf("%q: %s", c.in, diff)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		err          error
+		want, bisect int
+	}{
+		{"success", nil, 0, 0},
+		{"command's 1", statusError(1), 1, 1},
+		{"command's 2", statusError(2), 2, 1}, // not our usage error
+		{"command's 101", statusError(101), 101, 1},
+		{"command's skip", statusError(125), 125, 125},
+		{"command can't run", statusError(126), 126, 125},
+		{"command not found", statusError(127), 127, 125},
+		{"command's signal", statusError(128 + 11), 139, 1},
+		{"command's 255", statusError(255), 255, 1},
+		{"usage", &usageError{problem: "x"}, 2, 125},
+		{"flag's value", &config.ValueError{Where: "--smp"}, 2, 125},
+		{"file's value", &config.ValueError{Where: "run-kernel.cfg:1:2"}, 125, 125},
+		{"variable's value", &config.ValueError{Where: "$RUN_KERNEL_RUN_SMP"}, 125, 125},
+		{"crash", fmt.Errorf("boot: %w", &boot.CrashError{}), 101, 1},
+		{"boot timeout", fmt.Errorf("boot: %w", &boot.TimeoutError{}), 102, 1},
+		{"command timeout", &boot.TimeoutError{Command: true}, 102, 1},
+		{"death", fmt.Errorf("boot: %w", &boot.DeathError{}), 103, 1},
+		{"init", &boot.InitError{}, 125, 125},
+		{"busy", &control.BusyError{}, 125, 125},
+		{"stopped", errStopped, 125, 125},
+		{"other", errors.New("x"), 125, 125},
+		{"Ctrl-C", fmt.Errorf("make: %w", signalError{syscall.SIGINT}), 130, 130},
+		{"terminated", signalError{syscall.SIGTERM}, 143, 143},
+		{"with a next step", advise(fmt.Errorf("x: %w", syscall.ENOSPC)), 125, 125},
+	} {
+		if got := exitStatus(c.err); got != c.want {
+			t.Errorf("%s: status %d, want %d", c.name, got, c.want)
+		}
+		if got := bisectStatus(c.err); got != c.bisect {
+			t.Errorf("%s: status %d for bisect, want %d", c.name, got, c.bisect)
+		}
+	}
+}
+
+// A timeout of the command shows as the cause of a context.
+func TestTimeoutCause(t *testing.T) {
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 0, &boot.TimeoutError{Command: true, Silent: time.Second})
+	defer cancel()
+	<-ctx.Done()
+	if got := exitStatus(context.Cause(ctx)); got != statusTimeout {
+		t.Errorf("status %d", got)
+	}
+}
