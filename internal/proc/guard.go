@@ -10,8 +10,10 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,9 +28,13 @@ const (
 // Main turns the process into a guard, and never returns, when Start started
 // it as one. Otherwise it does nothing.
 func Main() {
-	if len(os.Args) > 4 && os.Args[0] == guardName {
-		os.Exit(guard(os.Args[1:]))
+	if len(os.Args) == 0 || os.Args[0] != guardName {
+		return
 	}
+	if len(os.Args) < 5 {
+		os.Exit(125)
+	}
+	os.Exit(guard(os.Args[1:]))
 }
 
 // guard runs args (number of extra files, clone flags, path, argv…) until it
@@ -79,11 +85,12 @@ func guard(args []string) int {
 	}
 	fmt.Fprintf(life, "%s %d\n", replyStarted, child.Pid)
 
+	killer := sync.OnceFunc(func() { go killChildren(child.Pid) })
 	go func() {
 		var b [1]byte
 		for {
 			if n, err := life.Read(b[:]); n == 0 || err != nil {
-				killAll(child.Pid)
+				killer()
 				return
 			}
 			_ = unix.Kill(-child.Pid, syscall.Signal(b[0]))
@@ -91,17 +98,27 @@ func guard(args []string) int {
 	}()
 
 	status := reap(child.Pid)
-	killAll(child.Pid) // what the child left behind
-	reap(0)
+	if childrenLeft() {
+		killer()
+		reap(0)
+	}
 	if status.Signaled() {
-		// Die as the child did, without a core file of the guard.
-		_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-		signal.Reset()
-		_ = unix.Kill(os.Getpid(), status.Signal())
-		time.Sleep(time.Second) // another thread may be the one that takes it
+		dieBy(status.Signal())
 		return 128 + int(status.Signal())
 	}
 	return status.ExitStatus()
+}
+
+// dieBy ends the process by a signal, without a core file. Go's runtime has
+// handlers for most of them, and answers some, such as SIGSEGV, with a stack
+// trace and exit status 2; only the kernel's own default will do.
+func dieBy(sig syscall.Signal) {
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	// All zeros is SIG_DFL in the kernel's struct sigaction, whose size differs
+	// between architectures: this is larger than any.
+	var action [16]uint64
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
 }
 
 // reap waits for children until pid is among them, or until none is left.
@@ -119,44 +136,37 @@ func reap(pid int) unix.WaitStatus {
 	}
 }
 
-// killAll kills the process group and then, until none is left, every child:
-// killing one may hand us its children.
-func killAll(group int) {
+// childrenLeft says whether there is any child, be it a zombie.
+func childrenLeft() bool {
+	var info unix.Siginfo
+	return !errors.Is(unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil), unix.ECHILD)
+}
+
+// killChildren kills the process group and then every child, for as long as the
+// process lives: killing one may hand us its children, and a list of the
+// children may lack some that come or go meanwhile (proc(5)). Only wait(2) knows
+// when none is left.
+func killChildren(group int) {
 	_ = unix.Kill(-group, unix.SIGKILL)
-	for {
-		pids := children()
-		if len(pids) == 0 {
-			return
-		}
-		for _, pid := range pids {
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		for _, pid := range children() {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
-		runtime.Gosched()
+		time.Sleep(pause)
 	}
 }
 
-// children lists the guard's children that still run.
+// children lists the guard's children.
 func children() []int {
 	tasks, _ := os.ReadDir("/proc/self/task")
 	var pids []int
 	for _, t := range tasks {
 		list, _ := os.ReadFile("/proc/self/task/" + t.Name() + "/children")
 		for _, f := range strings.Fields(string(list)) {
-			if pid, err := strconv.Atoi(f); err == nil && !zombie(pid) {
+			if pid, err := strconv.Atoi(f); err == nil {
 				pids = append(pids, pid)
 			}
 		}
 	}
 	return pids
-}
-
-func zombie(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return true
-	}
-	// The state follows the command name, which may hold anything but ends with
-	// the last parenthesis; see proc(5).
-	_, rest, _ := strings.Cut(string(stat[max(0, strings.LastIndexByte(string(stat), ')')):]), ") ")
-	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
 }

@@ -54,12 +54,16 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	if cmd.SysProcAttr != nil {
 		flags = cmd.SysProcAttr.Cloneflags
 	}
+	argv := cmd.Args
+	if len(argv) == 0 {
+		argv = []string{cmd.Path} // as package exec has it
+	}
 	guard := &exec.Cmd{
 		// The link names our own file even when it was replaced by a newer build.
 		Path: "/proc/self/exe",
 		Args: append([]string{
 			guardName, strconv.Itoa(len(cmd.ExtraFiles)), strconv.FormatUint(uint64(flags), 10), cmd.Path,
-		}, cmd.Args...),
+		}, argv...),
 		Env: cmd.Env, Dir: cmd.Dir,
 		Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr,
 		ExtraFiles: append(append([]*os.File(nil), cmd.ExtraFiles...), theirs),

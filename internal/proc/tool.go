@@ -52,6 +52,9 @@ type MissingToolError struct {
 }
 
 func (e *MissingToolError) Error() string {
+	if strings.Contains(e.Tool, "/") {
+		return "there is no program " + e.Tool + " that could be run"
+	}
 	if len(e.Dirs) == 0 {
 		return e.Tool + " not found in $PATH"
 	}
@@ -59,11 +62,14 @@ func (e *MissingToolError) Error() string {
 }
 
 // Hint names the packages that provide the tool.
-func (e *MissingToolError) Hint() string { return InstallHint(e.Tool) }
+func (e *MissingToolError) Hint() string { return InstallHint(filepath.Base(e.Tool)) }
 
 // Look finds a program in $PATH or else in dirs. A name with a slash is
 // looked up as it is. The error is a *MissingToolError.
 func Look(tool string, dirs ...string) (string, error) {
+	if strings.Contains(tool, "/") {
+		dirs = nil
+	}
 	path, err := exec.LookPath(tool)
 	for i := 0; err != nil && i < len(dirs); i++ {
 		path, err = exec.LookPath(filepath.Join(dirs[i], tool))
