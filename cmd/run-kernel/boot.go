@@ -93,6 +93,9 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 		}
 		defer release()
 		ctx, server = occupied, w.control
+		if err := a.checkHost(ctx, w); err != nil {
+			return err
+		}
 		if image, err = a.image(ctx, w); err != nil {
 			return err
 		}
@@ -116,6 +119,35 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	err = a.runIn(ctx, vm, argv)
 	a.showTail(err)
 	return err
+}
+
+// checkHost finds out whether this host can boot what a build makes, before that
+// takes its minutes.
+func (a *app) checkHost(ctx context.Context, w *workplace) error {
+	if err := a.checkArch(w.Tree); err != nil {
+		return err
+	}
+	if a.noBuild || a.config.Run.Kernel != "" {
+		return nil // it will show at once
+	}
+	options, err := w.BootOptions("", a.env.Dir)
+	if err != nil {
+		return err
+	}
+	_, err = boot.Cmdline(ctx, options)
+	return err
+}
+
+// checkArch refuses to boot what a tree builds for another architecture.
+func (a *app) checkArch(tree *kbuild.Tree) error {
+	arch, host := tree.SrcArch(), new(kbuild.Tree).SrcArch()
+	if arch == host || a.config.Run.Kernel != "" {
+		return nil
+	}
+	return &usageError{
+		problem: fmt.Sprintf("a kernel for %s can't be booted here, only one for %s (%s)", arch, host, a.config.Origin("build.arch")),
+		hint:    "run-kernel build builds it",
+	}
 }
 
 // inTree says whether we are in a kernel tree at all.
@@ -186,6 +218,9 @@ func (a *app) showBoot(ctx context.Context) error {
 	} else {
 		tree, err := a.existingTree()
 		if err != nil {
+			return err
+		}
+		if err := a.checkArch(tree); err != nil {
 			return err
 		}
 		switch {

@@ -36,6 +36,9 @@ the guest's shell; more are a program and its arguments.`,
 			if errors.Is(err, boot.ErrGone) {
 				return &boot.DeathError{Reason: "the guest has gone"}
 			} else if err != nil {
+				if s, asked := client.Status(); asked == nil && !s.Guest {
+					return &advisedError{err, "run-kernel status says what is being done instead"}
+				}
 				return err
 			}
 			if status != 0 {

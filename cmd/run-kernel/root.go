@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -43,8 +44,12 @@ func Execute(ctx context.Context, env Env) int {
 	if command.Annotations[foldStatus] != "" {
 		status = bisectStatus(err)
 	}
-	if err == nil || errors.As(err, new(statusError)) {
+	var signal signalError
+	switch {
+	case err == nil, errors.As(err, new(statusError)):
 		return status
+	case errors.As(err, &signal) && signal.signal == syscall.SIGINT && !a.json:
+		return status // who presses Ctrl-C knows
 	}
 	err = advise(err)
 	if a.json {
@@ -84,7 +89,7 @@ Without a command it does what boot does.`
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "run-kernel",
+		Use:   "run-kernel [flags] [-- COMMAND [ARG...]]",
 		Short: "the edit-build-boot loop for the Linux kernel",
 		Long:  rootLong,
 		Example: `  run-kernel watch                           # the loop

@@ -53,6 +53,9 @@ func (a *app) watch(ctx context.Context) error {
 		return err
 	}
 	defer release()
+	if err := a.checkHost(ctx, w); err != nil {
+		return err
+	}
 	state, err := w.Tree.StateDir()
 	if err != nil {
 		return err
