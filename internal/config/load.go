@@ -121,7 +121,7 @@ func (s Sources) files() ([]string, error) {
 	if p := userFile(s.Environ); p != "" {
 		if _, err := os.Stat(p); err == nil {
 			files = append(files, p)
-		} else if !absent(err) {
+		} else if !absent(err) && !errors.Is(err, os.ErrPermission) { // after su, $HOME may be another's
 			return nil, fmt.Errorf("configuration: %w", err)
 		}
 	}

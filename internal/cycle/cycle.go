@@ -257,14 +257,17 @@ func (c *Cycle) Image() (string, error) {
 }
 
 // BootOptions are what the configuration says of the guest. dir is the working
-// directory; state is where the console's log goes.
+// directory; state is where the console's log goes, or empty for none.
 func BootOptions(c *config.Config, image, dir, tree, state string, events event.Sink) boot.Options {
 	o := boot.Options{
 		Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
 		QEMU: c.Run.QEMU, QEMUArgs: c.Run.QEMUExtraArgs, Accel: c.Run.Accel, CPUs: c.Run.SMP, MemoryGiB: c.Run.MemoryGiB,
 		Network: c.Run.Network == "user", Userland: c.Run.Userland, Tree: tree, Virtiofsd: c.Run.Virtiofsd,
 		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(),
-		ConsoleLog: filepath.Join(state, "console.log"), Events: events,
+		Events: events,
+	}
+	if state != "" {
+		o.ConsoleLog = filepath.Join(state, "console.log")
 	}
 	if o.Userland == "auto" || o.Userland == "host" {
 		o.Userland = "/"
