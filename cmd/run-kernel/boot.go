@@ -57,7 +57,8 @@ func (a *app) testCommand() *cobra.Command {
 		Long: `Test does what boot does, and folds the result into what git bisect run
 understands: 0 the command succeeded; 1 it failed, the kernel crashed, the VM died
 or the time was over; 125 the kernel could not be configured or built, or the
-command could not be run, so that this commit says nothing.`,
+command could not be run, so that this commit says nothing. A wrong command line is
+128, which ends the bisection.`,
 		Example: `  git bisect run run-kernel test -- ./reproduce.sh
   run-kernel test --timeout 2m -- 'dmesg | grep -q "my driver: ready"'`,
 		Annotations: map[string]string{helpTables: "run build kconfig", foldStatus: "bisect"},

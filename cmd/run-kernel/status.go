@@ -21,6 +21,7 @@ const (
 	statusCrash   = 101 // the guest's kernel panicked or oopsed
 	statusTimeout = 102 // the boot or the command took too long
 	statusDeath   = 103 // the VM ended by itself
+	statusAbort   = 128 // test: git bisect run must stop
 	statusFailed  = 125 // run-kernel couldn't do its part
 )
 
@@ -75,8 +76,8 @@ const foldStatus = "fold-status"
 
 // bisectStatus maps an error to what git bisect run understands: 0 good, 1 bad,
 // 125 skip, more than 127 stop. A command that can't be run says nothing about
-// the kernel, nor does one of ours that is wrong, and a signal to us is the
-// user's wish to stop.
+// the kernel. A command line of ours that is wrong would be so for each commit,
+// and a signal to us is the user's wish to stop.
 func bisectStatus(err error) int {
 	status := exitStatus(err)
 	switch {
@@ -87,7 +88,7 @@ func bisectStatus(err error) int {
 	case status == statusFailed, status == 126, status == 127:
 		return statusFailed
 	case status == statusUsage && !errors.As(err, new(statusError)):
-		return statusFailed
+		return statusAbort
 	}
 	return 1
 }
