@@ -61,6 +61,11 @@ type Watch struct {
 	Ignore []string `koanf:"ignore" toml:"ignore" flag:"ignore" path:"true" help:"files and folders of the tree whose changes don't matter"`
 }
 
+// settle is how long no file may change until the loop acts. It is short, since
+// a change that comes later only restarts make, and since a checkout's pauses are
+// covered by git's lock.
+const settle = 100 * time.Millisecond
+
 // Default returns the configuration without any file, variable or flag.
 func Default() Config {
 	return Config{
@@ -69,7 +74,7 @@ func Default() Config {
 			BootTimeout: Duration(time.Minute), KernelExtraArgs: []string{}, QEMUExtraArgs: []string{},
 		},
 		Kconfig: Kconfig{Fix: true, Fragments: []string{}, Require: []string{}},
-		Watch:   Watch{Quiet: Duration(200 * time.Millisecond), Max: Duration(5 * time.Second), Ignore: []string{}},
+		Watch:   Watch{Quiet: Duration(settle), Max: Duration(5 * time.Second), Ignore: []string{}},
 	}
 }
 
