@@ -345,15 +345,33 @@ func (s *session) signal(n syscall.Signal) {
 	}
 }
 
-// hangup sends SIGHUP to the command's whole session: a shell's jobs have groups
-// of their own, and bash, when the signal meets it reading a line, ends without
-// passing it on.
+// hangup sends SIGHUP to the command's group and to all of its session: a shell's
+// jobs have groups of their own, and bash, when the signal meets it reading a
+// line, ends without passing it on.
 func (s *session) hangup() {
+	s.signal(unix.SIGHUP)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pid == 0 {
 		return
 	}
+	told := make(map[int]bool)
+	for more := true; more; {
+		// One that is told may have forked before it was.
+		more = false
+		for _, pid := range members(s.pid) {
+			if !told[pid] {
+				told[pid], more = true, true
+				_ = unix.Kill(pid, unix.SIGHUP)
+				_ = unix.Kill(pid, unix.SIGCONT) // the stopped ones, too
+			}
+		}
+	}
+}
+
+// members lists the processes of a session.
+func members(session int) []int {
+	var pids []int
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range stats {
 		stat, err := os.ReadFile(path)
@@ -364,9 +382,9 @@ func (s *session) hangup() {
 		// see proc_pid_stat(5).
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err == nil && len(fields) > 3 && fields[3] == strconv.Itoa(s.pid) {
-			_ = unix.Kill(pid, unix.SIGHUP)
-			_ = unix.Kill(pid, unix.SIGCONT) // the stopped ones, too
+		if err == nil && len(fields) > 3 && fields[3] == strconv.Itoa(session) {
+			pids = append(pids, pid)
 		}
 	}
+	return pids
 }
