@@ -20,15 +20,17 @@ import (
 type agent struct {
 	config *Config
 	reaper *reaper
-	ssh    *ssh.ServerConfig
 }
 
-func newAgent(c *Config) *agent {
-	return &agent{config: c, reaper: newReaper()}
+// Serve is the agent: it answers one connection, and returns at its end. The
+// host keeps it for as long as the VM lives.
+//
+// Serve waits for every child of this process, so that nothing else in it may:
+// it is for the first process, or for one of its own.
+func Serve(c *Config, port *os.File) error {
+	return (&agent{config: c, reaper: newReaper()}).serve(port)
 }
 
-// serve answers one connection. The host keeps it for as long as the VM lives,
-// so its end is the end of the VM.
 func (a *agent) serve(port *os.File) error {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -38,10 +40,10 @@ func (a *agent) serve(port *os.File) error {
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
-	a.ssh = &ssh.ServerConfig{NoClientAuth: true}
-	a.ssh.AddHostKey(signer)
+	config := &ssh.ServerConfig{NoClientAuth: true}
+	config.AddHostKey(signer)
 
-	_, channels, requests, err := ssh.NewServerConn(portConn{port}, a.ssh)
+	_, channels, requests, err := ssh.NewServerConn(portConn{port}, config)
 	if err != nil {
 		return fmt.Errorf("agent: handshake: %w", err)
 	}

@@ -21,6 +21,8 @@ func Main() {
 	if err := run(); err != nil {
 		// The host looks for this line; the reset after it ends qemu.
 		fmt.Printf("\n%s%v\n", FatalPrefix, err)
+		// As tcdrain(3): the serial port may still have to send it.
+		_ = unix.IoctlSetInt(1, unix.TCSBRK, 1)
 	}
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
@@ -55,7 +57,7 @@ func run() error {
 	if err := bringUp(&c); err != nil {
 		return err
 	}
-	return newAgent(&c).serve(port)
+	return Serve(&c, port)
 }
 
 // bringUp makes the userland of c the root and configures the rest.
@@ -69,7 +71,10 @@ func bringUp(c *Config) error {
 		}
 	}
 	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
-		return fmt.Errorf("set the hostname: %w", err)
+		log.Printf("set the hostname %q: %v", c.Hostname, err)
+	}
+	if err := lendHome("/root"); err != nil {
+		log.Print(err)
 	}
 	if err := bringUpNetwork(c.Network); err != nil {
 		// A guest without network is still of use.
@@ -77,12 +82,22 @@ func bringUp(c *Config) error {
 	}
 	if c.Network != nil {
 		// The host's may be a link into /run, or name a resolver on its loopback.
+		_ = os.MkdirAll("/etc", 0o755)
 		_ = os.Remove("/etc/resolv.conf")
 		if err := os.WriteFile("/etc/resolv.conf", []byte("nameserver "+c.Network.DNS+"\n"), 0o644); err != nil {
 			log.Printf("network: %v", err)
 		}
 	}
 	return nil
+}
+
+// lendHome mounts an empty home where the userland has none, or none that can be
+// read: the daemon runs as a user of the host, and root's home isn't theirs.
+func lendHome(dir string) error {
+	if f, err := os.Open(dir); err == nil {
+		return f.Close()
+	}
+	return mount{"tmpfs", dir, "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=700"}.do()
 }
 
 // openPort opens the virtio-serial port with the given name. The driver may

@@ -88,6 +88,9 @@ func switchRoot(c *Config) error {
 		// Kernels without them have no mount point in sysfs, or no such type.
 		_ = m.do()
 	}
+	if os.Mkdir(root+"/tmp", 0o777) == nil {
+		_ = os.Chmod(root+"/tmp", 0o777|os.ModeSticky)
+	}
 	for name, target := range map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
 	} {

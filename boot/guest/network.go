@@ -74,7 +74,11 @@ func up(fd int, name string) error {
 	if err != nil {
 		return err
 	}
-	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	// Setting replaces all flags, IFF_MULTICAST among them.
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("bring up %s: %w", name, err)
+	}
+	ifr.SetUint16(ifr.Uint16() | unix.IFF_UP | unix.IFF_RUNNING)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
 		return fmt.Errorf("bring up %s: %w", name, err)
 	}

@@ -3,17 +3,19 @@
 package guest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 
-	"github.com/creack/pty"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +35,8 @@ type session struct {
 
 	env     []string
 	term    *os.File // our end of the pty; nil without one
-	tty     *os.File // the command's end, until it runs
+	tty     *os.File // the command's end
+	pipes   pipes    // without a pty
 	started bool
 
 	mu  sync.Mutex
@@ -54,10 +57,14 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 			fmt.Fprintf(s.channel.Stderr(), "run-kernel: %s: %v\r\n", r.Type, err)
 		}
 	}
-	// The client went away: what it started ends, as on a terminal's hangup.
-	s.signal(unix.SIGHUP)
-	if s.term != nil {
-		_ = s.term.Close()
+	// The client went away: what it started ends, as on a terminal's hangup. What
+	// doesn't take the signal finds nobody at the other end.
+	s.hangup()
+	s.pipes.close()
+	for _, f := range []*os.File{s.term, s.tty} {
+		if f != nil {
+			_ = f.Close()
+		}
 	}
 }
 
@@ -74,11 +81,14 @@ func (s *session) handle(r *ssh.Request) error {
 		if err := ssh.Unmarshal(r.Payload, &w); err != nil || s.term == nil {
 			return err
 		}
-		return pty.Setsize(s.term, &pty.Winsize{Rows: uint16(w.Rows), Cols: uint16(w.Columns)})
+		return setSize(s.term, w.Rows, w.Columns)
 	case "env":
 		var e Env
 		if err := ssh.Unmarshal(r.Payload, &e); err != nil {
 			return err
+		}
+		if e.Name == "" || strings.ContainsAny(e.Name, "=\x00") || strings.Contains(e.Value, "\x00") {
+			return fmt.Errorf("no variable can be %q", e.Name+"="+e.Value)
 		}
 		s.env = append(s.env, e.Name+"="+e.Value)
 		return nil
@@ -122,7 +132,10 @@ func (s *session) shell() string {
 }
 
 func (s *session) openPty(p *PTY) error {
-	term, tty, err := pty.Open()
+	if s.term != nil || s.started {
+		return errors.New("too late, or there is one already")
+	}
+	term, tty, err := openPty()
 	if err != nil {
 		return err
 	}
@@ -130,12 +143,25 @@ func (s *session) openPty(p *PTY) error {
 	if p.Term != "" {
 		s.env = append(s.env, "TERM="+p.Term)
 	}
-	return pty.Setsize(term, &pty.Winsize{Rows: uint16(p.Rows), Cols: uint16(p.Columns)})
+	return setSize(term, p.Rows, p.Columns)
 }
 
-func (s *session) environ() []string {
-	env := []string{"PATH=" + searchPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=" + s.shell()}
-	return append(append(env, s.agent.config.Env...), s.env...)
+// environ is the environment of a command in dir. Each variable comes once:
+// of two, some programs would see the first and others the last.
+func (s *session) environ(dir string) []string {
+	all := []string{"PATH=" + searchPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=" + s.shell()}
+	all = append(append(all, s.agent.config.Env...), s.env...)
+	all = append(all, "PWD="+dir)
+	seen := make(map[string]bool)
+	var env []string
+	for _, e := range slices.Backward(all) {
+		if name, _, _ := strings.Cut(e, "="); !seen[name] {
+			seen[name] = true
+			env = append(env, e)
+		}
+	}
+	slices.Reverse(env)
+	return env
 }
 
 // start runs the command and returns as soon as it runs; r gets its reply
@@ -146,30 +172,33 @@ func (s *session) start(command func() (path string, argv []string), r *ssh.Requ
 	}
 	s.started = true
 	dir := s.agent.config.Dir
-	if unix.Access(dir, unix.X_OK) != nil {
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() || unix.Access(dir, unix.X_OK) != nil {
 		dir = "/"
 	}
+	env := s.environ(dir)
 	path, argv := command()
-	path, err := look(path, dir)
+	path, err := look(path, dir, env)
 	if err != nil {
 		s.fail(argv[0], err, r)
 		return nil
 	}
-	attr := &os.ProcAttr{Dir: dir, Env: append(s.environ(), "PWD="+dir), Sys: &syscall.SysProcAttr{Setsid: true}}
-	var pipes pipes
+	attr := &os.ProcAttr{Dir: dir, Env: env, Sys: &syscall.SysProcAttr{Setsid: true}}
 	if s.tty != nil {
 		attr.Files = []*os.File{s.tty, s.tty, s.tty}
 		attr.Sys.Setctty = true
-	} else if attr.Files, err = pipes.open(); err != nil {
+	} else if attr.Files, err = s.pipes.open(); err != nil {
 		s.fail(argv[0], err, r)
 		return nil
 	}
 	pid, ended, err := s.agent.reaper.start(path, argv, attr)
+	if errors.Is(err, unix.ENOEXEC) {
+		// A script without #!, which execvp(3) hands to a shell.
+		pid, ended, err = s.agent.reaper.start("/bin/sh", append([]string{"sh", path}, argv[1:]...), attr)
+	}
 	for _, f := range attr.Files {
 		_ = f.Close()
 	}
 	if err != nil {
-		pipes.close()
 		s.fail(argv[0], err, r)
 		return nil
 	}
@@ -180,7 +209,7 @@ func (s *session) start(command func() (path string, argv []string), r *ssh.Requ
 		_ = r.Reply(true, nil)
 		r.WantReply = false
 	}
-	go s.copyAndWait(&pipes, ended)
+	go s.copyAndWait(ended)
 	return nil
 }
 
@@ -202,18 +231,30 @@ func (s *session) fail(name string, err error, r *ssh.Request) {
 	s.exit(unix.WaitStatus(status << 8))
 }
 
-// look finds a program as execvp(3) does in the working directory dir.
-func look(name, dir string) (string, error) {
-	if strings.Contains(name, "/") {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
+// look finds a program as execvp(3) does in the working directory dir, with the
+// PATH of env.
+func look(name, dir string, env []string) (string, error) {
+	absolute := func(path string) string {
+		if filepath.IsAbs(path) {
+			return path
 		}
-		return name, unix.Access(name, unix.F_OK)
+		// Not cleaned: x/.. is something else where x is a link.
+		return dir + "/" + path
+	}
+	if strings.Contains(name, "/") {
+		path := absolute(name)
+		return path, unix.Access(path, unix.F_OK)
+	}
+	var search string
+	for _, e := range env {
+		if value, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = value
+		}
 	}
 	var found error = os.ErrNotExist
-	for _, dir := range filepath.SplitList(searchPath) {
-		path := filepath.Join(dir, name)
-		if st, err := os.Stat(path); err == nil && !st.IsDir() {
+	for _, d := range strings.Split(search, ":") {
+		path := absolute(d) + "/" + name
+		if st, err := os.Stat(path); name != "" && err == nil && !st.IsDir() {
 			if st.Mode()&0o111 != 0 {
 				return path, nil
 			}
@@ -232,6 +273,9 @@ func (p *pipes) open() ([]*os.File, error) {
 	for i, ours := range []**os.File{&p.in, &p.out, &p.err} {
 		r, w, err := os.Pipe()
 		if err != nil {
+			for _, f := range theirs[:i] {
+				_ = f.Close()
+			}
 			return nil, err
 		}
 		if i == 0 {
@@ -251,18 +295,18 @@ func (p *pipes) close() {
 	}
 }
 
-func (s *session) copyAndWait(p *pipes, ended <-chan unix.WaitStatus) {
+func (s *session) copyAndWait(ended <-chan unix.WaitStatus) {
 	var output sync.WaitGroup
 	if s.term != nil {
 		go func() { _, _ = io.Copy(s.term, s.channel) }()
 		output.Go(func() { _, _ = io.Copy(s.channel, s.term) })
 	} else {
 		go func() {
-			_, _ = io.Copy(p.in, s.channel)
-			_ = p.in.Close()
+			_, _ = io.Copy(s.pipes.in, s.channel)
+			_ = s.pipes.in.Close()
 		}()
-		output.Go(func() { _, _ = io.Copy(s.channel, p.out) })
-		output.Go(func() { _, _ = io.Copy(s.channel.Stderr(), p.err) })
+		output.Go(func() { _, _ = io.Copy(s.channel, s.pipes.out) })
+		output.Go(func() { _, _ = io.Copy(s.channel.Stderr(), s.pipes.err) })
 	}
 	status := <-ended
 	s.mu.Lock()
@@ -271,18 +315,26 @@ func (s *session) copyAndWait(p *pipes, ended <-chan unix.WaitStatus) {
 	// As ssh does it, wait for all that was written, also by what the command
 	// left in the background with its standard output open.
 	output.Wait()
-	p.close()
 	s.exit(status)
 }
 
 func (s *session) exit(status unix.WaitStatus) {
-	if status.Signaled() {
-		name := strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG")
+	name := strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG")
+	switch {
+	case !status.Signaled():
+		s.exitStatus(status.ExitStatus())
+	case name == "":
+		// The real-time signals have no names.
+		s.exitStatus(128 + int(status.Signal()))
+	default:
 		_, _ = s.channel.SendRequest("exit-signal", false, ssh.Marshal(ExitSignal{Signal: name, Core: status.CoreDump()}))
-	} else {
-		_, _ = s.channel.SendRequest("exit-status", false, ssh.Marshal(ExitStatus{Status: uint32(status.ExitStatus())}))
 	}
+	// The client's answer to this ends serve, which closes the rest.
 	_ = s.channel.Close()
+}
+
+func (s *session) exitStatus(status int) {
+	_, _ = s.channel.SendRequest("exit-status", false, ssh.Marshal(ExitStatus{Status: uint32(status)}))
 }
 
 func (s *session) signal(n syscall.Signal) {
@@ -291,4 +343,48 @@ func (s *session) signal(n syscall.Signal) {
 	if s.pid != 0 {
 		_ = unix.Kill(-s.pid, n)
 	}
+}
+
+// hangup sends SIGHUP to the command's group and to all of its session: a shell's
+// jobs have groups of their own, and bash, when the signal meets it reading a
+// line, ends without passing it on.
+func (s *session) hangup() {
+	s.signal(unix.SIGHUP)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pid == 0 {
+		return
+	}
+	told := make(map[int]bool)
+	for more := true; more; {
+		// One that is told may have forked before it was.
+		more = false
+		for _, pid := range members(s.pid) {
+			if !told[pid] {
+				told[pid], more = true, true
+				_ = unix.Kill(pid, unix.SIGHUP)
+				_ = unix.Kill(pid, unix.SIGCONT) // the stopped ones, too
+			}
+		}
+	}
+}
+
+// members lists the processes of a session.
+func members(session int) []int {
+	var pids []int
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		// After the command name, in parentheses: state, parent, group, session;
+		// see proc_pid_stat(5).
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil && len(fields) > 3 && fields[3] == strconv.Itoa(session) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
