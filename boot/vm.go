@@ -206,7 +206,12 @@ func (vm *VM) connect(conn net.Conn) error {
 	if err != nil {
 		return err
 	}
-	vm.client = ssh.NewClient(c, channels, requests)
+	client := ssh.NewClient(c, channels, requests)
+	// The agent answers requests once the userland is up.
+	if _, _, err := client.SendRequest(guest.SyncRequest, true, nil); err != nil {
+		return err
+	}
+	vm.client = client
 	return nil
 }
 

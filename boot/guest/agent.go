@@ -5,6 +5,7 @@ package guest
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -27,11 +28,14 @@ type agent struct {
 //
 // Serve waits for every child of this process, so that nothing else in it may:
 // it is for the first process, or for one of its own.
-func Serve(c *Config, port *os.File) error {
-	return (&agent{config: c, reaper: newReaper()}).serve(port)
+//
+// It answers requests once up has told that the userland is there; an error from
+// up is the end.
+func Serve(c *Config, port *os.File, up <-chan error) error {
+	return (&agent{config: c, reaper: newReaper()}).serve(port, up)
 }
 
-func (a *agent) serve(port *os.File) error {
+func (a *agent) serve(port *os.File, up <-chan error) error {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return fmt.Errorf("agent: make a host key: %w", err)
@@ -45,7 +49,10 @@ func (a *agent) serve(port *os.File) error {
 
 	_, channels, requests, err := ssh.NewServerConn(portConn{port}, config)
 	if err != nil {
-		return fmt.Errorf("agent: handshake: %w", err)
+		return errors.Join(fmt.Errorf("agent: handshake: %w", err), failed(up))
+	}
+	if err := <-up; err != nil {
+		return err
 	}
 	go func() {
 		for r := range requests {
@@ -71,6 +78,16 @@ func (a *agent) serve(port *os.File) error {
 		go newSession(a, channel).serve(requests)
 	}
 	return nil
+}
+
+// failed returns the error of up, if that has come.
+func failed(up <-chan error) error {
+	select {
+	case err := <-up:
+		return err
+	default:
+		return nil
+	}
 }
 
 // portConn makes the port the net.Conn that package ssh asks for.

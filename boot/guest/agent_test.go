@@ -59,7 +59,9 @@ func beAgent(text string) {
 			fmt.Println(runtime.NumGoroutine())
 		}
 	}()
-	if err := guest.Serve(&c, os.NewFile(3, "port")); err != nil {
+	up := make(chan error, 1)
+	up <- nil
+	if err := guest.Serve(&c, os.NewFile(3, "port"), up); err != nil {
 		panic(err)
 	}
 	os.Exit(0)

@@ -49,15 +49,15 @@ func run() error {
 		return fmt.Errorf("parse %s: %w", ConfigPath, err)
 	}
 
-	// The port is opened first: the host's side of the handshake can begin.
 	port, err := openPort(AgentPort)
 	if err != nil {
 		return err
 	}
-	if err := bringUp(&c); err != nil {
-		return err
-	}
-	return Serve(&c, port)
+	// The handshake is arithmetic and the mounts wait for the host: each has a
+	// processor of its own.
+	up := make(chan error, 1)
+	go func() { up <- bringUp(&c) }()
+	return Serve(&c, port, up)
 }
 
 // bringUp makes the userland of c the root and configures the rest.
