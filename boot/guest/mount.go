@@ -91,6 +91,7 @@ func switchRoot(c *Config) error {
 	if os.Mkdir(root+"/tmp", 0o777) == nil {
 		_ = os.Chmod(root+"/tmp", 0o777|os.ModeSticky)
 	}
+	lendLinks(lower+"/run", root+"/run")
 	for name, target := range map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
 	} {
@@ -106,6 +107,20 @@ func switchRoot(c *Config) error {
 		return fmt.Errorf("enter the new root: %w", err)
 	}
 	return unix.Chdir("/")
+}
+
+// lendLinks makes the links of one directory in another: NixOS has its programs
+// behind /run/current-system.
+func lendLinks(from, to string) {
+	entries, _ := os.ReadDir(from) // not every root has a /run
+	for _, e := range entries {
+		if e.Type() != os.ModeSymlink {
+			continue
+		}
+		if target, err := os.Readlink(from + "/" + e.Name()); err == nil {
+			_ = os.Symlink(target, to+"/"+e.Name())
+		}
+	}
 }
 
 // mount mounts the share at its path.

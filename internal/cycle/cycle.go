@@ -272,6 +272,13 @@ func BootOptions(c *config.Config, image, dir, tree, state string, events event.
 	if o.Userland == "auto" || o.Userland == "host" {
 		o.Userland = "/"
 		o.Shell = os.Getenv("SHELL")
+		// The host's programs and the user's settings, but as root.
+		if path := os.Getenv("PATH"); path != "" {
+			o.Env = append(o.Env, "PATH="+path+":/usr/local/sbin:/usr/sbin:/sbin")
+		}
+		if home := os.Getenv("HOME"); home != "" {
+			o.Env = append(o.Env, "HOME="+home)
+		}
 	}
 	for _, name := range []string{"TERM", "LANG", "LC_ALL", "COLORTERM"} {
 		if v := os.Getenv(name); v != "" {
