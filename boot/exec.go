@@ -10,6 +10,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -80,9 +81,20 @@ func Run(ctx context.Context, client *ssh.Client, c Command) (int, error) {
 	}
 	for {
 		select {
-		case s := <-resize:
+		case s, ok := <-resize:
+			if !ok {
+				resize = nil
+				continue
+			}
 			_, _ = channel.SendRequest("window-change", false, ssh.Marshal(guest.WindowChange{Columns: uint32(s.Columns), Rows: uint32(s.Rows)}))
 		case <-ctx.Done():
+			_ = channel.Close()
+			// Nothing shall be written any more when Run has returned. A guest that
+			// lives confirms the end at once.
+			select {
+			case <-ended:
+			case <-time.After(time.Second):
+			}
 			return 0, context.Cause(ctx)
 		case e := <-ended:
 			return e.status, e.err

@@ -22,16 +22,17 @@ func (e *ImageError) Hint() string {
 // checkKernel says what is wrong with an image. qemu would hand anything to the
 // firmware, which jumps into it and is silent for ever.
 func checkKernel(path, arch string) error {
+	// Before it is opened: to open a named pipe could take for ever.
+	if st, err := os.Stat(path); err != nil {
+		return fmt.Errorf("boot: kernel image: %w", err)
+	} else if !st.Mode().IsRegular() {
+		return fmt.Errorf("boot: kernel image %s is not a file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("boot: kernel image: %w", err)
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return fmt.Errorf("boot: kernel image: %w", err)
-	} else if !st.Mode().IsRegular() {
-		return fmt.Errorf("boot: kernel image %s is not a file", path)
-	}
 	if arch != "x86_64" {
 		return nil
 	}

@@ -38,8 +38,7 @@ func writeInitramfs(w io.Writer, c *guest.Config) error {
 		}
 	}
 	// The kernel opens it for the init before anything can be mounted.
-	console := &cpio.Header{Name: "dev/console", Mode: cpio.TypeChar | 0o600, DeviceID: int(unix.Mkdev(5, 1))}
-	if err := archive.WriteHeader(console); err != nil {
+	if err := errors.Join(archive.Flush(), writeConsole(w)); err != nil {
 		return err
 	}
 	add := func(name string, mode cpio.FileMode, data []byte) error {
@@ -74,6 +73,20 @@ func writeInitramfs(w io.Writer, c *guest.Config) error {
 		}
 	}
 	return archive.Close()
+}
+
+// writeConsole adds the device 5:1. Package cpio leaves out the numbers of
+// devices; that the node in the kernel's own initramfs wins over ours is no more
+// than likely.
+func writeConsole(w io.Writer) error {
+	const name = "dev/console\x00"
+	// The magic number, then: inode, mode, uid, gid, links, time, size, device of
+	// the archive, device of the node, length of the name, checksum.
+	header := fmt.Sprintf("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
+		0, unix.S_IFCHR|0o600, 0, 0, 1, 0, 0, 0, 0, 5, 1, len(name), 0)
+	padding := make([]byte, -(len(header)+len(name))&3)
+	_, err := io.WriteString(w, header+name+string(padding))
+	return err
 }
 
 func addParents(archive *cpio.Writer, have map[string]bool, dir string) error {
@@ -114,6 +127,7 @@ func libraries(program []byte) ([]string, error) {
 	}
 	dirs := []string{filepath.Dir(linker), filepath.Dir(real), "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
 	seen := map[string]bool{filepath.Base(linker): true}
+	machine := f.Machine
 	queue := []*elf.File{f}
 	for len(queue) > 0 {
 		f, queue = queue[0], queue[1:]
@@ -126,7 +140,7 @@ func libraries(program []byte) ([]string, error) {
 				continue
 			}
 			seen[name] = true
-			path, lib, err := openLibrary(name, dirs)
+			path, lib, err := openLibrary(name, dirs, machine)
 			if err != nil {
 				return nil, err
 			}
@@ -138,11 +152,14 @@ func libraries(program []byte) ([]string, error) {
 	return found, nil
 }
 
-func openLibrary(name string, dirs []string) (string, *elf.File, error) {
+func openLibrary(name string, dirs []string, machine elf.Machine) (string, *elf.File, error) {
 	var errs []error
 	for _, dir := range dirs {
 		path := filepath.Join(dir, name)
 		f, err := elf.Open(path)
+		if err == nil && f.Machine != machine {
+			err = errors.Join(fmt.Errorf("%s is for another machine", path), f.Close())
+		}
 		if err == nil {
 			return path, f, nil
 		}

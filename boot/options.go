@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,11 +87,13 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	if err := p.virtiofsd.CanRun(); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
-	switch o.Accel {
+	switch accel := qemu.Accel(o.Accel); accel {
 	case "auto", "":
 		p.accel, p.why = qemu.ThisHost().ChooseAccel(p.arch)
+	case qemu.KVM, qemu.TCG:
+		p.accel = accel
 	default:
-		p.accel = qemu.Accel(o.Accel)
+		return nil, fmt.Errorf("boot: accelerator %q: it is auto, kvm or tcg", o.Accel)
 	}
 	if err := p.planShares(); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
@@ -100,6 +103,16 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 
 func (p *plan) planShares() error {
 	o := &p.options
+	for _, dir := range []*string{&o.Userland, &o.Tree} {
+		if *dir == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return err
+		}
+		*dir = abs
+	}
 	p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}
 	p.guest = guest.Config{Hostname: o.Hostname, Root: rootTag, Dir: o.Dir, Shell: o.Shell, Env: o.Env}
 	if o.Network {
@@ -119,13 +132,18 @@ func (p *plan) planShares() error {
 			return fmt.Errorf("share %q: the tag is used twice", s.Tag)
 		}
 		seen[s.Tag] = true
+		if !filepath.IsAbs(s.Path) || filepath.Clean(s.Path) == "/" {
+			return fmt.Errorf("share %q: the guest can't mount it on %q: that must be an absolute path below /", s.Tag, s.Path)
+		}
 		dir, err := filepath.Abs(s.Dir)
 		if err != nil {
 			return err
 		}
 		p.shares = append(p.shares, virtiofs.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Cache: virtiofs.Auto})
-		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: s.Path, ReadOnly: s.ReadOnly})
+		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: filepath.Clean(s.Path), ReadOnly: s.ReadOnly})
 	}
+	// A mount hides what was mounted below it before.
+	slices.SortStableFunc(p.guest.Shares, func(a, b guest.Share) int { return strings.Compare(a.Path, b.Path) })
 	for _, s := range p.shares {
 		if st, err := os.Stat(s.Dir); err != nil {
 			return fmt.Errorf("share %q: %w", s.Tag, err)

@@ -99,6 +99,20 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		return nil, err
 	}
 	vm.log = log
+	var ours [3]net.Conn // console, monitor, agent
+	closeOurs := func() {
+		for _, c := range ours {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+	}
+	defer func() {
+		if vm.qemu == nil {
+			closeOurs()
+			vm.stopDaemons()
+		}
+	}()
 
 	var theirs []*os.File // qemu's descriptors from 3 on
 	closeTheirs := sync.OnceFunc(func() {
@@ -107,7 +121,6 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		}
 	})
 	defer closeTheirs()
-	var ours [3]net.Conn // console, monitor, agent
 	for i := range ours {
 		conn, file, err := socketPair()
 		if err != nil {
@@ -116,21 +129,13 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		ours[i] = conn
 		theirs = append(theirs, file)
 	}
-	closeOurs := func() {
-		for _, c := range ours {
-			_ = c.Close()
-		}
-	}
 	initramfs, err := initramfsFile(&p.guest)
 	if err != nil {
-		closeOurs()
 		return nil, fmt.Errorf("write the initramfs: %w", err)
 	}
 	theirs = append(theirs, initramfs)
 
 	if err := vm.startDaemons(p, &theirs); err != nil {
-		closeOurs()
-		vm.stopDaemons()
 		return nil, err
 	}
 	cmd := exec.Command(p.qemu, args...)
@@ -138,8 +143,6 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	cmd.Stderr = vm.stderr
 	o.Events.Emit(event.BootStarted{Image: o.Kernel, Accel: string(p.accel), Command: append([]string{p.qemu}, args...)})
 	if vm.qemu, err = proc.Start(cmd); err != nil {
-		closeOurs()
-		vm.stopDaemons()
 		return nil, err
 	}
 	// Only qemu's end of qemu may keep them open: their end is how we see it.
@@ -222,18 +225,19 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	var failed error
+	var giveUp <-chan time.Time
 	for {
 		select {
 		case err := <-handshake:
-			if err != nil {
-				// The port closes when the VM ends; supervise knows more.
-				<-vm.done
-				if vm.err == nil {
-					return fmt.Errorf("agent: %w", err)
-				}
-				return vm.err
+			if err == nil {
+				return nil
 			}
-			return nil
+			// The port closes when the VM ends, and supervise knows more. A VM that
+			// goes on has something else at its port.
+			failed, giveUp = fmt.Errorf("agent: %w", err), time.After(2*dyingTime)
+		case <-giveUp:
+			return &DeathError{Reason: failed.Error(), Tail: vm.console.Tail()}
 		case <-vm.done:
 			if vm.err == nil {
 				return &DeathError{Reason: "the guest powered itself off before it answered", Tail: vm.console.Tail()}
@@ -292,10 +296,6 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 			}
 		}
 	}
-	if !asked {
-		// A reset may have been the end of a panic that is still being read.
-		vm.wait(0)
-	}
 	vm.qemu.Kill()
 	qemuErr := vm.qemu.Wait()
 	// What qemu wrote before its end is still in the socket.
@@ -305,6 +305,11 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 		report()
 	}
 	crash, reason := vm.console.Crash(), vm.qmp.ShutdownReason()
+	var failed *virtiofs.Daemon
+	if !asked && reason == "" {
+		// A daemon that failed ends qemu as well, and qemu may be seen first.
+		failed = vm.failedDaemon(dyingTime / 4)
+	}
 	closeOurs()
 	vm.stopDaemons()
 	if err := vm.console.LogErr(); err != nil {
@@ -319,9 +324,40 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 	case dead != nil:
 		vm.err = &DeathError{Reason: dead.Err().Error(), Tail: tail}
 	case reason == "guest-shutdown":
+	case failed != nil:
+		vm.err = &DeathError{Reason: failed.Err().Error() + "; then " + vm.qemuEnd(qemuErr), Tail: tail}
 	default:
 		vm.err = vm.death(reason, qemuErr, tail)
 	}
+}
+
+// failedDaemon returns a daemon that has ended with an error. Without qemu all of
+// them end; it waits for that for at most d.
+func (vm *VM) failedDaemon(d time.Duration) *virtiofs.Daemon {
+	over := time.After(d)
+	for _, d := range vm.daemons {
+		select {
+		case <-d.Done():
+			if d.Wait() != nil {
+				return d
+			}
+		case <-over:
+			return nil
+		}
+	}
+	return nil
+}
+
+// qemuEnd says how qemu ended, with what it said.
+func (vm *VM) qemuEnd(err error) string {
+	text := "qemu ended"
+	if err != nil {
+		text += ": " + err.Error()
+	}
+	if said := vm.stderr.String(); said != "" {
+		text += ": " + said
+	}
+	return text
 }
 
 // death says why qemu ended by itself.
@@ -340,14 +376,7 @@ func (vm *VM) death(reason string, qemuErr error, tail []string) error {
 		}
 		return &DeathError{Reason: "the guest reset itself", Tail: tail}
 	}
-	text := "qemu ended"
-	if qemuErr != nil {
-		text += ": " + qemuErr.Error()
-	}
-	if said := vm.stderr.String(); said != "" {
-		text += ": " + said
-	}
-	return &DeathError{Reason: text, Tail: tail, hint: "`--dry-run` prints the command line of qemu"}
+	return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "`--dry-run` prints the command line of qemu"}
 }
 
 // wait waits for the end of qemu, for at most d, and says whether it ended.

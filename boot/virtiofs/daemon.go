@@ -53,17 +53,20 @@ func (p *Program) Start(s Share) (*Daemon, *os.File, error) {
 	defer listener.Close()
 
 	d := &Daemon{Share: s, stderr: new(proc.Tail)}
+	root := os.Geteuid() == 0
 	var cmd *exec.Cmd
 	switch {
+	case !s.ReadOnly && !p.Rust:
+		cmd = wrap("", p.Path, p.args(s, s.Dir, root))
 	case !s.ReadOnly:
-		cmd = exec.Command(p.Path, p.args(s, s.Dir)...)
-	case os.Geteuid() != 0 && p.readOnly:
+		cmd = exec.Command(p.Path, p.args(s, s.Dir, root)...)
+	case !root && p.readOnly:
 		// The daemon's word is the only one to be had without giving up the
 		// ownership of files: a user namespace would make root's look nobody's.
-		cmd = exec.Command(p.Path, p.args(s, s.Dir)...)
+		cmd = exec.Command(p.Path, p.args(s, s.Dir, root)...)
 	default:
-		cmd = readOnlyCommand(s.Dir, p.Path, p.args(s, readOnlyDir))
-		if os.Geteuid() != 0 {
+		cmd = readOnlyCommand(s.Dir, p.Path, p.args(s, readOnlyDir, root))
+		if !root {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS}
 		}
 	}
@@ -78,11 +81,11 @@ func (p *Program) Start(s Share) (*Daemon, *os.File, error) {
 
 // Err explains the end of a daemon that should still run.
 func (d *Daemon) Err() error {
+	err := d.Wait()
 	text := d.stderr.String()
 	if text == "" {
 		text = "no message"
 	}
-	err := d.Wait()
 	if err == nil {
 		err = errors.New("exit status 0")
 	}

@@ -4,6 +4,7 @@ package virtiofs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/metaspace/run-kernel/internal/proc"
 )
+
+// helpTime is how long --help may take.
+const helpTime = 10 * time.Second
 
 // Dirs is where distributions put virtiofsd, beside $PATH.
 var Dirs = []string{"/usr/libexec", "/usr/lib", "/usr/lib/qemu"}
@@ -36,6 +40,8 @@ func Find(ctx context.Context, path string) (*Program, error) {
 		return nil, err
 	}
 	// The generations have no version scheme in common; the help tells them apart.
+	ctx, cancel := context.WithTimeoutCause(ctx, helpTime, fmt.Errorf("no end after %s", helpTime))
+	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "--help")
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
@@ -46,7 +52,13 @@ func Find(ctx context.Context, path string) (*Program, error) {
 		noAnnounce: strings.Contains(help, "--no-announce-submounts"),
 	}
 	if !p.Rust && !strings.Contains(help, "source=") {
-		return nil, fmt.Errorf("%s doesn't look like a virtiofsd (--help: %w)", path, err)
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		if err == nil {
+			err = errors.New("it names neither --shared-dir nor source=")
+		}
+		return nil, fmt.Errorf("%s doesn't look like a virtiofsd: --help: %w", path, err)
 	}
 	return p, nil
 }
@@ -69,17 +81,20 @@ func (e *needsRootError) Hint() string {
 	return "install the Rust virtiofsd (https://gitlab.com/virtio-fs/virtiofsd) and name it with --virtiofsd, or run as root"
 }
 
+// optionList escapes what libfuse takes apart in the argument of -o.
+var optionList = strings.NewReplacer(`\`, `\\`, `,`, `\,`)
+
 // args are the daemon's arguments for a share of dir, on the listening socket
 // with descriptor 3.
-func (p *Program) args(s Share, dir string) []string {
+func (p *Program) args(s Share, dir string, root bool) []string {
 	if !p.Rust {
 		return []string{
-			"--fd=3", "-o", "source=" + dir, "-o", "cache=" + string(s.Cache), "-o", "sandbox=chroot",
+			"--fd=3", "-o", "source=" + optionList.Replace(dir), "-o", "cache=" + string(s.Cache), "-o", "sandbox=chroot",
 			"-o", "xattr", "-f",
 		}
 	}
 	args := []string{"--fd=3", "--shared-dir=" + dir, "--cache=" + string(s.Cache), "--log-level=error"}
-	if os.Geteuid() == 0 {
+	if root {
 		args = append(args, "--sandbox=chroot")
 	} else {
 		args = append(args, "--sandbox=none")

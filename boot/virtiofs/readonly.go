@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	readOnlyName = "run-kernel-readonly"
+	wrapperName = "run-kernel-virtiofsd"
 
 	// readOnlyDir is where the share is mounted in the daemon's own mount
 	// namespace: a directory that every host has and virtiofsd has no use for.
@@ -24,24 +24,51 @@ const (
 // readOnlyDir is dir, mounted read-only. The C virtiofsd has no such option, and
 // this holds even against a guest that breaks into the daemon.
 func readOnlyCommand(dir, program string, args []string) *exec.Cmd {
+	return wrap(dir, program, args)
+}
+
+// wrap runs program with as many descriptors as it may have and, unless dir is
+// empty, with the mount of readOnlyCommand.
+func wrap(dir, program string, args []string) *exec.Cmd {
 	return &exec.Cmd{
 		Path: "/proc/self/exe",
-		Args: append([]string{readOnlyName, dir, program}, args...),
+		Args: append([]string{wrapperName, dir, program}, args...),
 	}
 }
 
-// Main runs the command and never returns when readOnlyCommand made this
-// process. Otherwise it does nothing.
+// Main runs the command and never returns when this package made this process
+// for that. Otherwise it does nothing.
 func Main() {
-	if len(os.Args) < 3 || os.Args[0] != readOnlyName {
+	if len(os.Args) < 3 || os.Args[0] != wrapperName {
 		return
 	}
-	err := runReadOnly(os.Args[1], os.Args[2], os.Args[3:])
-	fmt.Fprintf(os.Stderr, "mount read-only: %v\n", err)
+	dir, program, args := os.Args[1], os.Args[2], os.Args[3:]
+	raiseLimit()
+	if dir != "" {
+		if err := mountReadOnly(dir); err != nil {
+			fmt.Fprintf(os.Stderr, "mount read-only: %v\n", err)
+			os.Exit(125)
+		}
+	}
+	err := unix.Exec(program, append([]string{program}, args...), os.Environ())
+	fmt.Fprintf(os.Stderr, "exec %s: %v\n", program, err)
 	os.Exit(125)
 }
 
-func runReadOnly(dir, program string, args []string) error {
+// raiseLimit allows as many descriptors as the hard limit does: a daemon holds
+// one for each file that the guest knows. The Rust virtiofsd does it by itself;
+// the C one wants a million, and where it may not raise the hard limit, as in
+// containers, it stays with the soft one of often 1024.
+func raiseLimit() {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
+		limit.Cur = limit.Max
+		// Setting it keeps Go's runtime from giving the program the one from before.
+		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	}
+}
+
+func mountReadOnly(dir string) error {
 	// The namespace belongs to the thread until the exec.
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
@@ -73,5 +100,5 @@ func runReadOnly(dir, program string, args []string) error {
 	for _, name := range []string{"/proc", "/sys", "/dev"} {
 		_ = unix.Unmount(readOnlyDir+name, unix.MNT_DETACH)
 	}
-	return os.NewSyscallError("exec "+program, unix.Exec(program, append([]string{program}, args...), os.Environ()))
+	return nil
 }

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package boot
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/metaspace/run-kernel/boot/guest"
+	"github.com/metaspace/run-kernel/internal/proc"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestCmdline(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the golden files are of x86-64")
+	}
+	l := newLab(t, "")
+	share := filepath.Join(l.dir, "share")
+	if err := os.Mkdir(share, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(o *Options){
+		"tcg": func(o *Options) {},
+		"kvm": func(o *Options) { o.Accel = "kvm" },
+		"all": func(o *Options) {
+			o.CPUs, o.MemoryGiB, o.Network, o.Tree = 4, 8, true, l.dir
+			o.Shares = []Share{{Tag: "data", Dir: share, Path: "/mnt/data"}}
+			o.KernelArgs, o.QEMUArgs = []string{"loglevel=8"}, []string{"-s", "-S"}
+		},
+	} {
+		o := l.options()
+		change(&o)
+		args, err := Cmdline(context.Background(), o)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got := strings.ReplaceAll(strings.Join(args, "\n"), l.dir, "$DIR") + "\n"
+		golden := filepath.Join("testdata", "cmdline-"+name+".golden")
+		if *update {
+			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s (go test -update writes it anew):\n%s", name, diff)
+		}
+	}
+}
+
+func TestBadShares(t *testing.T) {
+	l := newLab(t, "")
+	for want, shares := range map[string][]Share{
+		"used twice":           {{Tag: "a", Dir: l.dir, Path: "/a"}, {Tag: "a", Dir: l.dir, Path: "/b"}},
+		"1 to 36 bytes":        {{Tag: strings.Repeat("x", 37), Dir: l.dir, Path: "/a"}},
+		`"": a tag`:            {{Dir: l.dir, Path: "/a"}},
+		"no comma":             {{Tag: "a,b", Dir: l.dir, Path: "/a"}},
+		"no such file":         {{Tag: "a", Dir: l.dir + "/none", Path: "/a"}},
+		"not a directory":      {{Tag: "a", Dir: l.kernel, Path: "/a"}},
+		`can't mount it on ""`: {{Tag: "a", Dir: l.dir}},
+		`mount it on "a"`:      {{Tag: "a", Dir: l.dir, Path: "a"}},
+		`mount it on "//"`:     {{Tag: "a", Dir: l.dir, Path: "//"}},
+		`"run-kernel.root"`:    {{Tag: rootTag, Dir: l.dir, Path: "/a"}},
+	} {
+		o := l.options()
+		o.Shares = shares
+		if _, err := newPlan(context.Background(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", want, err)
+		}
+	}
+	o := l.options()
+	o.Shares = []Share{{Tag: strings.Repeat("x", 36), Dir: l.dir, Path: "/a"}}
+	if _, err := newPlan(context.Background(), o); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSharesBelowOthersComeLater(t *testing.T) {
+	l := newLab(t, "")
+	o := l.options()
+	o.Tree = l.dir
+	o.Shares = []Share{
+		{Tag: "inner", Dir: l.dir, Path: l.dir + "/x/y/"}, {Tag: "below", Dir: l.dir, Path: l.dir + "/x"},
+		{Tag: "above", Dir: l.dir, Path: filepath.Dir(l.dir), ReadOnly: true},
+	}
+	p, err := newPlan(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []guest.Share{
+		{Tag: "above", Path: filepath.Dir(l.dir), ReadOnly: true}, {Tag: treeTag, Path: l.dir, ReadOnly: true},
+		{Tag: "below", Path: l.dir + "/x"}, {Tag: "inner", Path: l.dir + "/x/y"},
+	}
+	if diff := cmp.Diff(want, p.guest.Shares); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMissingTools(t *testing.T) {
+	l := newLab(t, "")
+	t.Setenv("PATH", t.TempDir())
+	o := l.options()
+	o.QEMU = ""
+	missing := (*proc.MissingToolError)(nil)
+	if _, err := newPlan(context.Background(), o); !errors.As(err, &missing) || !strings.HasPrefix(missing.Tool, "qemu-system-") {
+		t.Errorf("got %v", err)
+	}
+	o = l.options()
+	o.Virtiofsd = "no-such-virtiofsd"
+	if _, err := newPlan(context.Background(), o); !errors.As(err, &missing) || missing.Tool != "no-such-virtiofsd" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCheckKernel(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("bzImage", link); err != nil {
+		t.Fatal(err)
+	}
+	zeros := strings.Repeat("\x00", 0x202)
+	for _, test := range []struct{ path, arch, want string }{
+		{file("bzImage", zeros+"HdrS"), "x86_64", ""},
+		{link, "x86_64", ""},
+		{file("vmlinux", "\x7fELF"+zeros), "x86_64", ""},
+		{file("empty", ""), "x86_64", "neither a bzImage nor a vmlinux"},
+		{file("short", zeros), "x86_64", "neither"},
+		{file("shifted", zeros+"\x00HdrS"), "x86_64", "neither"},
+		{file("Image", "MZ"), "aarch64", ""},
+		{fifo, "x86_64", "is not a file"},
+		{dir, "x86_64", "is not a file"},
+		{"/dev/null", "x86_64", "is not a file"},
+		{filepath.Join(dir, "none"), "x86_64", "no such file"},
+	} {
+		err := checkKernel(test.path, test.arch)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s, %s: got %v", filepath.Base(test.path), test.arch, err)
+		}
+	}
+}

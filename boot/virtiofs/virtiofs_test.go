@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package virtiofs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/internal/proc"
+)
+
+// apartVariable marks a test binary that runs in a mount namespace of its own.
+const apartVariable = "RUN_KERNEL_TEST_APART"
+
+func TestMain(m *testing.M) {
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
+	proc.Main()
+	Main()
+	os.Exit(m.Run())
+}
+
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "virtiofsd")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const (
+	helpC    = "echo '    -o source=PATH             shared directory tree'\n"
+	helpRust = "echo '      --shared-dir <SHARED_DIR>'; echo '      --no-announce-submounts'\n"
+)
+
+func TestFind(t *testing.T) {
+	find := func(text string) (*Program, error) {
+		p, err := Find(context.Background(), script(t, text))
+		if p != nil {
+			p.Path = ""
+		}
+		return p, err
+	}
+	for text, want := range map[string]Program{
+		helpC:                              {},
+		helpC + "exit 1\n":                 {}, // some print their help and fail
+		"exec >&2\n" + helpC:               {},
+		helpRust:                           {Rust: true, noAnnounce: true},
+		helpRust + "echo '  --readonly'\n": {Rust: true, noAnnounce: true, readOnly: true},
+	} {
+		got, err := find(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if *got != want {
+			t.Errorf("%s: got %+v", text, *got)
+		}
+	}
+	for text, want := range map[string]string{
+		"echo hello":         "doesn't look like a virtiofsd: --help: it names neither",
+		"echo hello; exit 3": "doesn't look like a virtiofsd: --help: exit status 3",
+	} {
+		if _, err := find(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cause := errors.New("enough")
+	cancel(cause)
+	if _, err := Find(ctx, script(t, "exec sleep 1000")); !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFindWhereThereIsNone(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	saved := Dirs
+	t.Cleanup(func() { Dirs = saved })
+	Dirs = []string{t.TempDir()}
+	_, err := Find(context.Background(), "")
+	missing := (*proc.MissingToolError)(nil)
+	if !errors.As(err, &missing) || !strings.Contains(err.Error(), Dirs[0]) || !strings.Contains(missing.Hint(), "Fedora virtiofsd") {
+		t.Errorf("got %v", err)
+	}
+	if err := os.WriteFile(Dirs[0]+"/virtiofsd", []byte("#!/bin/sh\n"+helpRust), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := Find(context.Background(), ""); err != nil || p.Path != Dirs[0]+"/virtiofsd" {
+		t.Errorf("got %+v, %v", p, err)
+	}
+}
+
+func TestArgs(t *testing.T) {
+	share := func(readOnly bool) Share {
+		return Share{Tag: "tag", Dir: "/a", ReadOnly: readOnly, Cache: Always}
+	}
+	const rust = "--fd=3 --shared-dir=/d,e --cache=always --log-level=error "
+	for _, test := range []struct {
+		program        Program
+		readOnly, root bool
+		want           string
+	}{
+		{Program{}, false, true, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
+		{Program{}, true, true, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
+		{Program{Rust: true}, false, true, rust + "--sandbox=chroot"},
+		{Program{Rust: true}, true, true, rust + "--sandbox=chroot"},
+		{Program{Rust: true, readOnly: true}, false, true, rust + "--sandbox=chroot"},
+		{Program{Rust: true, readOnly: true}, true, true, rust + "--sandbox=chroot --readonly"},
+		{Program{Rust: true, readOnly: true}, true, false, rust + "--sandbox=none --readonly"},
+		{Program{Rust: true, noAnnounce: true}, false, false, rust + "--sandbox=none --no-announce-submounts"},
+	} {
+		got := strings.Join(test.program.args(share(test.readOnly), "/d,e", test.root), " ")
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%+v:\n%s", test, diff)
+		}
+	}
+}
+
+func TestCanRun(t *testing.T) {
+	if err := (&Program{Rust: true}).CanRun(); err != nil {
+		t.Errorf("the Rust one: %v", err)
+	}
+	err := (&Program{Path: "/usr/lib/qemu/virtiofsd"}).CanRun()
+	if os.Geteuid() == 0 {
+		if err != nil {
+			t.Errorf("the C one, as root: %v", err)
+		}
+		return
+	}
+	hint, ok := err.(interface{ Hint() string })
+	if !ok || !strings.Contains(err.Error(), "/usr/lib/qemu/virtiofsd") || !strings.Contains(hint.Hint(), "Rust") {
+		t.Errorf("the C one: %v", err)
+	}
+}
+
+func TestSocketPair(t *testing.T) {
+	listener, client, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.FileListener(listener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	listener.Close()
+	// Another one is never the first.
+	late, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	if _, err := client.WriteString("hello"); err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got, err := io.ReadAll(conn); string(got) != "hello" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestDaemon(t *testing.T) {
+	dir := t.TempDir()
+	start := func(text string) (*Daemon, *os.File, error) {
+		return (&Program{Path: script(t, text), Rust: true}).Start(Share{Tag: "tag", Dir: dir, Cache: Auto})
+	}
+	d, socket, err := start("echo no luck >&2; exit 4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	<-d.Done()
+	if got, want := d.Err().Error(), "virtiofsd for share tag ("+dir+") ended: exit status 4: no luck"; got != want {
+		t.Errorf("got %q", got)
+	}
+	d, socket, err = start("exit 0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	if got := d.Err().Error(); !strings.HasSuffix(got, "exit status 0: no message") {
+		t.Errorf("got %q", got)
+	}
+	p := &Program{Path: "/nonexistent/virtiofsd", Rust: true}
+	for _, dir := range []string{dir, dir + "/none", "/dev/null"} {
+		if _, _, err := p.Start(Share{Tag: "tag", Dir: dir}); err == nil || !strings.Contains(err.Error(), "share tag") {
+			t.Errorf("%s: got %v", dir, err)
+		}
+	}
+}
+
+func TestDescriptorLimit(t *testing.T) {
+	const limits = "ulimit -Sn; ulimit -Hn"
+	cmd := wrap("", "/bin/sh", []string{"-c", limits})
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if f := strings.Fields(string(out)); len(f) != 2 || f[0] != f[1] {
+		t.Errorf("soft and hard limit: %q", f)
+	}
+}
+
+// TestReadOnly makes mounts, in a namespace of its own.
+func TestReadOnly(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may mount")
+	}
+	if os.Getenv(apartVariable) == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestReadOnly$", "-test.v")
+		cmd.Env = append(os.Environ(), apartVariable+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, err := cmd.CombinedOutput()
+		if errors.Is(err, unix.EPERM) {
+			t.Skip("root may not make a mount namespace here")
+		}
+		if err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	dir := t.TempDir()
+	for _, d := range []string{"sub", "proc"} {
+		d = filepath.Join(dir, d)
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("tmpfs", d, "tmpfs", 0, ""); err != nil {
+			t.Skipf("root may not mount here: %v", err)
+		}
+		defer func() { _ = unix.Unmount(d, unix.MNT_DETACH) }()
+		if err := os.WriteFile(filepath.Join(d, "file"), []byte(d), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for program, want := range map[string]string{
+		"echo x 2>&- >/sys/file && echo written; ls /sys | tr '\\n' ' '": "proc sub ",
+		"echo x 2>&- >/sys/sub/file && echo written; cat /sys/sub/file":  dir + "/sub",
+		"ls /sys/proc": "", // processes, where the share is the host's root
+	} {
+		out, err := readOnlyCommand(dir, "/bin/sh", []string{"-c", program}).Output()
+		if string(out) != want {
+			t.Errorf("%s: got %q, %v", program, out, err)
+		}
+	}
+	after, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(before, after) {
+		t.Errorf("the mounts outside have changed:\n%s\n%s", before, after)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "sub/file"), nil, 0o644); err != nil {
+		t.Errorf("outside: %v", err)
+	}
+	// What can't be mounted isn't served.
+	out, err := readOnlyCommand(dir+"/none", "/bin/echo", []string{"served"}).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 125 || !strings.Contains(string(out), "mount read-only") {
+		t.Errorf("got %q, %v", out, err)
+	}
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package boot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/metaspace/run-kernel/internal/event"
+)
+
+// checkLeaks checks at the end of a test that nothing is left of its VMs.
+func checkLeaks(t *testing.T) {
+	t.Helper()
+	count := func() (fds, goroutines, children int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lists, _ := filepath.Glob("/proc/self/task/*/children")
+		for _, l := range lists {
+			list, _ := os.ReadFile(l)
+			children += len(strings.Fields(string(list)))
+		}
+		return len(entries), runtime.NumGoroutine(), children
+	}
+	fds, goroutines, _ := count()
+	t.Cleanup(func() {
+		deadline := time.Now().Add(10 * time.Second)
+		for {
+			f, g, c := count()
+			if f <= fds && g <= goroutines && c == 0 {
+				return
+			}
+			if time.Now().After(deadline) {
+				stacks := make([]byte, 64<<10)
+				stacks = stacks[:runtime.Stack(stacks, true)]
+				t.Errorf("left: descriptors %d → %d, goroutines %d → %d, %d children\n%s", fds, f, goroutines, g, c, stacks)
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+}
+
+func start(t *testing.T, o Options) (*VM, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute, errors.New("Start hangs"))
+	defer cancel()
+	vm, err := Start(ctx, o)
+	if vm != nil {
+		t.Cleanup(func() { _ = vm.Stop() })
+	}
+	return vm, err
+}
+
+func run(t *testing.T, vm *VM, line string) (string, int, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute, errors.New("Run hangs"))
+	defer cancel()
+	var out bytes.Buffer
+	status, err := Run(ctx, vm.Client(), Command{Shell: line, Stdout: &out})
+	return out.String(), status, err
+}
+
+func TestGuestThatAnswers(t *testing.T) {
+	checkLeaks(t)
+	l := newLab(t, "answers")
+	var mu sync.Mutex
+	var events []string
+	o := l.options()
+	o.ConsoleLog = filepath.Join(l.dir, "state", "console.log")
+	o.Events = func(e event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		events = append(events, strings.TrimPrefix(fmt.Sprintf("%T", e), "event."))
+	}
+	vm, err := start(t, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, status, err := run(t, vm, "echo hello; exit 3"); out != "hello\n" || status != 3 || err != nil {
+		t.Errorf("got %q, %d, %v", out, status, err)
+	}
+	vm.Sync()
+	select {
+	case <-vm.Done():
+		t.Error("it is gone")
+	default:
+	}
+	var g sync.WaitGroup
+	for range 4 {
+		g.Go(func() {
+			if err := vm.Stop(); err != nil {
+				t.Errorf("Stop: %v", err)
+			}
+		})
+	}
+	g.Wait()
+	if err := vm.Err(); err != nil {
+		t.Errorf("Err: %v", err)
+	}
+	if _, _, err := run(t, vm, "true"); !errors.Is(err, ErrGone) {
+		t.Errorf("a command after the end: %v", err)
+	}
+	vm.Sync()
+	if log, err := os.ReadFile(o.ConsoleLog); string(log) != "[    0.000000] Linux version 0.0.0\r\n" {
+		t.Errorf("log %q, %v", log, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if got := strings.Join(events, " "); got != "BootStarted Console BootReady" {
+		t.Errorf("events %s", got)
+	}
+}
+
+func TestGuestEndsByItself(t *testing.T) {
+	for line, check := range map[string]func(vm *VM, err error) bool{
+		"kill -USR1 $PPID; sleep 1000": func(_ *VM, err error) bool { return err == nil },
+		"kill -USR2 $PPID; sleep 1000": func(vm *VM, err error) bool {
+			crash := (*CrashError)(nil)
+			return errors.As(err, &crash) && crash.Crash.Message == "Kernel panic - not syncing: Fatal exception" && len(crash.Tail) == 4 && vm.Crash().Panic
+		},
+		"kill -KILL $PPID; sleep 1000": func(_ *VM, err error) bool {
+			death := (*DeathError)(nil)
+			return errors.As(err, &death) && strings.Contains(err.Error(), "killed") && len(ConsoleTail(err)) == 1
+		},
+	} {
+		t.Run(line, func(t *testing.T) {
+			checkLeaks(t)
+			vm, err := start(t, newLab(t, "answers").options())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := run(t, vm, line); !errors.Is(err, ErrGone) {
+				t.Errorf("the command: %v", err)
+			}
+			if err := vm.Err(); !check(vm, err) {
+				t.Errorf("got %v", err)
+			}
+			if err, again := vm.Err(), vm.Stop(); err != again {
+				t.Errorf("Stop afterwards: %v", again)
+			}
+		})
+	}
+}
+
+func TestGuestThatDoesNotComeUp(t *testing.T) {
+	for _, test := range []struct {
+		guest   string
+		timeout time.Duration
+		want    any
+		text    string
+		tail    int
+	}{
+		{"panics", 0, new(*CrashError), "Fatal exception (after: BUG: kernel NULL", 4},
+		{"panics and hangs", 0, new(*CrashError), "Fatal exception (after: BUG: kernel NULL", 4},
+		{"oopses", 0, new(*DeathError), "the guest reset itself", 2},
+		{"reset", 0, new(*DeathError), "without a word", 0},
+		{"resets", 0, new(*DeathError), "the guest reset itself", 1},
+		{"powers off", 0, new(*DeathError), "powered itself off before", 1},
+		{"init fails", 0, new(*InitError), "no tmpfs", 2},
+		{"error", 0, new(*DeathError), "exit status 1: qemu-system-x86_64: -device nonsense: no such device", 0},
+		{"babbles", 0, new(*DeathError), "agent: ssh: handshake failed", 1},
+		{"silent", 300 * time.Millisecond, new(*TimeoutError), "nothing at all", 0},
+		{"says nothing more", 300 * time.Millisecond, new(*TimeoutError), "neither answered nor wrote", 1},
+	} {
+		t.Run(test.guest, func(t *testing.T) {
+			checkLeaks(t)
+			o := newLab(t, test.guest).options()
+			o.Timeout = test.timeout
+			began := time.Now()
+			_, err := start(t, o)
+			if err == nil {
+				t.Fatal("it comes up")
+			}
+			if !errors.As(err, test.want) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("got %T %v", errors.Unwrap(err), err)
+			}
+			if tail := ConsoleTail(err); len(tail) != test.tail {
+				t.Errorf("tail %q", tail)
+			}
+			if d := time.Since(began); d > 20*time.Second {
+				t.Errorf("it took %s", d)
+			}
+		})
+	}
+}
+
+func TestStartIsCanceled(t *testing.T) {
+	checkLeaks(t)
+	cause := errors.New("overtaken")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	o := newLab(t, "says nothing more").options()
+	o.Events = func(e event.Event) {
+		if _, ok := e.(event.Console); ok {
+			cancel(cause)
+		}
+	}
+	if _, err := Start(ctx, o); !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDaemonFails(t *testing.T) {
+	checkLeaks(t)
+	l := newLab(t, "says nothing more")
+	l.script(t, l.virtiofsd, "case $1 in --help) echo --shared-dir --readonly; exit;; esac\necho no such luck >&2; exit 7\n")
+	_, err := start(t, l.options())
+	death := (*DeathError)(nil)
+	if !errors.As(err, &death) || !strings.Contains(err.Error(), "run-kernel.root") || !strings.Contains(err.Error(), "exit status 7: no such luck") {
+		t.Errorf("got %v", err)
+	}
+	// qemu notices, and may be seen to end first.
+	l = newLab(t, "error")
+	l.script(t, l.virtiofsd, "case $1 in --help) echo --shared-dir --readonly; exit;; esac\necho no such luck >&2; exit 7\n")
+	_, err = start(t, l.options())
+	if !errors.As(err, &death) || !strings.Contains(err.Error(), "exit status 7: no such luck") || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDaemonDiesLater(t *testing.T) {
+	checkLeaks(t)
+	vm, err := start(t, newLab(t, "answers").options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	vm.daemons[0].Signal(syscall.SIGKILL)
+	death := (*DeathError)(nil)
+	if err := vm.Err(); !errors.As(err, &death) || !strings.Contains(err.Error(), "signal: killed") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNothingIsLeftWhereStartFails(t *testing.T) {
+	checkLeaks(t)
+	l := newLab(t, "answers")
+	for name, change := range map[string]func(o *Options){
+		"no such file or directory": func(o *Options) { o.QEMU = brokenScript(t, l) },
+		"console log":               func(o *Options) { o.ConsoleLog = filepath.Join(l.kernel, "log") },
+		"at least one CPU":          func(o *Options) { o.CPUs = 0 },
+		"is not a file":             func(o *Options) { o.Kernel = l.dir },
+		"accelerator":               func(o *Options) { o.Accel = "hvf" },
+		"no program":                func(o *Options) { o.QEMU = l.dir + "/none" },
+		"not a directory":           func(o *Options) { o.Userland = l.kernel },
+	} {
+		o := l.options()
+		change(&o)
+		if _, err := start(t, o); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// brokenScript is a program that can be found but not started.
+func brokenScript(t *testing.T, l *lab) string {
+	t.Helper()
+	path := filepath.Join(l.dir, "broken")
+	if err := os.WriteFile(path, []byte("#!/nonexistent/interpreter\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
