@@ -114,7 +114,9 @@ func fakeQEMU(args []string, behaviour string) int {
 			}
 			os.Exit(end(reason))
 		}()
-		if err := guest.Serve(&guest.Config{Dir: "/"}, agent); err != nil {
+		up := make(chan error, 1)
+		up <- nil
+		if err := guest.Serve(&guest.Config{Dir: "/"}, agent, up); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
