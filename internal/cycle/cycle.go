@@ -106,11 +106,19 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 	path := c.Tree.ConfigPath()
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 		c.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
+		if c.DryRun {
+			dir, err := os.MkdirTemp("", "run-kernel-config-")
+			if err != nil {
+				return nil, err
+			}
+			defer os.RemoveAll(dir)
+			path = filepath.Join(dir, ".config")
+		}
 		if err := c.Tree.Configure(ctx, "defconfig", path); err != nil {
 			return nil, err
 		}
 	}
-	f, err := c.ReadConfig()
+	f, err := kconfig.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +144,7 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 		_ = os.WriteFile(settled, []byte(settledKey(report.Config.Bytes(), requirements)), 0o644)
 	}
 	if len(report.Edits) > 0 {
-		c.Events.Emit(configFixed(path, report, requirements))
+		c.Events.Emit(configFixed(c.Tree.ConfigPath(), report, requirements))
 	}
 	return report, nil
 }
@@ -257,14 +265,17 @@ func (c *Cycle) Image() (string, error) {
 }
 
 // BootOptions are what the configuration says of the guest. dir is the working
-// directory; state is where the console's log goes.
+// directory; state is where the console's log goes, if there is one.
 func BootOptions(c *config.Config, image, dir, tree, state string, events event.Sink) boot.Options {
 	o := boot.Options{
 		Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
 		QEMU: c.Run.QEMU, QEMUArgs: c.Run.QEMUExtraArgs, Accel: c.Run.Accel, CPUs: c.Run.SMP, MemoryGiB: c.Run.MemoryGiB,
 		Network: c.Run.Network == "user", Userland: c.Run.Userland, Tree: tree, Virtiofsd: c.Run.Virtiofsd,
 		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(),
-		ConsoleLog: filepath.Join(state, "console.log"), Events: events,
+		Events: events,
+	}
+	if state != "" {
+		o.ConsoleLog = filepath.Join(state, "console.log")
 	}
 	if o.Userland == "auto" || o.Userland == "host" {
 		o.Userland = "/"
