@@ -168,16 +168,11 @@ func openLibrary(name string, dirs []string, machine elf.Machine) (string, *elf.
 	return "", nil, errors.Join(errs...)
 }
 
-// initramfsFile returns the archive as a file that has no name, so that nothing
-// is left of it.
-func initramfsFile(c *guest.Config) (*os.File, error) {
-	fd, err := unix.MemfdCreate("run-kernel-initramfs", unix.MFD_CLOEXEC)
+// memFile returns a file that has no name, so that nothing is left of it.
+func memFile(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate("run-kernel-"+name, unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	f := os.NewFile(uintptr(fd), "initramfs")
-	if err := writeInitramfs(f, c); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return os.NewFile(uintptr(fd), name), nil
 }

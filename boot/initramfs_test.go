@@ -22,11 +22,14 @@ import (
 
 func TestInitramfs(t *testing.T) {
 	config := guest.Config{Hostname: "host", Root: "root", Dir: "/work", Shares: []guest.Share{{Tag: "a", Path: "/a", ReadOnly: true}}}
-	f, err := initramfsFile(&config)
+	f, err := memFile("initramfs")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	if err := writeInitramfs(f, &config); err != nil {
+		t.Fatal(err)
+	}
 	program, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)

@@ -129,22 +129,45 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		ours[i] = conn
 		theirs = append(theirs, file)
 	}
-	initramfs, err := initramfsFile(&p.guest)
+	initramfs, err := memFile("initramfs")
 	if err != nil {
-		return nil, fmt.Errorf("write the initramfs: %w", err)
+		return nil, err
 	}
 	theirs = append(theirs, initramfs)
+	for _, s := range p.shares {
+		d, socket, err := p.virtiofsd.Prepare(s)
+		if err != nil {
+			return nil, err
+		}
+		vm.daemons = append(vm.daemons, d)
+		theirs = append(theirs, socket)
+	}
 
-	if err := vm.startDaemons(p, &theirs); err != nil {
+	// All at once: qemu waits at its sockets until the daemons answer.
+	var starts errgroup.Group
+	for _, d := range vm.daemons {
+		starts.Go(d.Start)
+	}
+	var process *proc.Process
+	starts.Go(func() (err error) {
+		if err := writeInitramfs(initramfs, &p.guest); err != nil {
+			return fmt.Errorf("write the initramfs: %w", err)
+		}
+		cmd := exec.Command(p.qemu, args...)
+		cmd.ExtraFiles = theirs
+		cmd.Stderr = vm.stderr
+		o.Events.Emit(event.BootStarted{Image: o.Kernel, Accel: string(p.accel), Command: append([]string{p.qemu}, args...)})
+		process, err = proc.Start(cmd)
+		return err
+	})
+	if err := starts.Wait(); err != nil {
+		if process != nil {
+			process.Kill()
+			_ = process.Wait() // killed
+		}
 		return nil, err
 	}
-	cmd := exec.Command(p.qemu, args...)
-	cmd.ExtraFiles = theirs
-	cmd.Stderr = vm.stderr
-	o.Events.Emit(event.BootStarted{Image: o.Kernel, Accel: string(p.accel), Command: append([]string{p.qemu}, args...)})
-	if vm.qemu, err = proc.Start(cmd); err != nil {
-		return nil, err
-	}
+	vm.qemu = process
 	// Only qemu's end of qemu may keep them open: their end is how we see it.
 	closeTheirs()
 	vm.qmp = qemu.NewQMP(ours[1])
@@ -169,33 +192,9 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	return vm, nil
 }
 
-// startDaemons starts one virtiofsd a share, all at once, and appends qemu's
-// ends of their sockets to files.
-func (vm *VM) startDaemons(p *plan, files *[]*os.File) error {
-	vm.daemons = make([]*virtiofs.Daemon, len(p.shares))
-	sockets := make([]*os.File, len(p.shares))
-	var g errgroup.Group
-	for i, s := range p.shares {
-		g.Go(func() (err error) {
-			vm.daemons[i], sockets[i], err = p.virtiofsd.Start(s)
-			return err
-		})
-	}
-	err := g.Wait()
-	for _, s := range sockets {
-		if s != nil {
-			*files = append(*files, s)
-		}
-	}
-	return err
-}
-
 func (vm *VM) stopDaemons() {
 	for _, d := range vm.daemons {
-		if d != nil {
-			d.Kill()
-			_ = d.Wait()
-		}
+		d.Close()
 	}
 	_ = vm.log.Close()
 }

@@ -26,6 +26,9 @@ const (
 	stopRequest   = "stop@run-kernel"   // ends the process that owns the VM
 )
 
+// answerTime is how long an owner may take to answer. It changes in tests only.
+var answerTime = 10 * time.Second
+
 // Status is what an owner says of itself.
 type Status struct {
 	PID     int       `json:"pid"`
@@ -142,8 +145,8 @@ func (s *Server) accept() {
 
 func (s *Server) serve(conn *net.UnixConn) {
 	defer conn.Close()
-	// Abstract names have no file mode: ask who it is.
-	if checkPeer(conn) != nil {
+	// Abstract names have no file mode: ask who it is. Root may do it all anyway.
+	if uid, err := peer(conn); err != nil || uid != 0 && uid != os.Geteuid() {
 		return
 	}
 	_, channels, requests, err := ssh.NewServerConn(conn, s.config)
@@ -223,26 +226,23 @@ func pass(requests <-chan *ssh.Request, to ssh.Channel) {
 	}
 }
 
-// checkPeer refuses other users, but not root.
-func checkPeer(conn *net.UnixConn) error {
+// peer returns the user who has the other end; see SO_PEERCRED in unix(7).
+func peer(conn *net.UnixConn) (uid int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var cred *unix.Ucred
 	var credErr error
 	if err := raw.Control(func(fd uintptr) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return err
+		return 0, err
 	}
 	if credErr != nil {
-		return credErr
+		return 0, credErr
 	}
-	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
-		return fmt.Errorf("user %d owns the other end", cred.Uid)
-	}
-	return nil
+	return int(cred.Uid), nil
 }
 
 // A Client is another process's side.
@@ -261,11 +261,16 @@ func Dial(build string) (*Client, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	if err := checkPeer(conn); err != nil {
+	uid, err := peer(conn)
+	if err == nil && uid != os.Geteuid() {
+		// Also when we are root: anybody could have taken the name.
+		err = fmt.Errorf("the run-kernel for %s is user %d's", build, uid)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
 	}
 	// An owner that is stopped (SIGSTOP) must not hang us here.
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(answerTime))
 	c, channels, requests, err := ssh.NewClientConn(conn, n, &ssh.ClientConfig{
 		User: "root", HostKeyCallback: ssh.InsecureIgnoreHostKey(), // its user was checked
 	})
@@ -279,17 +284,33 @@ func Dial(build string) (*Client, error) {
 // Status asks the owner what it does.
 func (c *Client) Status() (Status, error) {
 	var s Status
-	ok, data, err := c.SendRequest(statusRequest, true, nil)
-	if err != nil || !ok {
-		return s, errors.Join(errors.New("control: no answer"), err)
+	data, err := c.ask(statusRequest)
+	if err != nil {
+		return s, err
 	}
 	return s, json.Unmarshal(data, &s)
 }
 
+// ask sends a request and returns its reply. When none comes in time, it ends
+// the connection.
+func (c *Client) ask(request string) ([]byte, error) {
+	late := time.AfterFunc(answerTime, func() { _ = c.Close() })
+	ok, data, err := c.SendRequest(request, true, nil)
+	switch inTime := late.Stop(); {
+	case !inTime:
+		return nil, fmt.Errorf("control: no answer within %s", answerTime)
+	case err != nil:
+		return nil, fmt.Errorf("control: %w", err)
+	case !ok:
+		return nil, fmt.Errorf("control: it knows no request %q; is it another version of run-kernel?", request)
+	}
+	return data, nil
+}
+
 // Stop asks the owner to end and waits until it has.
 func (c *Client) Stop() error {
-	if ok, _, err := c.SendRequest(stopRequest, true, nil); err != nil || !ok {
-		return errors.Join(errors.New("control: stop refused"), err)
+	if _, err := c.ask(stopRequest); err != nil {
+		return err
 	}
 	_ = c.Wait()
 	return nil

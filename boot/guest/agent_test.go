@@ -463,43 +463,31 @@ func TestResize(t *testing.T) {
 	a := startAgent(t, &guest.Config{Dir: "/"})
 	resize := make(chan boot.Size)
 	in, typed := io.Pipe()
+	defer typed.Close()
 	out, w := io.Pipe()
 	done := make(chan int, 1)
 	go func() {
 		status, err := boot.Run(context.Background(), a.Client, boot.Command{
-			Shell: "trap 'stty size' WINCH; echo ready; while read x; do :; done", Stdin: in, Stdout: w,
-			Terminal: &boot.Terminal{Rows: 1, Columns: 2, Resize: resize},
+			Shell: "trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.01; done", Stdin: in, Stdout: w, Terminal: &boot.Terminal{Rows: 1, Columns: 2, Resize: resize},
 		})
 		if err != nil {
 			t.Error(err)
 		}
+		w.Close()
 		done <- status
 	}()
 	br := bufio.NewReader(out)
-	expect := func(want string) {
-		t.Helper()
-		for {
-			line, err := br.ReadString('\n')
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.TrimSpace(line) == want {
-				return
-			}
-		}
+	if line, err := br.ReadString('\n'); line != "ready\r\n" {
+		t.Fatal(line, err)
 	}
-	expect("ready")
 	resize <- boot.Size{Rows: 40, Columns: 100}
-	if _, err := typed.Write([]byte("\n")); err != nil { // dash runs traps between commands
-		t.Fatal(err)
-	}
-	expect("40 100")
 	close(resize) // no more sizes
-	if _, err := typed.Write([]byte("\x04")); err != nil {
-		t.Fatal(err)
+	if rest, err := io.ReadAll(br); string(rest) != "40 100\r\n" {
+		t.Errorf("got %q, %v", rest, err)
 	}
-	go func() { _, _ = io.Copy(io.Discard, br) }()
-	<-done
+	if status := <-done; status != 5 {
+		t.Errorf("status %d", status)
+	}
 }
 
 func TestSignalRequest(t *testing.T) {

@@ -32,15 +32,18 @@ type Share struct {
 
 // A Daemon serves one share to one guest, and ends with it.
 type Daemon struct {
-	*proc.Process
-	Share  Share
-	stderr *proc.Tail
+	*proc.Process // nil until Start
+	Share         Share
+
+	cmd      *exec.Cmd
+	listener *os.File
+	stderr   *proc.Tail
 }
 
-// Start starts a daemon for s and returns it with a socket connected to it,
-// which is for qemu and belongs to the caller. The daemon answers once qemu
-// speaks; an early end shows at Done.
-func (p *Program) Start(s Share) (*Daemon, *os.File, error) {
+// Prepare returns a daemon for s that is yet to be started, and a socket that is
+// connected to it already. The socket is for qemu and belongs to the caller: qemu
+// may be started before the daemon, and waits for its answer.
+func (p *Program) Prepare(s Share) (*Daemon, *os.File, error) {
 	if st, err := os.Stat(s.Dir); err != nil {
 		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
 	} else if !st.IsDir() {
@@ -50,9 +53,7 @@ func (p *Program) Start(s Share) (*Daemon, *os.File, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
 	}
-	defer listener.Close()
-
-	d := &Daemon{Share: s, stderr: new(proc.Tail)}
+	d := &Daemon{Share: s, listener: listener, stderr: new(proc.Tail)}
 	root := os.Geteuid() == 0
 	var cmd *exec.Cmd
 	switch {
@@ -72,11 +73,26 @@ func (p *Program) Start(s Share) (*Daemon, *os.File, error) {
 	}
 	cmd.ExtraFiles = []*os.File{listener}
 	cmd.Stderr = d.stderr
-	if d.Process, err = proc.Start(cmd); err != nil {
-		client.Close()
-		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
-	}
+	d.cmd = cmd
 	return d, client, nil
+}
+
+// Start starts the daemon. An early end shows at Done.
+func (d *Daemon) Start() (err error) {
+	defer d.listener.Close()
+	if d.Process, err = proc.Start(d.cmd); err != nil {
+		return fmt.Errorf("share %s: %w", d.Share.Tag, err)
+	}
+	return nil
+}
+
+// Close kills the daemon, if it was started, and waits for its end.
+func (d *Daemon) Close() {
+	_ = d.listener.Close() // it may be closed already
+	if d.Process != nil {
+		d.Kill()
+		_ = d.Wait() // killed
+	}
 }
 
 // Err explains the end of a daemon that should still run.

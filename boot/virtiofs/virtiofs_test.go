@@ -175,10 +175,18 @@ func TestSocketPair(t *testing.T) {
 	}
 }
 
+func prepareAndStart(p *Program, dir string) (*Daemon, *os.File, error) {
+	d, socket, err := p.Prepare(Share{Tag: "tag", Dir: dir, Cache: Auto})
+	if err != nil {
+		return nil, nil, err
+	}
+	return d, socket, d.Start()
+}
+
 func TestDaemon(t *testing.T) {
 	dir := t.TempDir()
 	start := func(text string) (*Daemon, *os.File, error) {
-		return (&Program{Path: script(t, text), Rust: true}).Start(Share{Tag: "tag", Dir: dir, Cache: Auto})
+		return prepareAndStart(&Program{Path: script(t, text), Rust: true}, dir)
 	}
 	d, socket, err := start("echo no luck >&2; exit 4")
 	if err != nil {
@@ -199,7 +207,7 @@ func TestDaemon(t *testing.T) {
 	}
 	p := &Program{Path: "/nonexistent/virtiofsd", Rust: true}
 	for _, dir := range []string{dir, dir + "/none", "/dev/null"} {
-		if _, _, err := p.Start(Share{Tag: "tag", Dir: dir}); err == nil || !strings.Contains(err.Error(), "share tag") {
+		if _, _, err := prepareAndStart(p, dir); err == nil || !strings.Contains(err.Error(), "share tag") {
 			t.Errorf("%s: got %v", dir, err)
 		}
 	}

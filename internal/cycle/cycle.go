@@ -106,11 +106,19 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 	path := c.Tree.ConfigPath()
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 		c.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
+		if c.DryRun {
+			dir, err := os.MkdirTemp("", "run-kernel-config-")
+			if err != nil {
+				return nil, err
+			}
+			defer os.RemoveAll(dir)
+			path = filepath.Join(dir, ".config")
+		}
 		if err := c.Tree.Configure(ctx, "defconfig", path); err != nil {
 			return nil, err
 		}
 	}
-	f, err := c.ReadConfig()
+	f, err := kconfig.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +144,7 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 		_ = os.WriteFile(settled, []byte(settledKey(report.Config.Bytes(), requirements)), 0o644)
 	}
 	if len(report.Edits) > 0 {
-		c.Events.Emit(configFixed(path, report, requirements))
+		c.Events.Emit(configFixed(c.Tree.ConfigPath(), report, requirements))
 	}
 	return report, nil
 }

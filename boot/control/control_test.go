@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/boot/guest"
+)
+
+// roleVariable says what else the test binary shall be; its value's first word
+// is the role, the rest a build directory.
+const roleVariable = "RUN_KERNEL_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
+	role, build, _ := strings.Cut(os.Getenv(roleVariable), " ")
+	switch role {
+	case "agent":
+		up := make(chan error, 1)
+		up <- nil
+		if err := guest.Serve(&guest.Config{Dir: "/"}, os.NewFile(3, "port"), up); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case "owner":
+		stop := make(chan struct{})
+		if _, err := Listen(build, "watch", sync.OnceFunc(func() { close(stop) })); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println("ready")
+		<-stop
+		os.Exit(0)
+	case "client":
+		c, err := Dial(build)
+		if err == nil {
+			_, err = c.Status()
+		}
+		fmt.Println(err)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func command(role, build string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleVariable+"="+role+" "+build)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// startAgent returns a client of an agent in another process, and that process.
+func startAgent(t *testing.T) (*ssh.Client, *exec.Cmd) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+	defer theirs.Close()
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command("agent", "")
+	cmd.ExtraFiles = []*os.File{theirs}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cc, channels, requests, err := ssh.NewClientConn(conn, "", &ssh.ClientConfig{HostKeyCallback: ssh.InsecureIgnoreHostKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := ssh.NewClient(cc, channels, requests)
+	t.Cleanup(func() {
+		_ = client.Close()
+		_ = cmd.Wait()
+	})
+	return client, cmd
+}
+
+func startOwner(t *testing.T, build string) *exec.Cmd {
+	t.Helper()
+	cmd := command("owner", build)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the owner says %q, %v", line, err)
+	}
+	return cmd
+}
+
+func listen(t *testing.T, build string, stop func()) *Server {
+	t.Helper()
+	s, err := Listen(build, "boot", stop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func dial(t *testing.T, build string) *Client {
+	t.Helper()
+	c, err := Dial(build)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func run(t *testing.T, client *ssh.Client, c boot.Command) (stdout, stderr string, status int, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute, errors.New("it hangs"))
+	defer cancel()
+	var out, errOut bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errOut
+	status, err = boot.Run(ctx, client, c)
+	return out.String(), errOut.String(), status, err
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	build := t.TempDir()
+	s := listen(t, build, func() {})
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(build, link); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, link) // by any of its names
+	got, err := c.Status()
+	if err != nil || got.PID != os.Getpid() || got.Command != "boot" || got.Build != build || got.Guest || time.Since(got.Started) > time.Minute {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	client, _ := startAgent(t)
+	s.SetPhase("run")
+	s.SetGuest(client, "/image")
+	if got, err := c.Status(); err != nil || got.Phase != "run" || !got.Guest || got.Image != "/image" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	s.SetGuest(nil, "")
+	if got, err := c.Status(); err != nil || got.Guest || got.Image != "" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if ok, _, err := c.SendRequest("nonsense", true, nil); ok || err != nil {
+		t.Errorf("an unknown request: %v, %v", ok, err)
+	}
+}
+
+func TestBusyNamesTheOwner(t *testing.T) {
+	build := t.TempDir()
+	owner := startOwner(t, build)
+	_, err := Listen(build, "boot", nil)
+	busy := (*BusyError)(nil)
+	if !errors.As(err, &busy) || busy.Status.PID != owner.Process.Pid {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{"watch", fmt.Sprint(owner.Process.Pid), build} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q lacks %q", err, want)
+		}
+	}
+	// Another directory is free.
+	listen(t, t.TempDir(), nil)
+	// The name goes with its owner.
+	if err := owner.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = owner.Wait()
+	if _, err := Dial(build); !errors.Is(err, ErrNone) {
+		t.Errorf("after its end: %v", err)
+	}
+	s := listen(t, build, nil)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := Dial(build); !errors.Is(err, ErrNone) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestNoSuchDirectory(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "none")
+	if _, err := Dial(missing); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Dial: %v", err)
+	}
+	if _, err := Listen(missing, "boot", nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Listen: %v", err)
+	}
+}
+
+func TestStop(t *testing.T) {
+	build := t.TempDir()
+	owner := startOwner(t, build)
+	c := dial(t, build)
+	if err := c.Stop(); err != nil {
+		t.Error(err)
+	}
+	if _, err := Dial(build); !errors.Is(err, ErrNone) {
+		t.Errorf("Stop returned before the end: %v", err)
+	}
+	if err := owner.Wait(); err != nil {
+		t.Error(err)
+	}
+	if err := c.Stop(); err == nil {
+		t.Error("the second Stop succeeds")
+	}
+}
+
+func TestStoppedOwner(t *testing.T) {
+	saved := answerTime
+	t.Cleanup(func() { answerTime = saved })
+	build := t.TempDir()
+	owner := startOwner(t, build)
+	c := dial(t, build)
+	other := dial(t, build)
+	if err := owner.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	answerTime = 100 * time.Millisecond
+	if _, err := c.Status(); err == nil || !strings.Contains(err.Error(), "no answer within") {
+		t.Errorf("Status: %v", err)
+	}
+	if err := other.Stop(); err == nil || !strings.Contains(err.Error(), "no answer within") {
+		t.Errorf("Stop: %v", err)
+	}
+	if _, err := Dial(build); err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Dial: %v", err)
+	}
+	busy := (*BusyError)(nil)
+	if _, err := Listen(build, "boot", nil); !errors.As(err, &busy) || busy.Status.PID != 0 {
+		t.Errorf("Listen: %v", err)
+	}
+}
+
+func TestOtherUsersAreRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+	const nobody = 65534
+	build := t.TempDir()
+	for dir := build; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	as := func(cmd *exec.Cmd) *exec.Cmd {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		return cmd
+	}
+	s := listen(t, build, nil)
+	out, err := as(command("client", build)).Output()
+	if err != nil {
+		t.Skipf("can't become another user: %v", err)
+	}
+	if !strings.Contains(string(out), "is user 0's") {
+		t.Errorf("the other user's client: %q", out)
+	}
+	// One that doesn't look whose it is.
+	n, err := name(build)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const dialer = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect("\0" + sys.argv[1])
+print(len(s.recv(1)))`
+	if python, err := exec.LookPath("/usr/bin/python3"); err == nil {
+		out, err := as(exec.Command(python, "-c", dialer, n[1:])).CombinedOutput()
+		if string(out) != "0\n" {
+			t.Errorf("another user's connection gets %q, %v", out, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	// Even root doesn't talk to whoever took the name.
+	owner := as(command("owner", build))
+	stdout, err := owner.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = owner.Process.Kill()
+		_ = owner.Wait()
+	}()
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
+		t.Fatal(line, err)
+	}
+	if _, err := Dial(build); err == nil || !strings.Contains(err.Error(), "is user 65534's") {
+		t.Errorf("root's client: %v", err)
+	}
+	busy := (*BusyError)(nil)
+	if _, err := Listen(build, "boot", nil); !errors.As(err, &busy) {
+		t.Errorf("Listen: %v", err)
+	}
+}
+
+func TestExec(t *testing.T) {
+	build := t.TempDir()
+	s := listen(t, build, nil)
+	c := dial(t, build)
+	if _, _, _, err := run(t, c.Client, boot.Command{Argv: []string{"true"}}); err == nil || err.Error() != "no guest runs at the moment" {
+		t.Errorf("without a guest: %v", err)
+	}
+	client, _ := startAgent(t)
+	s.SetGuest(client, "/image")
+	run(t, c.Client, boot.Command{Argv: []string{"true"}})
+	goroutines := runtime.NumGoroutine()
+
+	data := strings.Repeat("0123456789abcdef", 2<<20/16)
+	for name, test := range map[string]struct {
+		command        boot.Command
+		stdout, stderr string
+		status         int
+	}{
+		"streams":   {boot.Command{Shell: "echo out; echo err >&2; exit 3"}, "out\n", "err\n", 3},
+		"signal":    {boot.Command{Shell: "kill -TERM $$"}, "", "", 128 + 15},
+		"argv":      {boot.Command{Argv: []string{"printf", "%s.", "a b"}, Env: []string{"X=1"}}, "a b.", "", 0},
+		"not found": {boot.Command{Argv: []string{"no-such-program"}}, "", "run-kernel: no-such-program: file does not exist\r\n", 127},
+		"input":     {boot.Command{Argv: []string{"cat"}, Stdin: strings.NewReader(data)}, data, "", 0},
+		"unread":    {boot.Command{Argv: []string{"true"}, Stdin: strings.NewReader(data)}, "", "", 0},
+		"terminal":  {boot.Command{Shell: "stty size; echo $TERM", Terminal: &boot.Terminal{Type: "dumb", Rows: 9, Columns: 8}}, "9 8\r\ndumb\r\n", "", 0},
+	} {
+		stdout, stderr, status, err := run(t, c.Client, test.command)
+		if stdout != test.stdout || stderr != test.stderr || status != test.status || err != nil {
+			t.Errorf("%s: got %.100q, %q, %d, %v", name, stdout, stderr, status, err)
+		}
+	}
+	// Neither the end of the output nor the status is lost, whatever comes first.
+	var g sync.WaitGroup
+	for i := range 8 {
+		g.Go(func() {
+			for range 8 {
+				stdout, _, status, err := run(t, c.Client, boot.Command{Shell: fmt.Sprintf("seq 3000; exit %d", i)})
+				if !strings.HasSuffix(stdout, "\n3000\n") || status != i || err != nil {
+					t.Errorf("got %d bytes, %d, %v; want status %d", len(stdout), status, err, i)
+				}
+			}
+		})
+	}
+	g.Wait()
+	if _, _, err := c.OpenChannel("direct-tcpip", nil); err == nil || !strings.Contains(err.Error(), "only sessions") {
+		t.Errorf("another channel: %v", err)
+	}
+	await(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+func TestWindowChange(t *testing.T) {
+	build := t.TempDir()
+	s := listen(t, build, nil)
+	client, _ := startAgent(t)
+	s.SetGuest(client, "")
+	c := dial(t, build)
+	resize := make(chan boot.Size)
+	out, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		_, err := boot.Run(context.Background(), c.Client, boot.Command{
+			Shell: "echo ready; until [ \"$(stty size)\" = '40 100' ]; do :; done; echo changed", Stdin: blocked(t), Stdout: w,
+			Terminal: &boot.Terminal{Rows: 1, Columns: 1, Resize: resize},
+		})
+		w.Close()
+		done <- err
+	}()
+	br := bufio.NewReader(out)
+	if line, err := br.ReadString('\n'); line != "ready\r\n" {
+		t.Fatal(line, err)
+	}
+	resize <- boot.Size{Rows: 40, Columns: 100}
+	if rest, err := io.ReadAll(br); string(rest) != "changed\r\n" {
+		t.Errorf("got %q, %v", rest, err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A caller that goes away takes its command along.
+func TestCallerGoesAway(t *testing.T) {
+	build := t.TempDir()
+	s := listen(t, build, nil)
+	client, _ := startAgent(t)
+	s.SetGuest(client, "")
+	c := dial(t, build)
+	out, w := io.Pipe()
+	result := make(chan error, 1)
+	go func() {
+		_, err := boot.Run(context.Background(), c.Client, boot.Command{Shell: "echo $$; exec sleep 1000", Stdout: w})
+		result <- err
+	}()
+	var pid int
+	if _, err := fmt.Fscan(out, &pid); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if err := <-result; !errors.Is(err, boot.ErrGone) {
+		t.Errorf("got %v", err)
+	}
+	await(t, "the command's end", func() bool { return syscall.Kill(pid, 0) != nil })
+}
+
+func TestGuestIsReplaced(t *testing.T) {
+	build := t.TempDir()
+	s := listen(t, build, nil)
+	first, process := startAgent(t)
+	s.SetGuest(first, "/first")
+	c := dial(t, build)
+	out, w := io.Pipe()
+	result := make(chan error, 1)
+	go func() {
+		_, err := boot.Run(context.Background(), c.Client, boot.Command{Shell: "echo ready; read x", Stdin: blocked(t), Stdout: w})
+		result <- err
+	}()
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	second, _ := startAgent(t)
+	s.SetGuest(second, "/second")
+	if stdout, _, _, err := run(t, c.Client, boot.Command{Shell: "echo second"}); stdout != "second\n" || err != nil {
+		t.Errorf("got %q, %v", stdout, err)
+	}
+	select {
+	case err := <-result:
+		t.Errorf("the session in the first guest ended: %v", err)
+	default:
+	}
+	if err := process.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; !errors.Is(err, boot.ErrGone) {
+		t.Errorf("the session in the first guest: %v", err)
+	}
+	s.SetGuest(first, "/first") // gone, but nobody has said so
+	if _, _, _, err := run(t, c.Client, boot.Command{Shell: "true"}); err == nil || err.Error() != "the guest has gone" {
+		t.Errorf("in a guest that is gone: %v", err)
+	}
+}
+
+// blocked is an input that never comes, until the test ends.
+func blocked(t *testing.T) io.Reader {
+	r, w := io.Pipe()
+	t.Cleanup(func() { _ = w.Close() })
+	return r
+}
