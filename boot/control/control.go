@@ -246,10 +246,7 @@ func peer(conn *net.UnixConn) (uid int, err error) {
 }
 
 // A Client is another process's side.
-type Client struct {
-	*ssh.Client
-	name string // of the owner's socket
-}
+type Client struct{ *ssh.Client }
 
 // Dial connects to the owner of the VM of a build directory. Without any, the
 // error is ErrNone.
@@ -281,7 +278,7 @@ func Dial(build string) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return &Client{ssh.NewClient(c, channels, requests), n}, nil
+	return &Client{ssh.NewClient(c, channels, requests)}, nil
 }
 
 // Status asks the owner what it does.
@@ -316,14 +313,5 @@ func (c *Client) Stop() error {
 		return err
 	}
 	_ = c.Wait()
-	// The connection ends a moment before the name is free. A moment only: the
-	// next owner may have it already.
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: c.name, Net: "unix"})
-		if err != nil {
-			break
-		}
-		_ = conn.Close()
-	}
 	return nil
 }
