@@ -172,8 +172,8 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 		{"init fails", 0, new(*InitError), "no tmpfs", 2},
 		{"error", 0, new(*DeathError), "exit status 1: qemu-system-x86_64: -device nonsense: no such device", 0},
 		{"babbles", 0, new(*DeathError), "agent: ssh: handshake failed", 1},
-		{"silent", 300 * time.Millisecond, new(*TimeoutError), "nothing at all", 0},
-		{"says nothing more", 300 * time.Millisecond, new(*TimeoutError), "neither answered nor wrote", 1},
+		{"silent", time.Second, new(*TimeoutError), "nothing at all", 0},
+		{"says nothing more", 4 * time.Second, new(*TimeoutError), "neither answered nor wrote", 1},
 	} {
 		t.Run(test.guest, func(t *testing.T) {
 			checkLeaks(t)
