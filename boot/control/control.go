@@ -146,7 +146,7 @@ func (s *Server) accept() {
 func (s *Server) serve(conn *net.UnixConn) {
 	defer conn.Close()
 	// Abstract names have no file mode: ask who it is. Root may do it all anyway.
-	if uid, err := peer(conn); err != nil || uid != 0 && uid != os.Geteuid() {
+	if cred, err := peer(conn); err != nil || cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
 		return
 	}
 	_, channels, requests, err := ssh.NewServerConn(conn, s.config)
@@ -226,27 +226,27 @@ func pass(requests <-chan *ssh.Request, to ssh.Channel) {
 	}
 }
 
-// peer returns the user who has the other end; see SO_PEERCRED in unix(7).
-func peer(conn *net.UnixConn) (uid int, err error) {
+// peer returns whose the other end is; see SO_PEERCRED in unix(7).
+func peer(conn *net.UnixConn) (*unix.Ucred, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var cred *unix.Ucred
 	var credErr error
 	if err := raw.Control(func(fd uintptr) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return 0, err
+		return nil, err
 	}
-	if credErr != nil {
-		return 0, credErr
-	}
-	return int(cred.Uid), nil
+	return cred, credErr
 }
 
 // A Client is another process's side.
-type Client struct{ *ssh.Client }
+type Client struct {
+	*ssh.Client
+	pid int // of the owner; 0 when it is in a namespace that we don't see
+}
 
 // Dial connects to the owner of the VM of a build directory. Without any, the
 // error is ErrNone.
@@ -261,10 +261,10 @@ func Dial(build string) (*Client, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	uid, err := peer(conn)
-	if err == nil && uid != os.Geteuid() {
+	cred, err := peer(conn)
+	if err == nil && int(cred.Uid) != os.Geteuid() {
 		// Also when we are root: anybody could have taken the name.
-		err = fmt.Errorf("the run-kernel for %s is user %d's", build, uid)
+		err = fmt.Errorf("the run-kernel for %s is user %d's", build, cred.Uid)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
@@ -275,10 +275,11 @@ func Dial(build string) (*Client, error) {
 		User: "root", HostKeyCallback: ssh.InsecureIgnoreHostKey(), // its user was checked
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
+		_ = conn.Close()
+		return nil, fmt.Errorf("control: %w", err)
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return &Client{ssh.NewClient(c, channels, requests)}, nil
+	return &Client{ssh.NewClient(c, channels, requests), int(cred.Pid)}, nil
 }
 
 // Status asks the owner what it does.
@@ -309,9 +310,26 @@ func (c *Client) ask(request string) ([]byte, error) {
 
 // Stop asks the owner to end and waits until it has.
 func (c *Client) Stop() error {
+	// A process closes its descriptors one by one: when this connection has ended,
+	// it may still have the name.
+	owner := -1
+	if c.pid != 0 {
+		if fd, err := unix.PidfdOpen(c.pid, 0); err == nil {
+			owner = fd
+			defer unix.Close(fd)
+		}
+	}
 	if _, err := c.ask(stopRequest); err != nil {
 		return err
 	}
 	_ = c.Wait()
+	if owner >= 0 {
+		for {
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(owner), Events: unix.POLLIN}}, -1)
+			if !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+	}
 	return nil
 }

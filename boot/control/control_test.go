@@ -257,6 +257,10 @@ func TestStoppedOwner(t *testing.T) {
 	if err := owner.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(owner.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("it isn't stopped: %#x, %v", status, err)
+	}
 	answerTime = 100 * time.Millisecond
 	if _, err := c.Status(); err == nil || !strings.Contains(err.Error(), "no answer within") {
 		t.Errorf("Status: %v", err)
