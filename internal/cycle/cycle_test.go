@@ -140,7 +140,7 @@ func TestRequirements(t *testing.T) {
 		t.Fatal(err)
 	}
 	for symbol, want := range map[string]kconfig.Want{
-		"NR_CPUS": {Value: "16", Min: true}, "KASAN": {Value: "y"}, "NONSENSE": {Value: "n"},
+		"NR_CPUS": {Value: "16", Min: true, Room: "64"}, "KASAN": {Value: "y"}, "NONSENSE": {Value: "n"},
 		"DRM": {Value: "y", Module: true}, "LOG_BUF_SHIFT": {Value: "18", Min: true}, "KCSAN": {Value: "y"}, "VIRTIO_NET": {Value: "y"},
 	} {
 		r := find(list, symbol)
@@ -371,12 +371,14 @@ func TestBootOptions(t *testing.T) {
 	}
 	t.Setenv("TERM", "dumb")
 	t.Setenv("SHELL", "/bin/zsh")
+	t.Setenv("PATH", "/opt/bin:/bin")
+	t.Setenv("HOME", "/home/me")
 	c := config.Default()
 	o := BootOptions(&c, "/image", "/work", "/tree", "/state", nil)
 	if o.Userland != "/" || o.Shell != "/bin/zsh" || !o.Network || o.ConsoleLog != "/state/console.log" || o.Tree != "/tree" || o.Dir != "/work" {
 		t.Errorf("got %+v", o)
 	}
-	if diff := cmp.Diff([]string{"TERM=dumb"}, o.Env); diff != "" {
+	if diff := cmp.Diff([]string{"PATH=/opt/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "HOME=/home/me", "TERM=dumb"}, o.Env); diff != "" {
 		t.Error(diff)
 	}
 	c.Run.Userland, c.Run.Network = "/other", "none"
