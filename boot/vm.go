@@ -90,10 +90,6 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	vm := &VM{
 		Accel: p.accel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}), initErr: make(chan string, 1),
 	}
-	args, err := p.machine().Args()
-	if err != nil {
-		return nil, err
-	}
 	log, err := openLog(o.ConsoleLog)
 	if err != nil {
 		return nil, err
@@ -141,6 +137,16 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		}
 		vm.daemons = append(vm.daemons, d)
 		theirs = append(theirs, socket)
+	}
+
+	machine := p.machine()
+	if memory, err := hugeFile(o.MemoryGiB); err == nil {
+		machine.MemoryFD = 3 + len(theirs)
+		theirs = append(theirs, memory)
+	}
+	args, err := machine.Args()
+	if err != nil {
+		return nil, err
 	}
 
 	// All at once: qemu waits at its sockets until the daemons answer.

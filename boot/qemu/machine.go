@@ -25,6 +25,9 @@ type Machine struct {
 	// SharedMemory makes the guest's memory visible to other processes, which
 	// vhost-user devices such as virtiofs need.
 	SharedMemory bool
+	// MemoryFD is an inherited descriptor of a file for it, on huge pages; 0: qemu
+	// makes a file itself.
+	MemoryFD int
 
 	Extra []string // the user's own arguments, last
 }
@@ -53,9 +56,14 @@ func (m *Machine) Args() ([]string, error) {
 	}
 	memory := strconv.Itoa(m.Memory) + "G"
 	if m.SharedMemory {
+		backend := "memory-backend-memfd,id=mem"
+		if m.MemoryFD != 0 {
+			// Without the alignment the mapping could not use the huge pages.
+			backend = fmt.Sprintf("memory-backend-file,id=mem,mem-path=/proc/self/fd/%d,align=2M", m.MemoryFD)
+		}
 		// An anonymous file rather than /dev/shm, which containers limit to 64 MB.
 		machine += ",memory-backend=mem"
-		args = append(args, "-object", "memory-backend-memfd,id=mem,share=on,size="+memory)
+		args = append(args, "-object", backend+",share=on,size="+memory)
 	}
 	args = append(args, "-machine", machine, "-accel", string(m.Accel), "-cpu", m.cpu(), "-smp", strconv.Itoa(m.CPUs), "-m", memory)
 	for i, d := range m.Devices {
