@@ -95,7 +95,8 @@ func TestSharesBelowOthersComeLater(t *testing.T) {
 	o := l.options()
 	o.Tree = l.dir
 	o.Shares = []Share{
-		{Tag: "inner", Dir: l.dir, Path: l.dir + "/x/y/"}, {Tag: "below", Dir: l.dir, Path: l.dir + "/x"},
+		{Tag: "inner", Dir: l.dir, Path: l.dir + "/x/y/"},
+		{Tag: "below", Dir: l.dir, Path: l.dir + "/x"},
 		{Tag: "above", Dir: l.dir, Path: filepath.Dir(l.dir), ReadOnly: true},
 	}
 	p, err := newPlan(context.Background(), o)
@@ -103,8 +104,10 @@ func TestSharesBelowOthersComeLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []guest.Share{
-		{Tag: "above", Path: filepath.Dir(l.dir), ReadOnly: true}, {Tag: treeTag, Path: l.dir, ReadOnly: true},
-		{Tag: "below", Path: l.dir + "/x"}, {Tag: "inner", Path: l.dir + "/x/y"},
+		{Tag: "above", Path: filepath.Dir(l.dir), ReadOnly: true},
+		{Tag: treeTag, Path: l.dir, ReadOnly: true},
+		{Tag: "below", Path: l.dir + "/x"},
+		{Tag: "inner", Path: l.dir + "/x/y"},
 	}
 	if diff := cmp.Diff(want, p.guest.Shares); diff != "" {
 		t.Error(diff)

@@ -565,9 +565,17 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("sync: %v, %v", ok, err)
 	}
 	for _, r := range []struct{ name, payload string }{
-		{"pty-req", "x"}, {"window-change", "\x00"}, {"env", "\xff\xff\xff\xff"}, {"signal", "\x00\x00\x00\x09NONSENSE!"},
-		{"exec", ""}, {guest.ArgvRequest, "[]"}, {guest.ArgvRequest, "{"}, {guest.ArgvRequest, `["a", 1]`}, {"subsystem", "\x00\x00\x00\x04sftp"},
-		{"env", string(ssh.Marshal(guest.Env{Name: "", Value: "x"}))}, {"env", string(ssh.Marshal(guest.Env{Name: "a=b", Value: "x"}))},
+		{"pty-req", "x"},
+		{"window-change", "\x00"},
+		{"env", "\xff\xff\xff\xff"},
+		{"signal", "\x00\x00\x00\x09NONSENSE!"},
+		{"exec", ""},
+		{guest.ArgvRequest, "[]"},
+		{guest.ArgvRequest, "{"},
+		{guest.ArgvRequest, `["a", 1]`},
+		{"subsystem", "\x00\x00\x00\x04sftp"},
+		{"env", string(ssh.Marshal(guest.Env{Name: "", Value: "x"}))},
+		{"env", string(ssh.Marshal(guest.Env{Name: "a=b", Value: "x"}))},
 	} {
 		channel, requests, err := a.OpenChannel("session", nil)
 		if err != nil {
