@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -29,7 +30,8 @@ func TestMain(m *testing.M) {
 				return err
 			}
 			fmt.Println("ready")
-			select {}
+			time.Sleep(time.Hour)
+			return nil
 		}}
 		_, err := x.Fix(context.Background(), []Requirement{{Symbol: "B", Want: Want{Value: "y"}}})
 		fmt.Println(err)
