@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package model
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/metaspace/run-kernel/kconfig/syntax"
+)
+
+// A Dialect says in what the conf of a kernel differs from others. Kernels take
+// changes back to stable versions, so that it's found in scripts/kconfig and not
+// by a version.
+type Dialect struct {
+	syntax.Dialect
+	// Buckets is the size of the hash table in whose order conf visits symbols.
+	Buckets int
+	// Priority: the member of a choice that a .config sets last is taken, and a
+	// default that it sets to n isn't; all choices are bool. Since 6.11.
+	Priority bool
+	// Zero: a number without a value is 0. Since 6.11.
+	Zero bool
+	// ResetRange: a number out of its range is forgotten when it's read, and not
+	// only moved into it.
+	ResetRange bool
+	// LooseNotSet: what follows "# CONFIG_X is not set" in its line doesn't matter.
+	LooseNotSet bool
+	// MenuOrder: all*config goes through the symbols of the menus, and leaves the
+	// members of choices alone.
+	MenuOrder bool
+}
+
+// A NotTreeError says what is missing in what should be a kernel's tree.
+type NotTreeError struct{ Dir, Missing string }
+
+func (e *NotTreeError) Error() string {
+	return fmt.Sprintf("%s has no %s: it isn't a kernel's source tree", e.Dir, e.Missing)
+}
+
+var hashSize = regexp.MustCompile(`(?m)^#define\s+SYMBOL_HASHSIZE\s+(?:\(1U?\s*<<\s*(\d+)\)|(\d+))`)
+
+// DetectDialect finds the dialect of the kernel in a directory.
+func DetectDialect(srctree string) (Dialect, error) {
+	text := map[string]string{}
+	for _, name := range []string{"lexer.l", "parser.y", "symbol.c", "confdata.c", "conf.c", "expr.h", "internal.h"} {
+		data, err := os.ReadFile(filepath.Join(srctree, "scripts/kconfig", name))
+		if os.IsNotExist(err) && name == "internal.h" {
+			continue // since 5.15 or so
+		}
+		if os.IsNotExist(err) {
+			return Dialect{}, &NotTreeError{srctree, "scripts/kconfig/" + name}
+		}
+		if err != nil {
+			return Dialect{}, err
+		}
+		text[name] = string(data)
+	}
+	has := func(name, what string) bool { return strings.Contains(text[name], what) }
+	d := Dialect{
+		Dialect: syntax.Dialect{
+			NamedChoice:    has("parser.y", "T_CHOICE word_opt"),
+			OptionalChoice: has("lexer.l", `"optional"`),
+			TristateChoice: !has("symbol.c", "choice_members"),
+			Option:         has("lexer.l", `"option"`),
+			Transitional:   has("lexer.l", `"transitional"`),
+			ConditionalOn:  has("parser.y", "T_DEPENDS T_ON expr if_expr"),
+		},
+		Priority:    has("symbol.c", "choice_members"),
+		Zero:        has("symbol.c", `"0x0"`),
+		ResetRange:  has("confdata.c", "sym_string_within_range"),
+		LooseNotSet: has("confdata.c", `strncmp(p, "is not set"`),
+		MenuOrder:   has("conf.c", "menu_for_each_entry"),
+	}
+	match := hashSize.FindStringSubmatch(text["expr.h"] + text["internal.h"])
+	switch {
+	case match == nil:
+		return Dialect{}, fmt.Errorf("%s: no SYMBOL_HASHSIZE: a conf that isn't known", filepath.Join(srctree, "scripts/kconfig"))
+	case match[1] != "":
+		n, _ := strconv.Atoi(match[1])
+		d.Buckets = 1 << min(n, 30)
+	default:
+		d.Buckets, _ = strconv.Atoi(match[2])
+	}
+	if d.Buckets <= 0 {
+		d.Buckets = 1
+	}
+	return d, nil
+}
+
+// order sorts the symbols as conf visits them: by the buckets of its hash table,
+// in each the latest first. The hash is FNV-1a.
+func (m *Model) order() {
+	chains := make([]*Symbol, m.dialect.Buckets)
+	next := make([]*Symbol, m.size)
+	for _, s := range m.symbols {
+		if s.constant {
+			continue
+		}
+		hash := uint32(2166136261)
+		for i := range len(s.Name) {
+			hash = (hash ^ uint32(s.Name[i])) * 16777619
+		}
+		if s.Name == "" {
+			hash = 0
+		}
+		chain := &chains[hash%uint32(len(chains))]
+		next[s.index], *chain = *chain, s
+	}
+	m.hashed = make([]*Symbol, 0, len(m.symbols))
+	for _, s := range chains {
+		for ; s != nil; s = next[s.index] {
+			m.hashed = append(m.hashed, s)
+		}
+	}
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package model
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/metaspace/run-kernel/kconfig/syntax"
+)
+
+const configPrefix = "CONFIG_"
+
+func (s *State) warn(name string, line int, format string, args ...any) {
+	fmt.Fprintf(&s.Warnings, "%s:%d:warning: %s\n", name, line, fmt.Sprintf(format, args...))
+	s.warnings++
+}
+
+// Read takes the values of the user from the contents of a .config; name is for
+// warnings. What was set before is forgotten.
+func (s *State) Read(name string, data []byte) {
+	s.warnings = 0
+	for _, sym := range s.m.hashed {
+		v := s.of(sym)
+		v.valid, v.user, v.userTri, v.userText, v.userChosen = false, sym.IsChoice() && !s.m.dialect.Priority, No, "", nil
+	}
+	_, warnUnknown := s.Getenv("KCONFIG_WARN_UNKNOWN_SYMBOLS")
+	number := 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		if i := strings.IndexByte(line, 0); i >= 0 {
+			line = line[:i] // as for a string of C's
+		}
+		line = strings.TrimSuffix(line, "\n")
+		var sym *Symbol
+		switch {
+		case strings.HasPrefix(line, "#"):
+			name2, ok := s.notSet(line)
+			if !ok {
+				continue
+			}
+			if sym = s.m.byName[name2]; sym == nil {
+				continue
+			}
+			v := s.of(sym)
+			if v.user {
+				s.warn(name, number, "override: reassigning to symbol %s", sym.Name)
+			}
+			if isTristate(sym.Type) {
+				v.user, v.userTri = true, No
+			}
+		case strings.HasPrefix(line, configPrefix):
+			name2, text, ok := strings.Cut(line[len(configPrefix):], "=")
+			if !ok {
+				continue
+			}
+			text = strings.TrimSuffix(text, "\r")
+			if sym = s.m.byName[name2]; sym == nil {
+				if warnUnknown {
+					s.warn(name, number, "unknown symbol: %s", name2)
+				}
+				continue
+			}
+			if s.of(sym).user {
+				s.warn(name, number, "override: reassigning to symbol %s", sym.Name)
+			}
+			if !s.set(sym, text, name, number) {
+				continue
+			}
+		case line == "" || line[0] == '\r':
+			continue
+		default:
+			text, _, _ := strings.Cut(line, "\r")
+			s.warn(name, number, "unexpected data: %s", text)
+			continue
+		}
+		if sym.member {
+			s.setMember(sym, name, number)
+		}
+	}
+	s.calc(s.m.modules)
+}
+
+// notSet reads "# CONFIG_X is not set".
+func (s *State) notSet(line string) (name string, ok bool) {
+	if len(line) < 2 || !strings.HasPrefix(line[2:], configPrefix) {
+		return "", false
+	}
+	name, rest, ok := strings.Cut(line[2+len(configPrefix):], " ")
+	if !ok {
+		return "", false
+	}
+	if s.m.dialect.LooseNotSet {
+		return name, strings.HasPrefix(rest, "is not set")
+	}
+	return name, strings.TrimSuffix(rest, "\r") == "is not set"
+}
+
+// set takes the text behind the = of a line.
+func (s *State) set(sym *Symbol, text, name string, line int) bool {
+	v := s.of(sym)
+	first := ""
+	if text != "" {
+		first = text[:1]
+	}
+	invalid := func() bool {
+		s.warn(name, line, "symbol value '%s' invalid for %s", text, sym.Name)
+		return false
+	}
+	switch sym.Type {
+	case syntax.Bool, syntax.Tristate:
+		i := strings.Index("nmy", first)
+		if first == "" || i < 0 || i == int(Mod) && sym.Type == syntax.Bool {
+			return invalid()
+		}
+		v.user, v.userTri = true, Tristate(i)
+	case syntax.String:
+		if first != `"` {
+			return true
+		}
+		value, ok := unquote(text[1:])
+		if !ok {
+			s.warn(name, line, "invalid string found")
+			return false
+		}
+		v.user, v.userText = true, value
+	case syntax.Int, syntax.Hex:
+		if !validNumber(text, sym.Type) {
+			return invalid()
+		}
+		v.user, v.userText = true, text
+	}
+	return true
+}
+
+// unquote reads a string up to its closing quote; what follows doesn't matter.
+func unquote(text string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			return b.String(), true
+		case '\\':
+			i++
+			if i == len(text) {
+				return "", false
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return "", false
+}
+
+func validNumber(text string, t syntax.Type) bool {
+	set := "0123456789"
+	if t == syntax.Hex {
+		set += "abcdefABCDEF"
+		if len(text) > 1 && text[0] == '0' && text[1]|' ' == 'x' {
+			text = text[2:]
+		}
+	} else {
+		text = strings.TrimPrefix(text, "-")
+		if len(text) > 1 && text[0] == '0' {
+			return false
+		}
+	}
+	return text != "" && strings.Trim(text, set) == ""
+}
+
+// setMember tells a choice that one of its members has been set.
+func (s *State) setMember(sym *Symbol, name string, line int) {
+	if s.m.dialect.Priority {
+		s.prefer(sym)
+		return
+	}
+	c := s.of(sym.choice.Symbol)
+	tri := s.of(sym).userTri
+	switch tri {
+	case Mod:
+		if c.userTri == Yes {
+			s.warn(name, line, "%s creates inconsistent choice state", sym.Name)
+			c.user = false
+		}
+	case Yes:
+		if c.userTri != No {
+			s.warn(name, line, "override: %s changes choice state", sym.Name)
+		}
+		c.userChosen = sym
+	}
+	c.userTri = max(c.userTri, tri)
+}
+
+// reconcile compares what was read with what comes of it, and forgets what
+// conf forgets then.
+func (s *State) reconcile() {
+	unsaved := 0
+	for _, sym := range s.m.hashed {
+		s.calc(sym)
+		if sym.IsChoice() {
+			continue
+		}
+		v := s.of(sym)
+		switch {
+		case v.user && v.write:
+			if isTristate(sym.Type) && v.userTri == s.written(sym) || !isTristate(sym.Type) && v.userText == v.text {
+				continue
+			}
+		case !v.user && !v.write:
+			continue
+		}
+		unsaved++
+	}
+	for _, sym := range s.m.hashed {
+		v := s.of(sym)
+		if !v.user || sym.member {
+			continue
+		}
+		// It'll be new when it becomes visible again.
+		if v.visible == No && unsaved == 0 {
+			v.user = false
+		}
+		if s.m.dialect.ResetRange && (sym.Type == syntax.Int || sym.Type == syntax.Hex) && !s.inRange(sym, v.userText) {
+			v.user, v.valid = false, false
+			unsaved++
+		}
+	}
+}
+
+// written is the value of a bool or tristate as it would be written.
+func (s *State) written(sym *Symbol) Tristate {
+	return Tristate(strings.Index("nmy", s.String(sym)))
+}
+
+func (s *State) inRange(sym *Symbol, text string) bool {
+	if !validNumber(text, sym.Type) {
+		return false
+	}
+	low, high, ok := s.bounds(sym)
+	n := prefix(text, sym.Type)
+	return !ok || n >= low && n <= high
+}

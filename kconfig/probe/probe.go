@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package probe
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/metaspace/run-kernel/kconfig/syntax"
+)
+
+// kept is for how many environments and sets of tools outputs are kept.
+const kept = 32
+
+// A Runner runs commands and remembers what they wrote.
+type Runner struct {
+	ctx     context.Context
+	env     []string
+	scripts string // folder of what the commands call
+	path    string // of the file with the outputs; empty to keep none
+	slots   chan struct{}
+
+	mu      sync.Mutex
+	known   map[string]syntax.Output // by command and the identity of its words
+	keys    map[string]string        // by command
+	results map[string]*result       // of this run, by command
+	running sync.WaitGroup
+	changed bool
+}
+
+type result struct {
+	done chan struct{}
+	out  syntax.Output
+	err  error
+}
+
+// New returns a runner of commands in an environment. The environment, and what
+// the tools named in it and the scripts in the folder scripts are, is part of
+// what the outputs are kept under in dir; they aren't kept if dir is empty.
+func New(ctx context.Context, dir string, env []string, tools []string, scripts string) (*Runner, error) {
+	r := &Runner{
+		ctx: ctx, env: env, scripts: scripts,
+		slots:   make(chan struct{}, runtime.NumCPU()),
+		known:   map[string]syntax.Output{},
+		keys:    map[string]string{},
+		results: map[string]*result{},
+	}
+	if dir == "" {
+		return r, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	h := sha256.New()
+	for _, v := range slices.Sorted(slices.Values(env)) {
+		fmt.Fprintf(h, "%s\x00", v)
+	}
+	for _, tool := range append([]string{"sh"}, tools...) {
+		fmt.Fprintf(h, "%s=%s\x00", tool, r.identity(tool))
+	}
+	list, err := filepath.Glob(filepath.Join(scripts, "*.sh"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range list {
+		fmt.Fprintf(h, "%s=%s\x00", path, r.identity(path))
+	}
+	r.path = filepath.Join(dir, "probes-"+hex.EncodeToString(h.Sum(nil)[:16])+".json")
+	data, err := os.ReadFile(r.path)
+	if err == nil {
+		// A damaged file is as good as none.
+		if json.Unmarshal(data, &r.known) != nil {
+			r.known = map[string]syntax.Output{}
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return r, nil
+}
+
+// identity tells one version of a program or script from another: where it is,
+// its inode, size and times. It's empty for what is no file.
+func (r *Runner) identity(word string) string {
+	path := word
+	if !strings.Contains(word, "/") {
+		path = ""
+		for _, dir := range filepath.SplitList(r.lookup("PATH")) {
+			p := filepath.Join(dir, word)
+			if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+				path = p
+				break
+			}
+		}
+	}
+	if path == "" {
+		return ""
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		path = resolved
+	}
+	id := fmt.Sprintf("%s %d %d", path, st.Size(), st.ModTime().UnixNano())
+	if s, ok := st.Sys().(*syscall.Stat_t); ok {
+		id += fmt.Sprintf(" %d %d", s.Ino, s.Ctim.Nano())
+	}
+	return id
+}
+
+func (r *Runner) lookup(name string) string {
+	for _, v := range slices.Backward(r.env) {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// key is the command and the identity of each of its words that is a file.
+func (r *Runner) key(command string) string {
+	if k, ok := r.keys[command]; ok {
+		return k
+	}
+	h := sha256.New()
+	io.WriteString(h, command)
+	words := strings.FieldsFunc(command, func(c rune) bool { return strings.ContainsRune(" \t\n\"';|&(){}<>=", c) })
+	for _, w := range words {
+		if strings.Contains(w, "/") && filepath.IsAbs(w) && !strings.HasPrefix(w, "/dev/") {
+			fmt.Fprintf(h, "\x00%s=%s", w, r.identity(w))
+		}
+	}
+	k := hex.EncodeToString(h.Sum(nil)[:16])
+	r.keys[command] = k
+	return k
+}
+
+// Shell returns what a command writes. If that isn't known yet, it runs it in
+// the background and returns syntax.Pending; see Wait.
+func (r *Runner) Shell(command string) (syntax.Output, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if res := r.results[command]; res != nil {
+		select {
+		case <-res.done:
+			return res.out, res.err
+		default:
+			return syntax.Output{Stdout: syntax.Pending}, nil
+		}
+	}
+	if out, ok := r.known[r.key(command)]; ok {
+		return out, nil
+	}
+	res := &result{done: make(chan struct{})}
+	r.results[command] = res
+	r.running.Go(func() {
+		defer close(res.done)
+		select {
+		case r.slots <- struct{}{}:
+			defer func() { <-r.slots }()
+		case <-r.ctx.Done():
+			res.err = context.Cause(r.ctx)
+			return
+		}
+		res.out, res.err = r.run(command)
+	})
+	return syntax.Output{Stdout: syntax.Pending}, nil
+}
+
+// Wait waits for all commands that run, and keeps what they wrote.
+func (r *Runner) Wait() error {
+	r.running.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for command, res := range r.results {
+		if res.err != nil {
+			return fmt.Errorf("run %q: %w", command, res.err)
+		}
+		k := r.key(command)
+		if _, ok := r.known[k]; !ok {
+			r.known[k], r.changed = res.out, true
+		}
+	}
+	return nil
+}
+
+// Close writes down what is to be kept.
+func (r *Runner) Close() error {
+	if !r.changed || r.path == "" {
+		return nil
+	}
+	data, err := json.Marshal(r.known)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(r.path), ".probes-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), r.path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return err
+	}
+	r.changed = false
+	r.prune()
+	return nil
+}
+
+// prune removes the files that were not written for the longest time.
+func (r *Runner) prune() {
+	files, _ := filepath.Glob(filepath.Join(filepath.Dir(r.path), "probes-*.json"))
+	if len(files) <= kept {
+		return
+	}
+	written := func(path string) time.Time {
+		st, err := os.Stat(path)
+		if err != nil {
+			return time.Time{}
+		}
+		return st.ModTime()
+	}
+	slices.SortFunc(files, func(a, b string) int { return written(a).Compare(written(b)) })
+	for _, path := range files[:len(files)-kept] {
+		_ = os.Remove(path)
+	}
+}
+
+// run runs a command in a folder of its own: many make files in the present one,
+// and say no when they can't.
+func (r *Runner) run(command string) (syntax.Output, error) {
+	dir, err := os.MkdirTemp("", "kconfig-probe-")
+	if err != nil {
+		return syntax.Output{}, err
+	}
+	defer os.RemoveAll(dir)
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(r.ctx, "/bin/sh", "-c", command)
+	cmd.Dir, cmd.Env = dir, append(slices.Clone(r.env), "PWD="+dir)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	// Its children, too, are killed with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	err = cmd.Run()
+	if r.ctx.Err() != nil {
+		return syntax.Output{}, context.Cause(r.ctx)
+	}
+	var status *exec.ExitError
+	if err != nil && !errors.As(err, &status) {
+		return syntax.Output{}, err
+	}
+	return syntax.Output{Stdout: out.String(), Stderr: errs.String()}, nil
+}

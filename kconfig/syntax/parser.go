@@ -1,0 +1,668 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package syntax
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// keywords can't be names of symbols.
+var keywords = map[string]bool{
+	"bool": true, "choice": true, "comment": true, "config": true, "def_bool": true, "def_tristate": true, "default": true,
+	"depends": true, "endchoice": true, "endif": true, "endmenu": true, "help": true, "hex": true, "if": true, "imply": true,
+	"int": true, "mainmenu": true, "menu": true, "menuconfig": true, "modules": true, "on": true, "option": true, "optional": true, "prompt": true, "range": true,
+	"select": true, "source": true, "string": true, "transitional": true, "tristate": true, "visible": true,
+}
+
+// Dialect says which of the constructs that came and went a kernel's conf knows.
+type Dialect struct {
+	NamedChoice    bool // choice NAME
+	OptionalChoice bool // the attribute optional of a choice
+	TristateChoice bool // the attribute tristate of a choice
+	Option         bool // the attribute option NAME
+	Transitional   bool // the attribute transitional
+	ConditionalOn  bool // depends on X if Y
+}
+
+// Options say how to parse.
+type Options struct {
+	// Dir is conf's working directory, where files are looked for first.
+	Dir string
+	// Srctree is where they are looked for next; $(srctree).
+	Srctree string
+	// File is the first file, as it is given to conf; Kconfig if it is empty.
+	File string
+	// Getenv looks up $(NAME) in the environment.
+	Getenv func(name string) (string, bool)
+	// Shell runs a command of $(shell) and returns what it wrote. An output of
+	// Pending means that it isn't known yet: Parse then returns ErrPending, after
+	// it has asked for all commands that it could.
+	Shell func(command string) (Output, error)
+	Dialect
+	// ReadFile reads a file; os.ReadFile if it is nil.
+	ReadFile func(path string) ([]byte, error)
+}
+
+// ErrPending is returned by Parse when commands still run.
+var ErrPending = errors.New("commands of $(shell) still run")
+
+// Parse parses a Kconfig file and those it sources. Errors in them are of type
+// *Error.
+func Parse(o Options) (*Tree, error) {
+	if o.File == "" {
+		o.File = "Kconfig"
+	}
+	if o.ReadFile == nil {
+		o.ReadFile = os.ReadFile
+	}
+	if o.Getenv == nil {
+		o.Getenv = os.LookupEnv
+	}
+	p := &parser{
+		Options: o,
+		tree:    &Tree{Root: &Node{Kind: Menu, Pos: Pos{o.File, 1}, Prompt: &Prompt{Text: "Main menu", Pos: Pos{o.File, 1}}}},
+		symbols: map[string]*Symbol{},
+		consts:  map[string]*Symbol{},
+	}
+	p.macros = &macros{
+		variables: map[string]*variable{},
+		getenv:    o.Getenv,
+		shell:     o.Shell,
+		say:       func(d Diagnostic) { p.tree.Diagnostics = append(p.tree.Diagnostics, d) },
+	}
+	err := p.file(o.File, p.tree.Root, Pos{})
+	if p.macros.pending {
+		// Errors may come from what isn't known yet.
+		return nil, ErrPending
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.tree, nil
+}
+
+type parser struct {
+	Options
+	tree    *Tree
+	symbols map[string]*Symbol
+	consts  map[string]*Symbol
+	macros  *macros
+	chain   []Pos // of the source statements, outermost first
+	open    []string
+
+	*lexer       // of the present file
+	i      int   // the token of the statement that is looked at
+	entry  *Node // takes the options that follow
+}
+
+// fail returns an error in the present statement.
+func (p *parser) fail(format string, args ...any) error {
+	return &Error{Pos: Pos{p.name, p.first}, Problem: fmt.Sprintf(format, args...)}
+}
+
+// here is the place of the present statement.
+func (p *parser) here() Pos { return Pos{p.name, p.first} }
+
+func (p *parser) warn(at Pos, format string, args ...any) {
+	p.macros.say(Diagnostic{Text: at.String() + ":warning: " + fmt.Sprintf(format, args...) + "\n"})
+}
+
+// symbol returns that of a name.
+func (p *parser) symbol(name string, constant bool) *Symbol {
+	set := p.symbols
+	// The kernel's conf has these three as constants, quoted or not.
+	if name == "y" || name == "m" || name == "n" {
+		constant = true
+	}
+	if constant {
+		set = p.consts
+	}
+	s := set[name]
+	if s == nil {
+		s = &Symbol{Name: name, Const: constant, Index: len(p.tree.Symbols)}
+		set[name] = s
+		p.tree.Symbols = append(p.tree.Symbols, s)
+	}
+	return s
+}
+
+// file parses a file into a node.
+func (p *parser) file(name string, parent *Node, from Pos) error {
+	text, err := p.read(name)
+	if err != nil {
+		if from.File == "" {
+			return fmt.Errorf("can't find the Kconfig file %s: %w", name, err)
+		}
+		return &Error{Pos: from, Problem: fmt.Sprintf("can't open file \"%s\"", name), Chain: p.reversed()}
+	}
+	if slices.Contains(p.open, name) {
+		return &Error{Pos: from, Problem: fmt.Sprintf("recursive inclusion of \"%s\"", name), Chain: p.reversed()}
+	}
+	p.tree.Files = append(p.tree.Files, name)
+	outer := p.lexer
+	p.lexer = &lexer{name: name, text: text, line: 1, macros: p.macros}
+	p.open = append(p.open, name)
+	p.entry = nil
+	_, err = p.block(parent, "")
+	p.open = p.open[:len(p.open)-1]
+	p.lexer = outer
+	p.entry = nil
+	var e *Error
+	if errors.As(err, &e) && e.Chain == nil {
+		e.Chain = p.reversed()
+	}
+	return err
+}
+
+func (p *parser) reversed() []Pos {
+	chain := slices.Clone(p.chain)
+	slices.Reverse(chain)
+	return chain
+}
+
+func (p *parser) read(name string) (string, error) {
+	path := name
+	if !filepath.IsAbs(name) {
+		path = filepath.Join(p.Dir, name)
+	}
+	data, err := p.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(name) && p.Srctree != "" && p.Srctree != p.Dir {
+		srctree := p.Srctree
+		if !filepath.IsAbs(srctree) {
+			srctree = filepath.Join(p.Dir, srctree)
+		}
+		data, err = p.ReadFile(filepath.Join(srctree, name))
+	}
+	return string(data), err
+}
+
+// block parses statements up to the one that ends the block, and returns its
+// place. The end of a file is the end "".
+func (p *parser) block(parent *Node, end string) (Pos, error) {
+	begin := p.here()
+	for {
+		more, err := p.next()
+		if err != nil {
+			return Pos{}, err
+		}
+		if !more {
+			if end != "" {
+				return Pos{}, &Error{Pos: begin, Problem: fmt.Sprintf("%s without %s", strings.TrimPrefix(end, "end"), end)}
+			}
+			return Pos{}, nil
+		}
+		first := p.tokens[0]
+		p.i = 1
+		if first.kind != word {
+			return Pos{}, p.fail("invalid statement")
+		}
+		switch first.text {
+		case "endmenu", "endif", "endchoice":
+			if first.text != end {
+				return Pos{}, p.fail("unexpected %s", first.text)
+			}
+			p.entry = nil
+			return p.here(), p.done()
+		}
+		if err := p.statement(parent, first.text); err != nil {
+			return Pos{}, err
+		}
+	}
+}
+
+func (p *parser) statement(parent *Node, keyword string) error {
+	switch keyword {
+	case "config", "menuconfig":
+		name, err := p.identifier()
+		if err != nil {
+			return err
+		}
+		if err := p.done(); err != nil {
+			return err
+		}
+		n := p.add(parent, Config)
+		if keyword == "menuconfig" {
+			n.Kind = MenuConfig
+		}
+		n.Symbol = p.symbol(name, false)
+		n.Symbol.Nodes = append(n.Symbol.Nodes, n)
+		return nil
+	case "source":
+		name, err := p.str()
+		if err != nil {
+			return err
+		}
+		if err := p.done(); err != nil {
+			return err
+		}
+		if strings.Contains(name, Pending) {
+			return nil
+		}
+		from := p.here()
+		err = p.source(name, parent, from)
+		return err
+	case "if":
+		cond, err := p.expr()
+		if err != nil {
+			return err
+		}
+		if err := p.done(); err != nil {
+			return err
+		}
+		n := p.add(parent, If)
+		n.Depends = []Depend{{cond, n.Pos}}
+		p.entry = nil
+		_, err = p.block(n, "endif")
+		return err
+	case "menu", "comment":
+		if keyword == "menu" && within(parent, Choice) {
+			return p.fail("a menu within a choice")
+		}
+		text, err := p.str()
+		if err != nil {
+			return err
+		}
+		if err := p.done(); err != nil {
+			return err
+		}
+		n := p.add(parent, Comment)
+		n.Prompt = &Prompt{Text: p.prompt(text), Pos: n.Pos}
+		if keyword == "menu" {
+			n.Kind = Menu
+			_, err = p.block(n, "endmenu")
+		}
+		return err
+	case "choice":
+		if within(parent, Choice) {
+			return p.fail("a choice within a choice")
+		}
+		n := p.add(parent, Choice)
+		if p.i < len(p.tokens) && p.NamedChoice {
+			name, err := p.identifier()
+			if err != nil {
+				return err
+			}
+			n.Symbol = p.symbol(name, false)
+			n.Symbol.Nodes = append(n.Symbol.Nodes, n)
+		}
+		if err := p.done(); err != nil {
+			return err
+		}
+		_, err := p.block(n, "endchoice")
+		return err
+	case "mainmenu":
+		text, err := p.str()
+		if err != nil {
+			return err
+		}
+		if len(p.tree.Root.Children) > 0 || len(p.open) > 1 {
+			return p.fail("mainmenu must be the first statement")
+		}
+		p.tree.Root.Prompt = &Prompt{Text: p.prompt(text), Pos: p.here()}
+		p.entry = nil
+		return p.done()
+	}
+	if len(p.tokens) > 1 && p.tokens[1].kind == punct && !keywords[keyword] {
+		switch op := p.tokens[1].text; op {
+		case "=", ":=", "+=":
+			p.entry = nil
+			return p.macros.assign(p.here(), keyword, op, p.value)
+		}
+	}
+	if !keywords[keyword] {
+		return p.fail("unknown statement \"%s\"", keyword)
+	}
+	if p.entry == nil {
+		return p.fail("unexpected option \"%s\"", keyword)
+	}
+	return p.option(p.entry, keyword)
+}
+
+// within tells whether a node or one around it is of a kind.
+func within(n *Node, k Kind) bool {
+	for ; n != nil; n = n.Parent {
+		if n.Kind == k {
+			return true
+		}
+	}
+	return false
+}
+
+// add appends a node to the children of a parent; it takes the options that follow.
+func (p *parser) add(parent *Node, k Kind) *Node {
+	n := &Node{Kind: k, Pos: p.here(), Parent: parent}
+	parent.Children = append(parent.Children, n)
+	p.entry = n
+	return n
+}
+
+func (p *parser) source(name string, parent *Node, from Pos) error {
+	p.chain = append(p.chain, from)
+	err := p.file(name, parent, from)
+	p.chain = p.chain[:len(p.chain)-1]
+	return err
+}
+
+// prompt trims a prompt as conf does, which warns of it.
+func (p *parser) prompt(text string) string {
+	if trimmed := strings.TrimLeft(text, " \t\v\f\r"); trimmed != text {
+		p.warn(p.here(), "leading whitespace ignored")
+		return trimmed
+	}
+	return text
+}
+
+// allowed are the options of the kinds of entries.
+var allowed = map[Kind]map[string]bool{
+	Menu:    {"depends": true, "visible": true},
+	Comment: {"depends": true},
+	Choice:  {"prompt": true, "depends": true, "default": true, "help": true, "optional": true, "bool": true, "tristate": true},
+}
+
+// option parses an attribute of an entry.
+func (p *parser) option(n *Node, keyword string) error {
+	if set := allowed[n.Kind]; set != nil && !set[keyword] || set == nil && (keyword == "optional" || keyword == "visible") {
+		return p.fail("unexpected option \"%s\" of a %s", keyword, n.Kind)
+	}
+	at := p.here()
+	switch keyword {
+	case "bool", "tristate", "int", "hex", "string":
+		if n.Kind == Choice && keyword == "tristate" && !p.TristateChoice {
+			return p.fail("a choice that is tristate")
+		}
+		p.setType(n, Type(slices.Index(typeNames[:], keyword)))
+		if p.i < len(p.tokens) {
+			return p.promptOption(n)
+		}
+	case "prompt":
+		return p.promptOption(n)
+	case "def_bool", "def_tristate", "default":
+		switch keyword {
+		case "def_bool":
+			p.setType(n, Bool)
+		case "def_tristate":
+			p.setType(n, Tristate)
+		}
+		value, err := p.expr()
+		if err != nil {
+			return err
+		}
+		if n.Kind == Choice && (value.Op != Sym || value.Left.Const) {
+			return p.fail("the default of a choice must be a symbol")
+		}
+		return p.property(n, &Property{Kind: Default, Pos: at, Value: value})
+	case "select", "imply":
+		name, err := p.identifier()
+		if err != nil {
+			return err
+		}
+		kind := Select
+		if keyword == "imply" {
+			kind = Imply
+		}
+		return p.property(n, &Property{Kind: kind, Pos: at, Target: p.symbol(name, false)})
+	case "range":
+		low, err := p.operand()
+		if err != nil {
+			return err
+		}
+		high, err := p.operand()
+		if err != nil {
+			return err
+		}
+		return p.property(n, &Property{Kind: Range, Pos: at, Low: low, High: high})
+	case "depends":
+		if err := p.expect(word, "on"); err != nil {
+			return err
+		}
+		e, err := p.expr()
+		if err != nil {
+			return err
+		}
+		if p.ConditionalOn {
+			cond, err := p.cond()
+			if err != nil {
+				return err
+			}
+			if cond != nil {
+				e = &Expr{Op: Or, X: &Expr{Op: Not, X: cond}, Y: e}
+			}
+		}
+		n.Depends = append(n.Depends, Depend{e, at})
+	case "visible":
+		if err := p.expect(word, "if"); err != nil {
+			return err
+		}
+		e, err := p.expr()
+		if err != nil {
+			return err
+		}
+		n.Visible = append(n.Visible, e)
+	case "help":
+		if err := p.done(); err != nil {
+			return err
+		}
+		n.help = p.help()
+		return nil
+	case "optional":
+		if !p.OptionalChoice {
+			return p.fail("unexpected option \"optional\"")
+		}
+		n.Optional = true
+	case "transitional":
+		if !p.Transitional {
+			return p.fail("unexpected option \"transitional\"")
+		}
+		n.Transitional = true
+	case "modules":
+		return p.modules(n)
+	case "option":
+		if !p.Option || p.i == len(p.tokens) {
+			return p.fail("unexpected option \"option\"")
+		}
+		p.i++
+		if name := p.tokens[p.i-1].text; name != "modules" {
+			// option defconfig_list, allnoconfig_y and env change what conf does
+			// with the symbol.
+			return p.fail("option %s is not supported", name)
+		}
+		return p.modules(n)
+	default:
+		return p.fail("unexpected \"%s\"", keyword)
+	}
+	return p.done()
+}
+
+func (p *parser) modules(n *Node) error {
+	if m := p.tree.Modules; m != nil && m != n.Symbol {
+		return p.fail("symbol %s redefines option 'modules' already defined by symbol %s", n.Symbol.Name, m.Name)
+	}
+	p.tree.Modules = n.Symbol
+	return p.done()
+}
+
+func (p *parser) setType(n *Node, t Type) {
+	if n.Kind == Choice {
+		if n.Type == NoType {
+			n.Type = t
+		}
+		return
+	}
+	s := n.Symbol
+	if s.Type == NoType {
+		s.Type = t
+	} else if s.Type != t {
+		p.warn(n.Pos, "ignoring type redefinition of '%s' from '%s' to '%s'", s.Name, s.Type, t)
+	}
+}
+
+func (p *parser) promptOption(n *Node) error {
+	text, err := p.str()
+	if err != nil {
+		return err
+	}
+	if n.Prompt != nil {
+		return p.fail("the prompt is redefined")
+	}
+	n.Prompt = &Prompt{Text: p.prompt(text), Pos: p.here()}
+	if n.Prompt.Cond, err = p.cond(); err != nil {
+		return err
+	}
+	return p.done()
+}
+
+// property adds a property to an entry, with the condition that follows.
+func (p *parser) property(n *Node, q *Property) error {
+	var err error
+	if q.Cond, err = p.cond(); err != nil {
+		return err
+	}
+	n.Properties = append(n.Properties, q)
+	return p.done()
+}
+
+// done makes sure that the statement ends.
+func (p *parser) done() error {
+	if p.i < len(p.tokens) {
+		return p.fail("unexpected \"%s\"", p.tokens[p.i].text)
+	}
+	return nil
+}
+
+// take returns the next token, if it is of a kind.
+func (p *parser) take(k tokenKind, what string) (string, error) {
+	if p.i == len(p.tokens) {
+		return "", p.fail("missing %s", what)
+	}
+	t := p.tokens[p.i]
+	if t.kind != k || k == word && keywords[t.text] {
+		return "", p.fail("unexpected \"%s\" instead of %s", t.text, what)
+	}
+	p.i++
+	return t.text, nil
+}
+
+func (p *parser) identifier() (string, error) { return p.take(word, "a name") }
+func (p *parser) str() (string, error)        { return p.take(quoted, "a quoted text") }
+
+// peek tells whether the next token is this one.
+func (p *parser) peek(k tokenKind, text string) bool {
+	return p.i < len(p.tokens) && p.tokens[p.i].kind == k && p.tokens[p.i].text == text
+}
+
+func (p *parser) expect(k tokenKind, text string) error {
+	if !p.peek(k, text) {
+		if p.i < len(p.tokens) {
+			return p.fail("unexpected \"%s\" instead of \"%s\"", p.tokens[p.i].text, text)
+		}
+		return p.fail("missing \"%s\"", text)
+	}
+	p.i++
+	return nil
+}
+
+// cond parses what may follow as if EXPR.
+func (p *parser) cond() (*Expr, error) {
+	if !p.peek(word, "if") {
+		return nil, nil
+	}
+	p.i++
+	return p.expr()
+}
+
+func (p *parser) expr() (*Expr, error) { return p.binary("||", Or, p.conjunction) }
+
+func (p *parser) conjunction() (*Expr, error) { return p.binary("&&", And, p.term) }
+
+// binary parses operands of an operator that associates to the left.
+func (p *parser) binary(text string, op Op, operand func() (*Expr, error)) (*Expr, error) {
+	x, err := operand()
+	if err != nil {
+		return nil, err
+	}
+	for p.peek(punct, text) {
+		p.i++
+		y, err := operand()
+		if err != nil {
+			return nil, err
+		}
+		x = &Expr{Op: op, X: x, Y: y}
+	}
+	return x, nil
+}
+
+// maxNesting bounds the recursion for parentheses and negations.
+const maxNesting = 1000
+
+func (p *parser) term() (*Expr, error) {
+	nots, depth := 0, 0
+	for p.peek(punct, "!") {
+		p.i++
+		nots++
+	}
+	var x *Expr
+	var err error
+	if p.peek(punct, "(") {
+		for i := p.i; i >= 0; i-- {
+			if p.tokens[i] == (token{punct, "("}) {
+				depth++
+			}
+		}
+		if depth > maxNesting {
+			return nil, p.fail("the expression is nested too deep")
+		}
+		p.i++
+		if x, err = p.expr(); err != nil {
+			return nil, err
+		}
+		if err := p.expect(punct, ")"); err != nil {
+			return nil, err
+		}
+	} else if x, err = p.comparison(); err != nil {
+		return nil, err
+	}
+	if nots > maxNesting {
+		return nil, p.fail("the expression is nested too deep")
+	}
+	for ; nots > 0; nots-- {
+		x = &Expr{Op: Not, X: x}
+	}
+	return x, nil
+}
+
+// comparison parses a symbol or two that are compared.
+func (p *parser) comparison() (*Expr, error) {
+	left, err := p.operand()
+	if err != nil {
+		return nil, err
+	}
+	if p.i < len(p.tokens) && p.tokens[p.i].kind == punct {
+		if op := slices.Index(opNames[:], p.tokens[p.i].text); op >= int(Equal) {
+			p.i++
+			right, err := p.operand()
+			if err != nil {
+				return nil, err
+			}
+			return &Expr{Op: Op(op), Left: left, Right: right}, nil
+		}
+	}
+	return &Expr{Op: Sym, Left: left}, nil
+}
+
+func (p *parser) operand() (*Symbol, error) {
+	if p.i < len(p.tokens) && p.tokens[p.i].kind == quoted {
+		p.i++
+		return p.symbol(p.tokens[p.i-1].text, true), nil
+	}
+	name, err := p.take(word, "a symbol")
+	if err != nil {
+		return nil, err
+	}
+	return p.symbol(name, false), nil
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/metaspace/run-kernel/kconfig/model"
+)
+
+// An UnsupportedError says that only make itself knows the environment of conf.
+type UnsupportedError struct{ What string }
+
+func (e *UnsupportedError) Error() string { return e.What + " is not supported by the native engine" }
+
+// tools are the variables with the programs that the Makefile exports, and their
+// defaults. The names of those that begin with $ follow CROSS_COMPILE.
+var tools = map[string]string{
+	"CC": "$gcc", "CPP": "$gcc -E", "LD": "$ld", "AR": "$ar", "NM": "$nm", "OBJCOPY": "$objcopy", "OBJDUMP": "$objdump",
+	"READELF": "$readelf", "STRIP": "$strip", "HOSTCC": "gcc", "HOSTCXX": "g++", "HOSTRUSTC": "rustc", "RUSTC": "rustc",
+	"RUSTDOC": "rustdoc", "RUSTFMT": "rustfmt", "BINDGEN": "bindgen", "PAHOLE": "pahole", "AWK": "awk", "PERL": "perl",
+	"PYTHON3": "python3", "CONFIG_SHELL": "sh", "BASH": "bash", "LEX": "flex", "YACC": "bison", "CHECK": "sparse",
+	"HOSTPKG_CONFIG": "pkg-config", "KBUILD_USERCFLAGS": "", "KBUILD_USERLDFLAGS": "",
+}
+
+// identified are those whose versions change what the commands of Kconfig files say.
+var identified = []string{"CC", "LD", "AR", "NM", "OBJCOPY", "OBJDUMP", "RUSTC", "BINDGEN", "PAHOLE", "AWK", "PYTHON3"}
+
+// noise are variables of terminals and sessions, which no tool looks at. The
+// commands don't see them, so that their outputs can be kept without them.
+var noise = regexp.MustCompile(`^(_|PWD|OLDPWD|SHLVL|TERM|COLORTERM|COLUMNS|LINES|LS_COLORS|DISPLAY|WAYLAND_DISPLAY|WINDOWID|TMUX.*|STY|SSH_.*|XDG_.*|DBUS_.*|HIST.*|MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES|KCONFIG_.*|CONFIG_|LC_ALL|GREP_OPTIONS|RUN_KERNEL_.*)=`)
+
+// environ is the environment of conf.
+type environ map[string]string
+
+// newEnviron computes it as the top Makefile does, from the environment of make
+// and the words of its command line.
+func newEnviron(ctx context.Context, o Options) (environ, error) {
+	e := environ{}
+	for _, v := range o.Env {
+		if name, value, ok := strings.Cut(v, "="); ok && !noise.MatchString(v) {
+			e[name] = value
+		}
+	}
+	makefile, err := os.ReadFile(filepath.Join(o.Srctree, "Makefile"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, &model.NotTreeError{Dir: o.Srctree, Missing: "Makefile"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	arch := o.Vars["ARCH"]
+	if o.Arch != "" {
+		arch = o.Arch
+	}
+	if arch == "" {
+		arch = e["ARCH"]
+	}
+	if arch == "" {
+		arch = hostArch()
+	}
+	e["ARCH"], e["SRCARCH"] = arch, srcArch(arch)
+	if _, err := os.Stat(filepath.Join(o.Srctree, "arch", e["SRCARCH"], "Kconfig")); err != nil && e["SRCARCH"] != "um" {
+		return nil, &model.NotTreeError{Dir: o.Srctree, Missing: filepath.Join("arch", e["SRCARCH"], "Kconfig")}
+	}
+	if e["SRCARCH"] == "um" {
+		return nil, &UnsupportedError{"ARCH=um"}
+	}
+	for _, name := range []string{"LLVM", "LLVM_IAS"} {
+		if value, ok := o.Vars[name]; ok {
+			e[name] = value
+		}
+		if e[name] != "" && e[name] != "0" {
+			return nil, &UnsupportedError{name + "=" + e[name]}
+		}
+	}
+	if value, ok := o.Vars["CROSS_COMPILE"]; ok {
+		e["CROSS_COMPILE"] = value
+	}
+	for name, value := range tools {
+		if rest, ok := strings.CutPrefix(value, "$"); ok {
+			value = e["CROSS_COMPILE"] + rest
+		}
+		e[name] = value
+	}
+	e["CPP"] = e["CC"] + " -E"
+	for name, value := range o.Vars {
+		if name != "ARCH" && name != "O" {
+			e[name] = value
+		}
+	}
+	e["srctree"], e["abs_srctree"], e["objtree"], e["abs_objtree"] = o.Srctree, o.Srctree, o.Objtree, o.Objtree
+	e["LC_COLLATE"], e["LC_NUMERIC"], e["RUSTC_BOOTSTRAP"] = "C", "C", "1"
+	e["KERNELVERSION"] = kernelVersion(string(makefile))
+	if e["CC_VERSION_TEXT"], err = versionText(ctx, e, "CC"); err != nil {
+		return nil, err
+	}
+	if strings.Contains(e["CC_VERSION_TEXT"], "clang") {
+		return nil, &UnsupportedError{"clang"}
+	}
+	if strings.Contains(string(makefile), "RUSTC_VERSION_TEXT") {
+		if e["RUSTC_VERSION_TEXT"], err = versionText(ctx, e, "RUSTC"); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// list is the environment as processes get it.
+func (e environ) list() []string {
+	var list []string
+	for name, value := range e {
+		list = append(list, name+"="+value)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// tools are the programs whose identity matters.
+func (e environ) tools() []string {
+	list := []string{"as", "ld"}
+	for _, name := range identified {
+		if fields := strings.Fields(e[name]); len(fields) > 0 {
+			list = append(list, fields[len(fields)-1], fields[0])
+		}
+	}
+	return list
+}
+
+// versionText is the first line of what a compiler says of its version.
+func versionText(ctx context.Context, e environ, name string) (string, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", e[name]+" --version 2>/dev/null")
+	cmd.Env = append(e.list(), "LC_ALL=C")
+	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	var status *exec.ExitError
+	if err != nil && !errors.As(err, &status) {
+		return "", fmt.Errorf("%s: %w", e[name], err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.ReplaceAll(line, "#", ""), nil
+}
+
+var versionLine = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *=[ \t]*(.*?)[ \t]*$`)
+
+// kernelVersion is KERNELVERSION as the Makefile puts it together.
+func kernelVersion(makefile string) string {
+	parts := map[string]string{}
+	for _, m := range versionLine.FindAllStringSubmatch(makefile, -1) {
+		if _, ok := parts[m[1]]; !ok {
+			parts[m[1]] = m[2]
+		}
+	}
+	version := parts["VERSION"]
+	if parts["PATCHLEVEL"] != "" {
+		version += "." + parts["PATCHLEVEL"]
+		if parts["SUBLEVEL"] != "" {
+			version += "." + parts["SUBLEVEL"]
+		}
+	}
+	return version + parts["EXTRAVERSION"]
+}
+
+// hostArch is what scripts/subarch.include makes of this machine.
+func hostArch() string {
+	switch arch := runtime.GOARCH; arch {
+	case "amd64", "386":
+		return "x86"
+	case "ppc64", "ppc64le":
+		return "powerpc"
+	case "loong64":
+		return "loongarch"
+	case "riscv64":
+		return "riscv"
+	case "s390x":
+		return "s390"
+	case "mips", "mipsle", "mips64", "mips64le":
+		return "mips"
+	default:
+		return arch // arm and arm64
+	}
+}
+
+// srcArch is the folder in arch/ of an ARCH.
+func srcArch(arch string) string {
+	switch arch {
+	case "i386", "x86_64":
+		return "x86"
+	case "sparc32", "sparc64":
+		return "sparc"
+	case "parisc64":
+		return "parisc"
+	case "sh64":
+		return "sh"
+	}
+	return arch
+}

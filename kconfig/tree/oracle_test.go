@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package tree
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/metaspace/run-kernel/kconfig/model"
+)
+
+// The kernel's own conf is the oracle: whatever it writes, the engine must, to
+// the byte. RUN_KERNEL_TEST_KCONFIG_CASES is how many random configurations of
+// each kind are compared for each tree; ./test sets the trees.
+
+const defaultCases = 40
+
+func cases(t *testing.T) int {
+	text := os.Getenv("RUN_KERNEL_TEST_KCONFIG_CASES")
+	if text == "" {
+		return defaultCases
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("RUN_KERNEL_TEST_KCONFIG_CASES: %v", err)
+	}
+	return n
+}
+
+// trees are the kernel trees to test with.
+func trees(t *testing.T) []string {
+	t.Helper()
+	var list []string
+	for _, variable := range []string{"RUN_KERNEL_TEST_TREE", "RUN_KERNEL_TEST_TREE2"} {
+		dir := os.Getenv(variable)
+		if dir == "" && os.Getenv("RUN_KERNEL_TEST_REQUIRE") != "" {
+			t.Fatalf("%s isn't set: ./test should have prepared a kernel tree", variable)
+		}
+		if dir != "" && !slices.Contains(list, dir) {
+			list = append(list, dir)
+		}
+	}
+	if len(list) == 0 {
+		t.Skip("no kernel tree; ./test prepares two")
+	}
+	return list
+}
+
+// An oracle is the conf of a tree, in the environment that the engine computes.
+type oracle struct {
+	t       *testing.T
+	srctree string
+	arch    string
+	program string
+	preload string
+	probes  string
+	env     []string
+	model   *model.Model
+}
+
+// build compiles the conf of a tree, and nothing into the tree.
+func build(t *testing.T, srctree string) (program, preload string) {
+	t.Helper()
+	dir := t.TempDir()
+	run := func(name string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+	}
+	sources, err := filepath.Glob(filepath.Join(srctree, "scripts/kconfig/*.[chly]"))
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("no sources of conf in %s: %v", srctree, err)
+	}
+	compile := []string{"-O2", "-o", "conf", "-I.", "-I" + filepath.Join(srctree, "scripts/include"), "lexer.lex.c", "parser.tab.c"}
+	for _, path := range sources {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Base(path)
+		if strings.HasSuffix(name, ".lex.c") || strings.Contains(name, ".tab.") {
+			continue // of a tree that was built in place
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains([]string{"conf.c", "confdata.c", "expr.c", "menu.c", "preprocess.c", "symbol.c", "util.c"}, name) {
+			compile = append(compile, name)
+		}
+	}
+	run("flex", "-olexer.lex.c", "-L", "lexer.l")
+	run("bison", "-oparser.tab.c", "--defines=parser.tab.h", "-t", "-l", "parser.y")
+	run("gcc", compile...)
+	source, err := filepath.Abs("testdata/popen.c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run("gcc", "-shared", "-fPIC", "-O2", "-o", "popen.so", source, "-ldl")
+	return filepath.Join(dir, "conf"), filepath.Join(dir, "popen.so")
+}
+
+// newOracle asks the conf of a tree for an architecture. The outputs of its
+// commands are kept in the folder probes.
+func newOracle(t *testing.T, srctree, arch, program, preload, probes string) (*oracle, error) {
+	t.Helper()
+	o := &oracle{t: t, srctree: srctree, arch: arch, program: program, preload: preload, probes: probes}
+	options := Options{Srctree: srctree, Objtree: t.TempDir(), Arch: arch, Env: os.Environ(), Cache: cache(t)}
+	m, err := Load(t.Context(), options)
+	if err != nil {
+		return nil, err
+	}
+	o.model = m
+	env, err := newEnviron(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.env = append(env.list(), "LD_PRELOAD="+preload, "POPEN_CACHE="+o.probes, "KCONFIG_CONFIG=.config")
+	return o, nil
+}
+
+// cache is where probes are kept from one test to the next.
+func cache(t *testing.T) string {
+	if dir := os.Getenv("RUN_KERNEL_TEST_CACHE"); dir != "" {
+		return filepath.Join(dir, "probes")
+	}
+	return t.TempDir()
+}
+
+// An answer is what conf wrote.
+type answer struct {
+	config   string
+	warnings string
+	output   string // on standard output
+}
+
+// conf runs conf on a .config, or on none if it is nil.
+func (o *oracle) conf(config []byte, env []string, args ...string) answer {
+	dir, err := os.MkdirTemp("", "kconfig-oracle-")
+	if err != nil {
+		o.t.Error(err)
+		return answer{}
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, ".config")
+	if config != nil {
+		if err := os.WriteFile(path, config, 0o644); err != nil {
+			o.t.Error(err)
+			return answer{}
+		}
+	}
+	cmd := exec.Command(o.program, append(args, "Kconfig")...)
+	cmd.Dir, cmd.Env = dir, append(slices.Clone(o.env), env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		o.t.Errorf("conf %s: %v\n%s", args, err, errs.String())
+	}
+	data, _ := os.ReadFile(path)
+	a := answer{config: string(data), warnings: errs.String(), output: out.String()}
+	if saved, err := os.ReadFile(filepath.Join(dir, "saved")); err == nil {
+		a.output = string(saved)
+	}
+	return a
+}
+
+// compare reports what differs, in a few lines.
+func (o *oracle) compare(name, what, want, got string) bool {
+	if want == got {
+		return true
+	}
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	var lines []string
+	for line := range strings.Lines(cmp.Diff(w, g)) {
+		if strings.HasPrefix(line, "+") || strings.HasPrefix(line, "-") {
+			lines = append(lines, line)
+		}
+	}
+	o.t.Errorf("%s: %s of conf (-) and of the engine (+) differ:\n%s", name, what, strings.Join(lines[:min(len(lines), 20)], ""))
+	return false
+}
+
+// olddefconfig compares olddefconfig on a .config, and then on what came of it.
+func (o *oracle) olddefconfig(name string, config []byte) bool {
+	for _, run := range []string{"first run", "second run"} {
+		want := o.conf(config, nil, "--olddefconfig")
+		s := o.model.NewState()
+		s.Load(".config", config)
+		got := string(s.Config())
+		if !o.compare(name, run+": .config", want.config, got) || !o.compare(name, run+": warnings", want.warnings, s.Warnings.String()) {
+			o.keep(name, config)
+			return false
+		}
+		config = []byte(want.config)
+	}
+	return true
+}
+
+// others compares savedefconfig and listnewconfig.
+func (o *oracle) others(name string, config []byte) bool {
+	want := o.conf(config, nil, "--savedefconfig=saved")
+	s := o.model.NewState()
+	s.Load(".config", config)
+	if !o.compare(name, "savedefconfig", want.output, string(s.Defconfig())) || !o.compare(name, "savedefconfig: warnings", want.warnings, s.Warnings.String()) {
+		o.keep(name, config)
+		return false
+	}
+	want = o.conf(config, nil, "--listnewconfig")
+	s = o.model.NewState()
+	s.Load(".config", config)
+	if !o.compare(name, "listnewconfig", want.output, string(s.NewSymbols())) || !o.compare(name, "listnewconfig: warnings", want.warnings, s.Warnings.String()) {
+		o.keep(name, config)
+		return false
+	}
+	return true
+}
+
+// keep leaves the input of a failed case behind, where it is asked for.
+func (o *oracle) keep(name string, config []byte) {
+	if dir := os.Getenv("RUN_KERNEL_TEST_KEEP"); dir != "" {
+		path := filepath.Join(dir, strings.NewReplacer("/", "-", " ", "-").Replace(filepath.Base(o.srctree)+"-"+name))
+		if err := os.WriteFile(path, config, 0o644); err != nil {
+			o.t.Error(err)
+		}
+	}
+}
+
+var allModes = map[string]model.Mode{"alldefconfig": model.AllDefault, "allnoconfig": model.AllNo, "allmodconfig": model.AllMod, "allyesconfig": model.AllYes}
+
+func (o *oracle) all() {
+	for name, mode := range allModes {
+		for _, preset := range []string{"", "kernel/configs/tiny-base.config"} {
+			var env []string
+			s := o.model.NewState()
+			if preset != "" {
+				env = []string{"KCONFIG_ALLCONFIG=" + preset}
+				data, err := os.ReadFile(filepath.Join(o.srctree, preset))
+				if err != nil {
+					o.t.Fatal(err)
+				}
+				s.Read(preset, data)
+			}
+			want := o.conf(nil, env, "--"+name)
+			s.SetAll(mode)
+			got := string(s.Config())
+			name := strings.TrimSpace(name + " " + preset)
+			if o.compare(name, ".config", want.config, got) && o.compare(name, "warnings", want.warnings, s.Warnings.String()) {
+				o.olddefconfig(name, []byte(got))
+				o.others(name, []byte(got))
+			}
+		}
+	}
+}
+
+// perturb drops lines of a .config and changes others.
+func perturb(r *rand.Rand, config []byte) []byte {
+	var b bytes.Buffer
+	for line := range strings.Lines(string(config)) {
+		if r.IntN(100) < 30 {
+			continue
+		}
+		if r.IntN(100) < 5 {
+			line = flip(r, strings.TrimSuffix(line, "\n")) + "\n"
+		}
+		b.WriteString(line)
+	}
+	return b.Bytes()
+}
+
+// flip gives the symbol of a line another value.
+func flip(r *rand.Rand, line string) string {
+	name, value, set := strings.Cut(line, "=")
+	if rest, ok := strings.CutPrefix(line, "# CONFIG_"); ok && strings.HasSuffix(rest, " is not set") {
+		name, value, set = "CONFIG_"+strings.TrimSuffix(rest, " is not set"), "n", true
+	}
+	if !set {
+		return line
+	}
+	switch {
+	case value == "y" || value == "m" || value == "n":
+		return name + "=" + []string{"y", "m", "n"}[r.IntN(3)]
+	case strings.HasPrefix(value, `"`):
+		return name + `="` + []string{"", `a \"b\" \\ c`, "x y", "#"}[r.IntN(4)] + `"`
+	case strings.HasPrefix(value, "0x"):
+		return name + "=" + []string{"0x0", "ff", "0XABCDEF", "0xffffffffffffffff", "0"}[r.IntN(5)]
+	}
+	return name + "=" + []string{"0", "1", "17", "-5", "1000000", "08"}[r.IntN(6)]
+}
+
+// parallel runs n cases on all processors.
+func (o *oracle) parallel(n int, run func(i int) bool) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	next, failed := 0, 0
+	for range runtime.NumCPU() {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				i := next
+				next++
+				stop := i >= n || failed >= 5
+				mu.Unlock()
+				if stop {
+					return
+				}
+				if !run(i) {
+					mu.Lock()
+					failed++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// random compares on random configurations, and on perturbed ones.
+func (o *oracle) random(n int) {
+	o.parallel(n, func(i int) bool {
+		name := fmt.Sprintf("randconfig seed %d", i)
+		config := []byte(o.conf(nil, []string{fmt.Sprintf("KCONFIG_SEED=%d", i)}, "--randconfig").config)
+		r := rand.New(rand.NewPCG(uint64(i), 3))
+		perturbed := perturb(r, config)
+		return o.olddefconfig(name, config) && o.olddefconfig("perturbed "+name, perturbed) && (i%4 != 0 || o.others("perturbed "+name, perturbed))
+	})
+}
+
+// defconfigs compares on those of an architecture.
+func (o *oracle) defconfigs() {
+	files, err := filepath.Glob(filepath.Join(o.srctree, "arch", srcArch(o.arch), "configs/*_defconfig"))
+	if err != nil || len(files) == 0 && o.arch == "x86" {
+		o.t.Fatalf("no defconfigs: %v", err)
+	}
+	if single := filepath.Join(o.srctree, "arch", o.arch, "configs/defconfig"); len(files) == 0 || exists(single) {
+		files = append(files, single)
+	}
+	o.parallel(len(files), func(i int) bool {
+		data, err := os.ReadFile(files[i])
+		if err != nil {
+			o.t.Error(err)
+			return false
+		}
+		name := o.arch + " " + filepath.Base(files[i])
+		r := rand.New(rand.NewPCG(uint64(i), 4))
+		return o.olddefconfig(name, data) && (i%8 != 0 || o.olddefconfig("perturbed "+name, perturb(r, data)) && o.others(name, data))
+	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func TestOracle(t *testing.T) {
+	for _, srctree := range trees(t) {
+		t.Run(filepath.Base(srctree), func(t *testing.T) {
+			program, preload := build(t, srctree)
+			probes := t.TempDir()
+			for _, arch := range []string{"x86", "x86_64", "i386"} {
+				t.Run(arch, func(t *testing.T) {
+					o, err := newOracle(t, srctree, arch, program, preload, probes)
+					if err != nil {
+						t.Fatal(err)
+					}
+					o.all()
+					o.defconfigs()
+					if arch == "x86" {
+						o.random(cases(t))
+					}
+				})
+			}
+		})
+	}
+}
