@@ -33,15 +33,30 @@ func (t *Tree) makeArgs() []string {
 	if !t.InTree() {
 		args = append(args, "O="+t.BuildDir)
 	}
-	for _, v := range [][2]string{
-		{"ARCH", t.options.Arch}, {"CROSS_COMPILE", t.options.CrossCompile}, {"LLVM", t.options.LLVM}, {"CC", t.options.CC},
-	} {
-		if v[1] != "" {
-			args = append(args, v[0]+"="+v[1])
-		}
+	for _, v := range t.variables() {
+		args = append(args, v[0]+"="+v[1])
 	}
 	return args
 }
+
+// variables are those that make gets on its command line.
+func (t *Tree) variables() [][2]string {
+	return slices.DeleteFunc([][2]string{
+		{"ARCH", t.options.Arch}, {"CROSS_COMPILE", t.options.CrossCompile}, {"LLVM", t.options.LLVM}, {"CC", t.options.CC},
+	}, func(v [2]string) bool { return v[1] == "" })
+}
+
+// Variables are those that make gets on its command line, but for O.
+func (t *Tree) Variables() map[string]string {
+	set := map[string]string{}
+	for _, v := range t.variables() {
+		set[v[0]] = v[1]
+	}
+	return set
+}
+
+// Environ is the environment of make.
+func Environ() []string { return environ() }
 
 // environ is the environment of every make: the caller's, but for what an outer
 // make would pass on and what makeArgs says already, and with messages that a

@@ -118,6 +118,10 @@ func TestHelpFlags(t *testing.T) {
 		"kconfig check":   slices.Concat(needs, general, []string{"output"}),
 		"kconfig fix":     slices.Concat(needs, general, tables["build"], []string{"dry-run"}),
 		"kconfig list":    slices.Concat(needs, general),
+		"kconfig conf": {
+			"olddefconfig", "alldefconfig", "allnoconfig", "allyesconfig", "allmodconfig", "listnewconfig", "savedefconfig", "config", "write",
+			"arch", "output", "cross-compile", "cc", "config-file", "quiet", "verbose",
+		},
 		"config":          slices.Concat(tables["run"], tables["kconfig"], tables["build"], []string{"config-file", "json"}),
 		"exec":            {"output", "config-file", "json", "verbose", "tty"},
 		"status":          {"output", "config-file", "json"},

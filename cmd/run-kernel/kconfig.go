@@ -38,10 +38,10 @@ boot will use, the fragments of --fragment, and the options of --require.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			return &usageError{problem: "kconfig needs a command", hint: "check, fix or list; see run-kernel kconfig --help"}
+			return &usageError{problem: "kconfig needs a command", hint: "check, fix, list or conf; see run-kernel kconfig --help"}
 		},
 	}
-	c.AddCommand(a.checkCommand(), a.fixCommand(), a.listCommand())
+	c.AddCommand(a.checkCommand(), a.fixCommand(), a.listCommand(), a.confCommand())
 	return c
 }
 

@@ -2,5 +2,225 @@
 
 package model
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/metaspace/run-kernel/kconfig/syntax"
+)
+
+func (m *Model) warn(at syntax.Pos, format string, args ...any) {
+	m.say(syntax.Diagnostic{Text: at.String() + ":warning: " + fmt.Sprintf(format, args...) + "\n"})
+}
+
+// check warns of mistakes in what a symbol's entries say, as conf does.
+func (m *Model) check(e *entry) {
+	s := e.symbol
+	if s.Type == syntax.NoType {
+		m.warn(e.node.Pos, "config symbol defined without type")
+	}
+	if s.IsChoice() && e.prompt == nil {
+		m.fault(e.node.Pos, m.dialect.Priority, "choice must have a prompt")
+	}
+	for _, e := range s.entries {
+		for _, p := range e.properties {
+			m.checkProperty(s, p)
+		}
+	}
+}
+
+func (m *Model) checkProperty(s *Symbol, p *property) {
+	at := p.source.Pos
+	number := s.Type == syntax.Int || s.Type == syntax.Hex
+	switch p.source.Kind {
+	case syntax.Default:
+		if p.value.Op != syntax.Sym {
+			if number || s.Type == syntax.String {
+				m.warn(at, "default for config symbol '%s' must be a single symbol", s.Name)
+			}
+			return
+		}
+		value := p.value.Left
+		if number && !isNumber(s, value) {
+			m.warn(at, "'%s': number is invalid", s.Name)
+		}
+		if s.IsChoice() && !(value.member && value.choice == s.choice) {
+			m.warn(at, "choice default symbol '%s' is not contained in the choice", value.Name)
+		}
+	case syntax.Select, syntax.Imply:
+		if !isTristate(s.Type) {
+			m.warn(at, "config symbol '%s' uses %s, but is not bool or tristate", s.Name, p.source.Kind)
+		} else if p.target.Type != syntax.NoType && !isTristate(p.target.Type) {
+			m.warn(at, "'%s' has wrong type. '%s' only accept arguments of bool and tristate type", p.target.Name, p.source.Kind)
+		}
+	case syntax.Range:
+		if !number {
+			m.warn(at, "range is only allowed for int or hex symbols")
+		}
+		if !isNumber(s, p.low) || !isNumber(s, p.high) {
+			m.warn(at, "range is invalid")
+		}
+	}
+}
+
+// isNumber tells whether a symbol, or what is written in its place, can be the
+// value of a number.
+func isNumber(s, value *Symbol) bool {
+	switch value.Type {
+	case syntax.Int, syntax.Hex:
+		return true
+	case syntax.NoType:
+		return validNumber(value.Name, s.Type)
+	}
+	return false
+}
+
+// fault is a mistake that some confs refuse and others only warn of.
+func (m *Model) fault(at syntax.Pos, refused bool, text string) {
+	if !refused {
+		m.warn(at, "%s", text)
+	} else if m.err == nil {
+		m.err = &syntax.Error{Pos: at, Problem: text}
+	}
+}
+
+// checkMember looks for mistakes in what makes a symbol a member of a choice.
+func (m *Model) checkMember(e *entry) {
+	refused := m.dialect.Priority
+	if e.prompt == nil {
+		m.fault(e.node.Pos, refused, "choice value must have a prompt")
+	}
+	if refused && e.symbol.Type != syntax.Bool {
+		m.fault(e.node.Pos, true, "choice member must be bool")
+	}
+	for _, other := range e.symbol.entries {
+		if other.prompt != nil && other != e && other.parent.symbol != e.symbol.choice.Symbol {
+			m.fault(other.node.Prompt.Pos, refused, "choice value used outside its choice group")
+		}
+		for _, p := range other.properties {
+			if p.source.Kind == syntax.Default {
+				m.fault(p.source.Pos, refused, "defaults for choice values not supported")
+			}
+		}
+	}
+}
+
+// An UnsupportedError is a construct of which it isn't known what conf makes.
+type UnsupportedError struct {
+	Pos     syntax.Pos
+	Problem string
+}
+
+func (e *UnsupportedError) Error() string { return e.Pos.String() + ": " + e.Problem }
+
+// A RecursionError names symbols each of which depends on the next, and the last
+// on the first.
+type RecursionError struct{ Chain []*Symbol }
+
+func (e *RecursionError) Error() string {
+	var b strings.Builder
+	b.WriteString("recursive dependency detected:")
+	for i, s := range e.Chain {
+		next := e.Chain[(i+1)%len(e.Chain)]
+		at := "?"
+		if len(s.Nodes) > 0 {
+			at = s.Nodes[0].Pos.String()
+		}
+		fmt.Fprintf(&b, "\n\t%s: %s depends on %s", at, s.title(), next.title())
+	}
+	return b.String()
+}
+
+func (s *Symbol) title() string {
+	if s.Name == "" {
+		return "<choice>"
+	}
+	return s.Name
+}
+
+// unit is what depends on itself or not: a symbol, or a choice with its members.
+func (s *Symbol) unit() *Symbol {
+	if s.choice != nil {
+		return s.choice.Symbol
+	}
+	return s
+}
+
 // checkRecursion looks for symbols that depend on themselves.
-func (m *Model) checkRecursion() error { return nil }
+func (m *Model) checkRecursion() error {
+	const (
+		open = 1 + iota
+		done
+	)
+	state := make([]uint8, m.size)
+	var path []*Symbol
+	var visit func(s *Symbol) error
+	var expr func(from *Symbol, e *Expr) error
+	reach := func(from, to *Symbol) error {
+		if to.constant || from.member && from.choice.Symbol == to {
+			return nil
+		}
+		return visit(to)
+	}
+	expr = func(from *Symbol, e *Expr) error {
+		if e == nil {
+			return nil
+		}
+		for _, t := range e.Terms {
+			if err := expr(from, t); err != nil {
+				return err
+			}
+		}
+		for _, s := range []*Symbol{e.Left, e.Right} {
+			if s != nil {
+				if err := reach(from, s); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	visit = func(s *Symbol) error {
+		u := s.unit()
+		switch state[u.index] {
+		case done:
+			return nil
+		case open:
+			i := slices.IndexFunc(path, func(p *Symbol) bool { return p.unit() == u })
+			return &RecursionError{slices.Clone(path[i:])}
+		}
+		state[u.index] = open
+		group := []*Symbol{u}
+		if u.choice != nil {
+			group = append(group, u.choice.Members...)
+		}
+		for _, g := range group {
+			path = append(path, g)
+			list := []*Expr{g.selected, g.implied}
+			for _, p := range g.prompts {
+				list = append(list, p.visible)
+			}
+			for _, p := range slices.Concat(g.defaults, g.ranges) {
+				list = append(list, p.cond)
+				if p.value != nil && !g.IsChoice() {
+					list = append(list, p.value)
+				}
+			}
+			for _, e := range list {
+				if err := expr(g, e); err != nil {
+					return err
+				}
+			}
+			path = path[:len(path)-1]
+		}
+		state[u.index] = done
+		return nil
+	}
+	for _, s := range m.Symbols {
+		if err := visit(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}

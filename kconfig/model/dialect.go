@@ -30,6 +30,10 @@ type Dialect struct {
 	ResetRange bool
 	// LooseNotSet: what follows "# CONFIG_X is not set" in its line doesn't matter.
 	LooseNotSet bool
+	// BrokenUnequal: X!=y of a bool X is read through a wrong pointer.
+	BrokenUnequal bool
+	// Stripped: the ends of lines of a .config are cut off before they're looked at.
+	Stripped bool
 	// MenuOrder: all*config goes through the symbols of the menus, and leaves the
 	// members of choices alone.
 	MenuOrder bool
@@ -47,7 +51,7 @@ var hashSize = regexp.MustCompile(`(?m)^#define\s+SYMBOL_HASHSIZE\s+(?:\(1U?\s*<
 // DetectDialect finds the dialect of the kernel in a directory.
 func DetectDialect(srctree string) (Dialect, error) {
 	text := map[string]string{}
-	for _, name := range []string{"lexer.l", "parser.y", "symbol.c", "confdata.c", "conf.c", "expr.h", "internal.h"} {
+	for _, name := range []string{"lexer.l", "parser.y", "symbol.c", "confdata.c", "conf.c", "expr.c", "expr.h", "internal.h"} {
 		data, err := os.ReadFile(filepath.Join(srctree, "scripts/kconfig", name))
 		if os.IsNotExist(err) && name == "internal.h" {
 			continue // since 5.15 or so
@@ -74,7 +78,10 @@ func DetectDialect(srctree string) (Dialect, error) {
 		Zero:        has("symbol.c", `"0x0"`),
 		ResetRange:  has("confdata.c", "sym_string_within_range"),
 		LooseNotSet: has("confdata.c", `strncmp(p, "is not set"`),
-		MenuOrder:   has("conf.c", "menu_for_each_entry"),
+		// A negation of a symbol that is taken for an expression.
+		BrokenUnequal: strings.Count(text["expr.c"], "e = expr_alloc_one(E_NOT, e->left.expr);") > 0,
+		Stripped:      has("confdata.c", "getline_stripped"),
+		MenuOrder:     has("conf.c", "menu_for_each_entry"),
 	}
 	match := hashSize.FindStringSubmatch(text["expr.h"] + text["internal.h"])
 	switch {

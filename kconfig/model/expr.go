@@ -107,6 +107,9 @@ func (m *Model) normalize(e *Expr) *Expr {
 			if equal {
 				return leaf(e.Left)
 			}
+			if m.dialect.BrokenUnequal && m.err == nil {
+				m.err = &UnsupportedError{m.at, e.Left.Name + "!=y, where " + e.Left.Name + " is bool: the conf of this kernel reads it wrong"}
+			}
 			return m.negate(leaf(e.Left))
 		case m.mod:
 			forced := m.no

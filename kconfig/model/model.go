@@ -25,6 +25,8 @@ type Model struct {
 	modules      *Symbol
 	root         *entry
 	size         int // how many there are, choices included
+	err          error
+	at           syntax.Pos // of the entry that is being read
 }
 
 // A Symbol is a configuration symbol, a choice, or a constant.
@@ -46,6 +48,7 @@ type Symbol struct {
 	choice   *Choice  // that it is a member of, or that it stands for
 	entries  []*entry // in the order of the files
 	member   bool
+	checked  bool // for mistakes in its properties
 
 	transitional bool
 }
@@ -89,7 +92,8 @@ type entry struct {
 	conditions  []*Expr // of visible if; of a menu
 }
 
-// New makes a model of a tree, as the conf of a dialect understands it.
+// New makes a model of a tree, as the conf of a dialect understands it. It fails
+// with a *syntax.Error, a *RecursionError or an *UnsupportedError.
 func New(tree *syntax.Tree, d Dialect) (*Model, error) {
 	m := &Model{
 		Tree: tree, Diagnostics: slices.Clone(tree.Diagnostics), dialect: d,
@@ -141,6 +145,9 @@ func New(tree *syntax.Tree, d Dialect) (*Model, error) {
 	}
 	m.finish(m.root)
 	m.order()
+	if m.err != nil {
+		return nil, m.err
+	}
 	if err := m.checkRecursion(); err != nil {
 		return nil, err
 	}
@@ -229,6 +236,7 @@ func (m *Model) and(simplified, more *Expr) *Expr {
 // inherit gives the children of an entry the dependencies that they inherit.
 func (m *Model) inherit(parent *entry, inherited *Expr) {
 	for e := parent.first; e != nil; e = e.next {
+		m.at = e.node.Pos
 		var own *Expr
 		for _, d := range e.node.Depends {
 			own = join(syntax.And, own, m.translate(d.Expr, true))
@@ -299,6 +307,10 @@ func (m *Model) finish(parent *entry) {
 	if s != nil && s.IsChoice() && !s.choice.Optional && parent.prompt != nil {
 		s.selected = join(syntax.Or, s.selected, join(syntax.And, parent.prompt.visible, leaf(m.mod)))
 	}
+	if s != nil && !s.checked {
+		s.checked = true
+		m.check(parent)
+	}
 }
 
 // inChoice tells whether an entry is in a choice whose members are all that is
@@ -339,6 +351,7 @@ func (m *Model) enroll(c *Choice, e *entry) {
 	s := e.symbol
 	s.member, s.choice = true, c
 	c.Members = append(c.Members, s)
+	m.checkMember(e)
 	if c.Symbol.Type == syntax.Tristate && s.Type != syntax.Tristate {
 		// It can be y only when the choice is.
 		mode := compare(syntax.Equal, c.Symbol, m.yes)

@@ -28,10 +28,16 @@ func (s *State) Read(name string, data []byte) {
 	number := 0
 	for line := range strings.Lines(string(data)) {
 		number++
+		line, ended := strings.CutSuffix(line, "\n")
+		if ended || s.m.dialect.Stripped {
+			line = strings.TrimSuffix(line, "\r")
+		}
+		if line == "" || line[0] == '\r' && !s.m.dialect.Stripped || line[0] == 0 && s.m.dialect.Stripped {
+			continue
+		}
 		if i := strings.IndexByte(line, 0); i >= 0 {
 			line = line[:i] // as for a string of C's
 		}
-		line = strings.TrimSuffix(line, "\n")
 		var sym *Symbol
 		switch {
 		case strings.HasPrefix(line, "#"):
@@ -54,7 +60,6 @@ func (s *State) Read(name string, data []byte) {
 			if !ok {
 				continue
 			}
-			text = strings.TrimSuffix(text, "\r")
 			if sym = s.m.byName[name2]; sym == nil {
 				if warnUnknown {
 					s.warn(name, number, "unknown symbol: %s", name2)
@@ -67,8 +72,6 @@ func (s *State) Read(name string, data []byte) {
 			if !s.set(sym, text, name, number) {
 				continue
 			}
-		case line == "" || line[0] == '\r':
-			continue
 		default:
 			text, _, _ := strings.Cut(line, "\r")
 			s.warn(name, number, "unexpected data: %s", text)
@@ -93,7 +96,7 @@ func (s *State) notSet(line string) (name string, ok bool) {
 	if s.m.dialect.LooseNotSet {
 		return name, strings.HasPrefix(rest, "is not set")
 	}
-	return name, strings.TrimSuffix(rest, "\r") == "is not set"
+	return name, rest == "is not set"
 }
 
 // set takes the text behind the = of a line.
@@ -235,7 +238,10 @@ func (s *State) inRange(sym *Symbol, text string) bool {
 	if !validNumber(text, sym.Type) {
 		return false
 	}
-	low, high, ok := s.bounds(sym)
+	low, high := s.bounds(sym)
+	if low == nil {
+		return true
+	}
 	n := prefix(text, sym.Type)
-	return !ok || n >= low && n <= high
+	return n >= s.bound(low, sym.Type) && n <= s.bound(high, sym.Type)
 }

@@ -28,7 +28,7 @@ type State struct {
 type value struct {
 	valid   bool     // tri, text, visible and write are
 	tri     Tristate // of a bool or tristate
-	text    string   // of others
+	text    string   // of others; n for bool and tristate, whatever tri is
 	chosen  *Symbol  // of a choice
 	visible Tristate
 	depends Tristate // direct dependencies
@@ -46,9 +46,9 @@ type value struct {
 // NewState returns a state in which nothing is set by the user.
 func (m *Model) NewState() *State {
 	s := &State{m: m, values: make([]value, m.size), members: map[*Choice][]*Symbol{}, Getenv: func(string) (string, bool) { return "", false }}
-	s.values[m.yes.index] = value{valid: true, tri: Yes}
-	s.values[m.mod.index] = value{valid: true, tri: Mod}
-	s.values[m.no.index] = value{valid: true}
+	s.values[m.yes.index] = value{valid: true, tri: Yes, text: "y"}
+	s.values[m.mod.index] = value{valid: true, tri: Mod, text: "m"}
+	s.values[m.no.index] = value{valid: true, text: "n"}
 	return s
 }
 
@@ -286,14 +286,15 @@ func (s *State) calc(sym *Symbol) {
 	v.write = v.visible != No
 	switch {
 	case sym.Type == syntax.Bool || sym.Type == syntax.Tristate:
-		tri = s.tristate(sym, v)
+		tri, text = s.tristate(sym, v), "n"
 	case v.visible != No && v.user:
 		text = v.userText
 	default:
 		if p, _ := s.initial(sym); p != nil {
 			if p.value.Op == syntax.Sym {
 				v.write = true
-				text = s.String(p.value.Left)
+				s.calc(p.value.Left)
+				text = s.of(p.value.Left).text
 			}
 		}
 	}
@@ -383,22 +384,25 @@ func (s *State) writeName(b *strings.Builder, sym *Symbol) {
 	switch {
 	case sym.Name == "" && !sym.constant:
 		b.WriteString("<choice>")
-	default:
+	case sym.Type == syntax.NoType:
 		b.WriteString(sym.Name)
-		b.WriteString(" [=" + s.String(sym) + "]")
+	default:
+		b.WriteString(sym.Name + " [=" + s.String(sym) + "]")
 	}
 }
 
-// bounds is the range that holds for a number.
-func (s *State) bounds(sym *Symbol) (low, high int64, ok bool) {
+// bounds is the range that holds for a number: the symbols of its ends, nil if
+// there is none.
+func (s *State) bounds(sym *Symbol) (low, high *Symbol) {
 	for _, p := range sym.ranges {
 		if s.eval(p.cond) != No {
-			return s.bound(p.low, sym.Type), s.bound(p.high, sym.Type), true
+			return p.low, p.high
 		}
 	}
-	return 0, 0, false
+	return nil, nil
 }
 
+// bound is the value of an end of a range of a number of a type.
 func (s *State) bound(sym *Symbol, t syntax.Type) int64 {
 	s.calc(sym)
 	if sym.Type == syntax.Int || sym.Type == syntax.Hex {
@@ -433,29 +437,22 @@ func prefix(text string, t syntax.Type) int64 {
 	return n
 }
 
-// clamp moves a number into its range.
+// clamp moves a number into its range. It is then spelled as the range is.
 func (s *State) clamp(sym *Symbol) {
 	if sym.Type != syntax.Int && sym.Type != syntax.Hex {
 		return
 	}
-	low, high, ok := s.bounds(sym)
-	if !ok {
+	low, high := s.bounds(sym)
+	if low == nil {
 		return
 	}
 	v := s.of(sym)
 	n := prefix(v.text, sym.Type)
 	switch {
-	case n < low:
-		n = low
-	case n > high:
-		n = high
-	default:
-		return
-	}
-	if sym.Type == syntax.Int {
-		v.text = strconv.FormatInt(n, 10)
-	} else {
-		v.text = "0x" + strconv.FormatUint(uint64(n), 16)
+	case n < s.bound(low, sym.Type):
+		v.text = s.of(low).text
+	case n > s.bound(high, sym.Type):
+		v.text = s.of(high).text
 	}
 }
 

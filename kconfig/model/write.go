@@ -146,7 +146,8 @@ func (s *State) initialText(sym *Symbol) string {
 	p, cond := s.initial(sym)
 	if !isTristate(sym.Type) {
 		if p != nil && p.value.Op == syntax.Sym {
-			text = s.String(p.value.Left)
+			s.calc(p.value.Left)
+			text = s.of(p.value.Left).text
 		}
 		if text == "" && s.m.dialect.Zero {
 			switch sym.Type {

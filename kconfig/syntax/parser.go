@@ -219,6 +219,9 @@ func (p *parser) block(parent *Node, end string) (Pos, error) {
 func (p *parser) statement(parent *Node, keyword string) error {
 	switch keyword {
 	case "config", "menuconfig":
+		if keyword == "menuconfig" && within(parent, Choice) {
+			return p.fail("a menuconfig within a choice")
+		}
 		name, err := p.identifier()
 		if err != nil {
 			return err

@@ -183,15 +183,19 @@ func (o *oracle) compare(name, what, want, got string) bool {
 	if want == got {
 		return true
 	}
-	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	o.t.Errorf("%s: %s of conf (-) and of the engine (+) differ:\n%s", name, what, difference(want, got))
+	return false
+}
+
+// difference is the first lines that differ.
+func difference(want, got string) string {
 	var lines []string
-	for line := range strings.Lines(cmp.Diff(w, g)) {
+	for line := range strings.Lines(cmp.Diff(strings.Split(want, "\n"), strings.Split(got, "\n"))) {
 		if strings.HasPrefix(line, "+") || strings.HasPrefix(line, "-") {
 			lines = append(lines, line)
 		}
 	}
-	o.t.Errorf("%s: %s of conf (-) and of the engine (+) differ:\n%s", name, what, strings.Join(lines[:min(len(lines), 20)], ""))
-	return false
+	return strings.Join(lines[:min(len(lines), 20)], "")
 }
 
 // olddefconfig compares olddefconfig on a .config, and then on what came of it.

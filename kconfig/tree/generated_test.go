@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package tree
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/metaspace/run-kernel/kconfig/model"
+	"github.com/metaspace/run-kernel/kconfig/syntax"
+)
+
+// A generator writes Kconfig files that nobody would, and a .config for them.
+// What depends on what is such that symbols don't depend on themselves, mostly.
+type generator struct {
+	r       *rand.Rand
+	dialect model.Dialect
+	b       strings.Builder
+	names   []string // of the symbols so far
+	types   map[string]string
+	levels  int
+	choice  string // type of the one that is open
+	members map[string]bool
+}
+
+func (g *generator) chance(percent int) bool { return g.r.IntN(100) < percent }
+
+func pick[T any](g *generator, list []T) T { return list[g.r.IntN(len(list))] }
+
+func (g *generator) line(format string, args ...any) { fmt.Fprintf(&g.b, format+"\n", args...) }
+
+// symbol is one that was defined, or now and then one that never is.
+func (g *generator) symbol() string {
+	if len(g.names) == 0 || g.chance(4) {
+		return pick(g, []string{"UNDEFINED", "y", "m", "n"})
+	}
+	return pick(g, g.names)
+}
+
+func (g *generator) expr(depth int) string {
+	switch n := g.r.IntN(14); {
+	case n < 5 || depth == 0:
+		return g.symbol()
+	case n < 6:
+		return "!" + g.symbol()
+	case n < 7:
+		return "!(" + g.expr(depth-1) + ")"
+	case n < 9:
+		s := g.symbol()
+		return s + pick(g, []string{"=", "!=", "=", "!=", "<", "<=", ">", ">="}) + pick(g, []string{"y", "m", "n", `"y"`, "5", "0x10", `"x"`, `""`, g.symbol(), "010", "0b1"})
+	case n < 12:
+		return g.expr(depth-1) + " && " + g.expr(depth-1)
+	default:
+		return "(" + g.expr(depth-1) + " || " + g.expr(depth-1) + ")"
+	}
+}
+
+func (g *generator) cond(percent int) string {
+	if g.chance(percent) {
+		return " if " + g.expr(2)
+	}
+	return ""
+}
+
+func (g *generator) value(kind string) string {
+	switch kind {
+	case "int":
+		return pick(g, []string{"0", "7", "42", "-3", "100000", g.symbol()})
+	case "hex":
+		return pick(g, []string{"0x0", "0xff", "1000", "0xDEADbeef", "0xffffffff80000000", g.symbol()})
+	case "string":
+		return pick(g, []string{`""`, `"a b"`, `"q\"\\s"`, `'single'`, `"$(greeting)"`, g.symbol()})
+	}
+	return pick(g, []string{"y", "m", "n", "y", g.expr(1)})
+}
+
+// later are symbols that a symbol may select: they're defined after it.
+func (g *generator) later() string { return fmt.Sprintf("S%d", len(g.names)+1+g.r.IntN(4)) }
+
+func (g *generator) attributes(name, kind string, prompt bool) {
+	if prompt {
+		g.line("\t%s \"%s\"%s", kind, name, g.cond(20))
+	} else if boolean := kind == "bool" || kind == "tristate"; boolean && g.chance(40) {
+		g.line("\tdef_%s %s%s", kind, g.value(kind), g.cond(30))
+	} else {
+		g.line("\t%s", kind)
+	}
+	if g.chance(35) {
+		g.line("\tdepends on %s", g.expr(3))
+	}
+	if g.choice == "" || g.chance(3) {
+		for g.chance(40) {
+			g.line("\tdefault %s%s", g.value(kind), g.cond(50))
+		}
+	}
+	if kind == "bool" || kind == "tristate" {
+		for g.chance(25) {
+			g.line("\t%s %s%s", pick(g, []string{"select", "select", "imply"}), g.later(), g.cond(40))
+		}
+	} else if kind != "string" {
+		for g.chance(40) {
+			a, b := g.value(kind), g.value(kind)
+			g.line("\trange %s %s%s", a, b, g.cond(30))
+		}
+	}
+	if g.chance(10) {
+		g.line("\thelp\n\t  What it does.\n\n\t    And more.")
+	}
+}
+
+func (g *generator) config() {
+	name := fmt.Sprintf("S%d", len(g.names))
+	kind := pick(g, []string{"bool", "bool", "bool", "bool", "tristate", "tristate", "tristate", "int", "hex", "string"})
+	if g.choice != "" {
+		kind = g.choice
+		if g.choice == "tristate" && g.chance(20) {
+			kind = "bool"
+		}
+	}
+	again := len(g.names) > 3 && g.choice == "" && g.chance(7)
+	if again {
+		name = pick(g, g.names)
+		kind = g.types[name]
+		if g.members[name] {
+			again, name, kind = false, fmt.Sprintf("S%d", len(g.names)), "bool"
+		}
+	}
+	if len(g.names) == 1 && g.choice == "" {
+		g.line("config %s\n\tbool \"%s\"\n\tdefault y\n\tmodules", name, name)
+		g.names = append(g.names, name)
+		g.types[name] = "bool"
+		return
+	}
+	prompt := !again && (g.choice != "" || g.chance(65))
+	keyword := "config"
+	if prompt && g.choice == "" && g.chance(30) {
+		keyword = "menuconfig"
+	}
+	g.line("%s %s", keyword, name)
+	if again {
+		// Nothing but what comes before the first definition may be mentioned.
+		known := g.names
+		g.names = g.names[:slices.Index(g.names, name)]
+		g.line("\t%s", kind)
+		if g.chance(50) {
+			g.line("\tdepends on %s", g.expr(2))
+		}
+		if g.chance(50) {
+			g.line("\tdefault %s%s", g.value(kind), g.cond(50))
+		}
+		g.names = known
+		return
+	}
+	g.attributes(name, kind, prompt)
+	g.types[name] = kind
+	if g.choice != "" {
+		g.members[name] = true
+	}
+	g.names = append(g.names, name)
+}
+
+func (g *generator) openChoice() {
+	g.choice = "bool"
+	if !g.dialect.Priority && g.chance(40) {
+		g.choice = "tristate"
+	}
+	g.line("choice")
+	g.line("\tprompt \"choice\"%s", g.cond(25))
+	if !g.dialect.Priority && (g.choice == "tristate" || g.chance(50)) {
+		g.line("\t%s", g.choice)
+	}
+	if g.chance(30) {
+		g.line("\tdepends on %s", g.expr(2))
+	}
+	if g.dialect.OptionalChoice && g.chance(15) {
+		g.line("\toptional")
+	}
+	n := 1 + g.r.IntN(4)
+	for g.chance(40) {
+		g.line("\tdefault S%d%s", len(g.names)+g.r.IntN(n), g.cond(40))
+	}
+	for range n {
+		if g.chance(10) {
+			g.line("if %s", g.expr(1))
+			g.config()
+			g.line("endif")
+			continue
+		}
+		g.config()
+	}
+	g.line("endchoice")
+	g.choice = ""
+}
+
+func (g *generator) block(n int) {
+	g.levels++
+	for range n {
+		switch k := g.r.IntN(20); {
+		case k < 2 && g.levels < 4:
+			g.line("if %s", g.expr(2))
+			g.block(1 + g.r.IntN(4))
+			g.line("endif")
+		case k < 4 && g.levels < 4:
+			g.line("menu \"menu %d\"", g.r.IntN(100))
+			if g.chance(40) {
+				g.line("\tdepends on %s", g.expr(2))
+			}
+			if g.chance(30) {
+				g.line("\tvisible if %s", g.expr(2))
+			}
+			g.block(1 + g.r.IntN(4))
+			g.line("endmenu")
+		case k < 5:
+			g.line("comment \"a comment\"")
+			if g.chance(60) {
+				g.line("\tdepends on %s", g.expr(2))
+			}
+		case k < 7:
+			g.openChoice()
+		default:
+			g.config()
+		}
+	}
+	g.levels--
+}
+
+// dotConfig is a .config for the symbols of the file, with mistakes.
+func (g *generator) dotConfig() []byte {
+	var b bytes.Buffer
+	for range 1 + g.r.IntN(2*len(g.names)) {
+		name := pick(g, g.names)
+		switch kind := g.types[name]; {
+		case g.chance(2):
+			b.WriteString(pick(g, []string{
+				"", "# a comment", "junk", " CONFIG_S1=y", "CONFIG_S1", "CONFIG_=y", "# CONFIG_S2 is not settled", "# CONFIG_S2 is not set ", "#CONFIG_S2 is not set",
+				"CONFIG_NEW=y", "CONFIG_S3= y", "CONFIG_S3=yes", "CONFIG_S3=", "CONFIG_S4=\"open", "CONFIG_S4=\"a\"b", "CONFIG_S5=\"back\\", "CONFIG_S2=n\r", "\r", "# CONFIG_S2 is not set\r",
+				"\x00CONFIG_S1=y", "CONFIG_S2=y\x00z", "## CONFIG_S2 is not set", "# CONFIG_S2=y is not set", "CONFIG_S2=y=n",
+			}))
+		case kind == "int":
+			b.WriteString("CONFIG_" + name + "=" + pick(g, []string{"0", "5", "-7", "50", "99999999", "007", "x", "", "0x10", "9223372036854775808"}))
+		case kind == "hex":
+			b.WriteString("CONFIG_" + name + "=" + pick(g, []string{"0x0", "0XaB", "12", "0x", "", "xyz", "0xffffffffffffffff", "-0x1", "0x1ffffffffffffffff"}))
+		case kind == "string":
+			b.WriteString("CONFIG_" + name + "=" + pick(g, []string{`""`, `"a"`, `"\"\\"`, `bare`, `"open`, ``, `"tab	é"`, `"x"y"`}))
+		case g.chance(40):
+			b.WriteString("# CONFIG_" + name + " is not set")
+		default:
+			b.WriteString("CONFIG_" + name + "=" + pick(g, []string{"y", "y", "m", "n"}))
+		}
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
+func generate(seed uint64, d model.Dialect) (kconfig string, config []byte) {
+	g := &generator{r: rand.New(rand.NewPCG(seed, 7)), dialect: d, types: map[string]string{}, members: map[string]bool{}}
+	g.line("mainmenu \"Main $(greeting)\"\ngreeting := hello world")
+	g.config()
+	g.config()
+	g.block(3 + g.r.IntN(10))
+	return g.b.String(), g.dotConfig()
+}
+
+// parseIn makes a model of a Kconfig file in a folder.
+func parseIn(dir string, d model.Dialect) (*model.Model, error) {
+	tree, err := syntax.Parse(syntax.Options{
+		Dir: dir, Dialect: d.Dialect,
+		Getenv: func(string) (string, bool) { return "", false },
+		Shell:  func(string) (syntax.Output, error) { return syntax.Output{}, errors.New("no command expected") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return model.New(tree, d)
+}
+
+// said is what the parser and the model had to say on standard error.
+func said(m *model.Model) string {
+	var b strings.Builder
+	for _, d := range m.Diagnostics {
+		if !d.Stdout {
+			b.WriteString(d.Text)
+		}
+	}
+	return b.String()
+}
+
+// TestGenerated compares on generated Kconfig files, which have in a few lines
+// what a kernel's don't have in a million.
+func TestGenerated(t *testing.T) {
+	for _, srctree := range trees(t) {
+		t.Run(filepath.Base(srctree), func(t *testing.T) {
+			program, _ := build(t, srctree)
+			d, err := model.DetectDialect(srctree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			failed, refused := 0, 0
+			n := 25 * cases(t)
+			for seed := range n {
+				kconfig, config := generate(uint64(seed), d)
+				differ, recursion := compareGenerated(t, program, d, kconfig, config)
+				if recursion {
+					refused++
+				}
+				if differ != "" {
+					failed++
+					t.Errorf("seed %d: %s", seed, differ)
+					if dir := os.Getenv("RUN_KERNEL_TEST_KEEP"); dir != "" {
+						dir = filepath.Join(dir, fmt.Sprintf("%s-%d", filepath.Base(srctree), seed))
+						_ = os.MkdirAll(dir, 0o755)
+						_ = os.WriteFile(filepath.Join(dir, "Kconfig"), []byte(kconfig), 0o644)
+						_ = os.WriteFile(filepath.Join(dir, ".config"), config, 0o644)
+					}
+					if failed == 5 {
+						break
+					}
+				}
+			}
+			t.Logf("%d cases, %d of them refused by both", n, refused)
+		})
+	}
+}
+
+// crashed stands for what conf said when it was killed by a signal.
+const crashed = "crashed"
+
+func compareGenerated(t *testing.T, program string, d model.Dialect, kconfig string, config []byte) (differ string, refused bool) {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name string, data []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("Kconfig", []byte(kconfig))
+	conf := func(args ...string) (config, out, errs string, ok bool) {
+		cmd := exec.Command(program, append(args, "Kconfig")...)
+		cmd.Dir, cmd.Env = dir, []string{"KCONFIG_CONFIG=.config", "PATH=" + os.Getenv("PATH"), "KCONFIG_DEFCONFIG_LIST="}
+		var o, e bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &o, &e
+		err := cmd.Run()
+		data, _ := os.ReadFile(filepath.Join(dir, ".config"))
+		if cmd.ProcessState.ExitCode() < 0 {
+			return "", "", crashed, false
+		}
+		return string(data), o.String(), e.String(), err == nil
+	}
+	m, err := parseIn(dir, d)
+	check := func(what, want, got string) {
+		if differ == "" && want != got {
+			differ = fmt.Sprintf("%s of conf (-) and of the engine (+) differ:\n%s", what, difference(want, got))
+		}
+	}
+	runs := []struct {
+		flag string
+		run  func(s *model.State) []byte
+	}{
+		{"--alldefconfig", func(s *model.State) []byte { s.SetAll(model.AllDefault); return s.Config() }},
+		{"--allnoconfig", func(s *model.State) []byte { s.SetAll(model.AllNo); return s.Config() }},
+		{"--allmodconfig", func(s *model.State) []byte { s.SetAll(model.AllMod); return s.Config() }},
+		{"--allyesconfig", func(s *model.State) []byte { s.SetAll(model.AllYes); return s.Config() }},
+		{"--olddefconfig", func(s *model.State) []byte { s.Load(".config", config); return s.Config() }},
+	}
+	for _, run := range runs {
+		if run.flag == "--olddefconfig" {
+			write(".config", config)
+		} else {
+			_ = os.Remove(filepath.Join(dir, ".config"))
+		}
+		want, _, errs, ok := conf(run.flag)
+		var unsupported *model.UnsupportedError
+		if errs == crashed || errors.As(err, &unsupported) {
+			return "", true
+		}
+		if !ok || err != nil {
+			if ok != (err == nil) {
+				return fmt.Sprintf("conf: %v %s; engine: %v", ok, errs, err), true
+			}
+			return "", true
+		}
+		s := m.NewState()
+		got := string(run.run(s))
+		check(run.flag+" .config", want, got)
+		check(run.flag+" warnings", errs, said(m)+s.Warnings.String())
+	}
+	// Once more, on what came of it.
+	again, _ := os.ReadFile(filepath.Join(dir, ".config"))
+	want, _, errs, _ := conf("--olddefconfig")
+	s := m.NewState()
+	s.Load(".config", again)
+	check("second run", want, string(s.Config()))
+	check("second run: warnings", errs, said(m)+s.Warnings.String())
+
+	write(".config", config)
+	_, out, errs, _ := conf("--listnewconfig")
+	s = m.NewState()
+	s.Load(".config", config)
+	var said2 strings.Builder
+	for _, d := range m.Diagnostics {
+		if d.Stdout {
+			said2.WriteString(d.Text)
+		}
+	}
+	check("listnewconfig", out, said2.String()+string(s.NewSymbols()))
+	check("listnewconfig: warnings", errs, said(m)+s.Warnings.String())
+	conf("--savedefconfig=saved")
+	saved, _ := os.ReadFile(filepath.Join(dir, "saved"))
+	s = m.NewState()
+	s.Load(".config", config)
+	check("savedefconfig", string(saved), string(s.Defconfig()))
+	return differ, false
+}
