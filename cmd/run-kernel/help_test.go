@@ -109,15 +109,15 @@ func TestHelpFlags(t *testing.T) {
 	needs := []string{"smp", "network", "fragment", "require", "arch"} // say what .config needs
 	boots := slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout"})
 	for path, want := range map[string][]string{
-		"":                slices.Concat(boots, []string{"version"}),
-		"boot":            boots,
-		"test":            boots,
-		"build":           slices.Concat(tables["kconfig"], tables["build"], general, []string{"smp", "network", "dry-run"}),
-		"watch":           slices.Concat(tables["run"], tables["kconfig"], tables["build"], tables["watch"], general),
-		"kconfig":         nil,
-		"kconfig check":   slices.Concat(needs, general, []string{"output"}),
-		"kconfig fix":     slices.Concat(needs, general, tables["build"], []string{"dry-run"}),
-		"kconfig list":    slices.Concat(needs, general),
+		"":              slices.Concat(boots, []string{"version"}),
+		"boot":          boots,
+		"test":          boots,
+		"build":         slices.Concat(tables["kconfig"], tables["build"], general, []string{"smp", "network", "dry-run"}),
+		"watch":         slices.Concat(tables["run"], tables["kconfig"], tables["build"], tables["watch"], general),
+		"kconfig":       nil,
+		"kconfig check": slices.Concat(needs, general, []string{"output"}),
+		"kconfig fix":   slices.Concat(needs, general, tables["build"], []string{"dry-run"}),
+		"kconfig list":  slices.Concat(needs, general),
 		"kconfig conf": {
 			"olddefconfig", "alldefconfig", "allnoconfig", "allyesconfig", "allmodconfig", "listnewconfig", "savedefconfig", "config", "write",
 			"arch", "output", "cross-compile", "cc", "config-file", "quiet", "verbose",
