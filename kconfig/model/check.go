@@ -197,7 +197,7 @@ func (m *Model) checkRecursion() error {
 		}
 		for _, g := range group {
 			path = append(path, g)
-			list := []*Expr{g.selected, g.implied}
+			list := []*Expr{g.selected, g.implied, g.depends}
 			for _, p := range g.prompts {
 				list = append(list, p.visible)
 			}

@@ -26,7 +26,7 @@ type Dialect struct {
 	// Zero: a number without a value is 0. Since 6.11.
 	Zero bool
 	// ResetRange: a number out of its range is forgotten when it's read, and not
-	// only moved into it.
+	// only moved into it; so is what isn't visible.
 	ResetRange bool
 	// LooseNotSet: what follows "# CONFIG_X is not set" in its line doesn't matter.
 	LooseNotSet bool

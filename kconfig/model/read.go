@@ -19,7 +19,7 @@ func (s *State) warn(name string, line int, format string, args ...any) {
 // Read takes the values of the user from the contents of a .config; name is for
 // warnings. What was set before is forgotten.
 func (s *State) Read(name string, data []byte) {
-	s.warnings = 0
+	s.warnings, s.changed = 0, false
 	for _, sym := range s.m.hashed {
 		v := s.of(sym)
 		v.valid, v.user, v.userTri, v.userText, v.userChosen = false, sym.IsChoice() && !s.m.dialect.Priority, No, "", nil
@@ -46,24 +46,28 @@ func (s *State) Read(name string, data []byte) {
 				continue
 			}
 			if sym = s.m.byName[name2]; sym == nil {
+				s.changed = true
 				continue
 			}
-			v := s.of(sym)
-			if v.user {
+			if s.of(sym).user {
 				s.warn(name, number, "override: reassigning to symbol %s", sym.Name)
 			}
-			if isTristate(sym.Type) {
-				v.user, v.userTri = true, No
+			if !s.set(sym, "n", name, number) {
+				continue
 			}
 		case strings.HasPrefix(line, configPrefix):
 			name2, text, ok := strings.Cut(line[len(configPrefix):], "=")
 			if !ok {
+				if s.m.dialect.Stripped {
+					s.warn(name, number, "unexpected data: %s", line)
+				}
 				continue
 			}
 			if sym = s.m.byName[name2]; sym == nil {
 				if warnUnknown {
 					s.warn(name, number, "unknown symbol: %s", name2)
 				}
+				s.changed = true
 				continue
 			}
 			if s.of(sym).user {
@@ -215,18 +219,19 @@ func (s *State) reconcile() {
 	}
 	for _, sym := range s.m.hashed {
 		v := s.of(sym)
-		if !v.user || sym.member {
+		if !s.m.dialect.ResetRange || !v.user || sym.member {
 			continue
 		}
 		// It'll be new when it becomes visible again.
 		if v.visible == No && unsaved == 0 {
 			v.user = false
 		}
-		if s.m.dialect.ResetRange && (sym.Type == syntax.Int || sym.Type == syntax.Hex) && !s.inRange(sym, v.userText) {
+		if (sym.Type == syntax.Int || sym.Type == syntax.Hex) && !s.inRange(sym, v.userText) {
 			v.user, v.valid = false, false
 			unsaved++
 		}
 	}
+	s.changed = s.changed || unsaved > 0 || s.warnings > 0
 }
 
 // written is the value of a bool or tristate as it would be written.

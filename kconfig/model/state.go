@@ -17,7 +17,8 @@ type State struct {
 	values []value
 	// Warnings is what conf would have written to standard error so far.
 	Warnings strings.Builder
-	warnings int // those of a .config
+	warnings int  // those of a .config
+	changed  bool // something was read that isn't what will be written
 	// Getenv is conf's environment.
 	Getenv func(name string) (string, bool)
 
@@ -62,6 +63,7 @@ func (s *State) invalidate() {
 	for _, c := range []*Symbol{s.m.yes, s.m.mod, s.m.no} {
 		s.values[c.index].valid = true
 	}
+	s.changed = true
 	s.calc(s.m.modules)
 }
 
@@ -304,7 +306,9 @@ func (s *State) calc(sym *Symbol) {
 			v.chosen = s.choose(sym.choice)
 		}
 		for _, c := range sym.choice.Members {
-			s.of(c).write = s.of(c).write || v.write
+			if member := s.of(c); v.write && member.visible != No {
+				member.write = true
+			}
 		}
 		if v.settle {
 			s.settle(sym)

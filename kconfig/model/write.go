@@ -43,6 +43,9 @@ func (s *State) Config() []byte {
 	var b bytes.Buffer
 	b.WriteString("#\n# Automatically generated file; DO NOT EDIT.\n")
 	comment(&b, s.m.Tree.Root.Prompt.Text)
+	if !s.changed {
+		s.invalidate() // and so do conf's warnings come twice
+	}
 	written := make([]bool, s.m.size)
 	newline := false
 	var write func(parent *entry)

@@ -241,7 +241,7 @@ func (g *generator) dotConfig() []byte {
 		case g.chance(2):
 			b.WriteString(pick(g, []string{
 				"", "# a comment", "junk", " CONFIG_S1=y", "CONFIG_S1", "CONFIG_=y", "# CONFIG_S2 is not settled", "# CONFIG_S2 is not set ", "#CONFIG_S2 is not set",
-				"CONFIG_NEW=y", "CONFIG_S3= y", "CONFIG_S3=yes", "CONFIG_S3=", "CONFIG_S4=\"open", "CONFIG_S4=\"a\"b", "CONFIG_S5=\"back\\", "CONFIG_S2=n\r", "\r", "# CONFIG_S2 is not set\r",
+				"CONFIG_NEW=y", "# CONFIG_NEW is not set", "CONFIG_S3= y", "CONFIG_S3=yes", "CONFIG_S3=", "CONFIG_S4=\"open", "CONFIG_S4=\"a\"b", "CONFIG_S5=\"back\\", "CONFIG_S2=n\r", "\r", "# CONFIG_S2 is not set\r",
 				"\x00CONFIG_S1=y", "CONFIG_S2=y\x00z", "## CONFIG_S2 is not set", "# CONFIG_S2=y is not set", "CONFIG_S2=y=n",
 			}))
 		case kind == "int":
