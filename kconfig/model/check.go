@@ -172,13 +172,42 @@ func (m *Model) checkRecursion() error {
 				return err
 			}
 		}
-		for _, s := range []*Symbol{e.Left, e.Right} {
-			if s != nil {
-				if err := reach(from, s); err != nil {
+		if e.Left != nil {
+			if err := reach(from, e.Left); err != nil {
+				return err
+			}
+		}
+		if e.Right != nil {
+			return reach(from, e.Right)
+		}
+		return nil
+	}
+	one := func(s *Symbol) error {
+		path = append(path, s)
+		for _, e := range [...]*Expr{s.selected, s.implied, s.depends} {
+			if err := expr(s, e); err != nil {
+				return err
+			}
+		}
+		for _, p := range s.prompts {
+			if err := expr(s, p.visible); err != nil {
+				return err
+			}
+		}
+		for _, list := range [...][]*property{s.defaults, s.ranges} {
+			for _, p := range list {
+				if err := expr(s, p.cond); err != nil {
+					return err
+				}
+				if s.IsChoice() {
+					continue
+				}
+				if err := expr(s, p.value); err != nil {
 					return err
 				}
 			}
 		}
+		path = path[:len(path)-1]
 		return nil
 	}
 	visit = func(s *Symbol) error {
@@ -191,28 +220,15 @@ func (m *Model) checkRecursion() error {
 			return &RecursionError{slices.Clone(path[i:])}
 		}
 		state[u.index] = open
-		group := []*Symbol{u}
-		if u.choice != nil {
-			group = append(group, u.choice.Members...)
+		if err := one(u); err != nil {
+			return err
 		}
-		for _, g := range group {
-			path = append(path, g)
-			list := []*Expr{g.selected, g.implied, g.depends}
-			for _, p := range g.prompts {
-				list = append(list, p.visible)
-			}
-			for _, p := range slices.Concat(g.defaults, g.ranges) {
-				list = append(list, p.cond)
-				if p.value != nil && !g.IsChoice() {
-					list = append(list, p.value)
-				}
-			}
-			for _, e := range list {
-				if err := expr(g, e); err != nil {
+		if u.choice != nil {
+			for _, member := range u.choice.Members {
+				if err := one(member); err != nil {
 					return err
 				}
 			}
-			path = path[:len(path)-1]
 		}
 		state[u.index] = done
 		return nil

@@ -3,6 +3,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -165,9 +166,9 @@ func (s *State) compare(e *Expr) bool {
 	case !ok || !ok2:
 		order = strings.Compare(x, y)
 	case ua || ub:
-		order = cmp(a.unsigned, b.unsigned)
+		order = cmp.Compare(a.unsigned, b.unsigned)
 	default:
-		order = cmp(a.signed, b.signed)
+		order = cmp.Compare(a.signed, b.signed)
 	}
 	switch e.Op {
 	case syntax.Equal:
@@ -182,16 +183,6 @@ func (s *State) compare(e *Expr) bool {
 		return order > 0
 	}
 	return order >= 0
-}
-
-func cmp[T int64 | uint64](x, y T) int {
-	switch {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
 }
 
 // String is the value of a symbol as a text. A symbol that is nowhere defined

@@ -50,8 +50,8 @@ type result struct {
 }
 
 // New returns a runner of commands in an environment. The environment, and what
-// the tools named in it and the scripts in the folder scripts are, is part of
-// what the outputs are kept under in dir; they aren't kept if dir is empty.
+// the tools and the scripts in a folder are, is part of what the outputs are kept
+// under in dir. They aren't kept if dir is empty; a folder of scripts may be.
 func New(ctx context.Context, dir string, env []string, tools []string, scripts string) (*Runner, error) {
 	r := &Runner{
 		ctx: ctx, env: env, scripts: scripts,
@@ -73,12 +73,14 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 	for _, tool := range append([]string{"sh"}, tools...) {
 		fmt.Fprintf(h, "%s=%s\x00", tool, r.identity(tool))
 	}
-	list, err := filepath.Glob(filepath.Join(scripts, "*.sh"))
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range list {
-		fmt.Fprintf(h, "%s=%s\x00", path, r.identity(path))
+	if scripts != "" {
+		list, err := filepath.Glob(filepath.Join(scripts, "*.sh"))
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range list {
+			fmt.Fprintf(h, "%s=%s\x00", path, r.identity(path))
+		}
 	}
 	r.path = filepath.Join(dir, "probes-"+hex.EncodeToString(h.Sum(nil)[:16])+".json")
 	data, err := os.ReadFile(r.path)
@@ -94,7 +96,8 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 }
 
 // identity tells one version of a program or script from another: where it is,
-// its inode, size and times. It's empty for what is no file.
+// its inode, size and times, those of what a link leads to. It's empty for what
+// is no file.
 func (r *Runner) identity(word string) string {
 	path := word
 	if !strings.Contains(word, "/") {
@@ -114,12 +117,9 @@ func (r *Runner) identity(word string) string {
 	if err != nil {
 		return ""
 	}
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		path = resolved
-	}
 	id := fmt.Sprintf("%s %d %d", path, st.Size(), st.ModTime().UnixNano())
 	if s, ok := st.Sys().(*syscall.Stat_t); ok {
-		id += fmt.Sprintf(" %d %d", s.Ino, s.Ctim.Nano())
+		id += fmt.Sprintf(" %d %d %d", s.Dev, s.Ino, s.Ctim.Nano())
 	}
 	return id
 }
@@ -181,6 +181,19 @@ func (r *Runner) Shell(command string) (syntax.Output, error) {
 		res.out, res.err = r.run(command)
 	})
 	return syntax.Output{Stdout: syntax.Pending}, nil
+}
+
+// Output runs a command, unless what it writes is known, and waits for it.
+func (r *Runner) Output(command string) (syntax.Output, error) {
+	for {
+		out, err := r.Shell(command)
+		if err != nil || out.Stdout != syntax.Pending {
+			return out, err
+		}
+		if err := r.Wait(); err != nil {
+			return syntax.Output{}, err
+		}
+	}
 }
 
 // Wait waits for all commands that run, and keeps what they wrote.

@@ -147,8 +147,9 @@ func (m *macros) reference(at where, text string, args []string) (string, error)
 		return f.call(m, at, given)
 	}
 	if len(given) == 0 {
-		value, _ := m.getenv(name)
-		return value, nil
+		if value, ok := m.getenv(name); ok {
+			return value, nil
+		}
 	}
 	return "", nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unsafe"
 )
 
 // keywords can't be names of symbols.
@@ -67,7 +68,7 @@ func Parse(o Options) (*Tree, error) {
 	p := &parser{
 		Options: o,
 		tree:    &Tree{Root: &Node{Kind: Menu, Pos: Pos{o.File, 1}, Prompt: &Prompt{Text: "Main menu", Pos: Pos{o.File, 1}}}},
-		symbols: map[string]*Symbol{},
+		symbols: make(map[string]*Symbol, 1<<15), // a kernel has some 20,000
 		consts:  map[string]*Symbol{},
 	}
 	p.macros = &macros{
@@ -139,14 +140,17 @@ func (p *parser) file(name string, parent *Node, from Pos) error {
 		if from.File == "" {
 			return fmt.Errorf("can't find the Kconfig file %s: %w", name, err)
 		}
-		return &Error{Pos: from, Problem: fmt.Sprintf("can't open file \"%s\"", name), Chain: p.reversed()}
+		return &Error{Pos: from, Problem: fmt.Sprintf("can't open file \"%s\"", name), Chain: p.reversed()[1:]}
 	}
 	if slices.Contains(p.open, name) {
-		return &Error{Pos: from, Problem: fmt.Sprintf("recursive inclusion of \"%s\"", name), Chain: p.reversed()}
+		return &Error{Pos: from, Problem: fmt.Sprintf("recursive inclusion of \"%s\"", name), Chain: p.reversed()[1:]}
 	}
 	p.tree.Files = append(p.tree.Files, name)
 	outer := p.lexer
 	p.lexer = &lexer{name: name, text: text, line: 1, macros: p.macros}
+	if outer != nil {
+		p.tokens = outer.tokens // its statement has been read
+	}
 	p.open = append(p.open, name)
 	p.entry = nil
 	_, err = p.block(parent, "")
@@ -179,7 +183,7 @@ func (p *parser) read(name string) (string, error) {
 		}
 		data, err = p.ReadFile(filepath.Join(srctree, name))
 	}
-	return string(data), err
+	return unsafeString(data), err
 }
 
 // block parses statements up to the one that ends the block, and returns its
@@ -669,3 +673,6 @@ func (p *parser) operand() (*Symbol, error) {
 	}
 	return p.symbol(name, false), nil
 }
+
+// unsafeString is the text of bytes that nobody changes any more.
+func unsafeString(data []byte) string { return unsafe.String(unsafe.SliceData(data), len(data)) }

@@ -5,9 +5,7 @@ package tree
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -15,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/metaspace/run-kernel/kconfig/model"
+	"github.com/metaspace/run-kernel/kconfig/probe"
 )
 
 // An UnsupportedError says that only make itself knows the environment of conf.
@@ -101,18 +100,36 @@ func newEnviron(ctx context.Context, o Options) (environ, error) {
 	e["srctree"], e["abs_srctree"], e["objtree"], e["abs_objtree"] = o.Srctree, o.Srctree, o.Objtree, o.Objtree
 	e["LC_COLLATE"], e["LC_NUMERIC"], e["RUSTC_BOOTSTRAP"] = "C", "C", "1"
 	e["KERNELVERSION"] = kernelVersion(string(makefile))
-	if e["CC_VERSION_TEXT"], err = versionText(ctx, e, "CC"); err != nil {
-		return nil, err
+	return e, e.versions(ctx, o.Cache, strings.Contains(string(makefile), "RUSTC_VERSION_TEXT"))
+}
+
+// versions asks the compilers for theirs, as the Makefile does.
+func (e environ) versions(ctx context.Context, cache string, rust bool) error {
+	runner, err := probe.New(ctx, cache, append(e.list(), "LC_ALL=C"), e.tools(), "")
+	if err != nil {
+		return err
 	}
+	out, err := runner.Output(e["CC"] + " --version | head -n 1")
+	if err != nil {
+		return err
+	}
+	e["CC_VERSION_TEXT"] = oneLine(out.Stdout)
 	if strings.Contains(e["CC_VERSION_TEXT"], "clang") {
-		return nil, &UnsupportedError{"clang"}
+		return &UnsupportedError{"clang"}
 	}
-	if strings.Contains(string(makefile), "RUSTC_VERSION_TEXT") {
-		if e["RUSTC_VERSION_TEXT"], err = versionText(ctx, e, "RUSTC"); err != nil {
-			return nil, err
+	if rust {
+		if out, err = runner.Output(e["RUSTC"] + " --version"); err != nil {
+			return err
 		}
+		e["RUSTC_VERSION_TEXT"] = oneLine(out.Stdout)
 	}
-	return e, nil
+	return runner.Close()
+}
+
+// oneLine is what make's shell function makes of an output, without #.
+func oneLine(text string) string {
+	text = strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", " ")
+	return strings.ReplaceAll(text, "#", "")
 }
 
 // list is the environment as processes get it.
@@ -133,23 +150,12 @@ func (e environ) tools() []string {
 			list = append(list, fields[len(fields)-1], fields[0])
 		}
 	}
-	return list
-}
-
-// versionText is the first line of what a compiler says of its version.
-func versionText(ctx context.Context, e environ, name string) (string, error) {
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", e[name]+" --version 2>/dev/null")
-	cmd.Env = append(e.list(), "LC_ALL=C")
-	out, err := cmd.Output()
-	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
+	// The rustc that rustup installs is a link to rustup, whichever it runs.
+	rustup := e["RUSTUP_HOME"]
+	if rustup == "" {
+		rustup = filepath.Join(e["HOME"], ".rustup")
 	}
-	var status *exec.ExitError
-	if err != nil && !errors.As(err, &status) {
-		return "", fmt.Errorf("%s: %w", e[name], err)
-	}
-	line, _, _ := strings.Cut(string(out), "\n")
-	return strings.ReplaceAll(line, "#", ""), nil
+	return append(list, filepath.Join(rustup, "settings.toml"), filepath.Join(rustup, "update-hashes"))
 }
 
 var versionLine = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *=[ \t]*(.*?)[ \t]*$`)

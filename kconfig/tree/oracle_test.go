@@ -4,6 +4,7 @@ package tree
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -19,13 +20,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/metaspace/run-kernel/kconfig/model"
+	"github.com/metaspace/run-kernel/kconfig/syntax"
 )
 
 // The kernel's own conf is the oracle: whatever it writes, the engine must, to
-// the byte. RUN_KERNEL_TEST_KCONFIG_CASES is how many random configurations of
-// each kind are compared for each tree; ./test sets the trees.
+// the byte. RUN_KERNEL_TEST_KCONFIG_CASES is how many random configurations are
+// compared for each tree, as they are and perturbed, and how many times 25
+// generated Kconfig files; all architectures are only where it is set. ./test
+// sets the trees.
 
-const defaultCases = 40
+const defaultCases = 10
 
 func cases(t *testing.T) int {
 	text := os.Getenv("RUN_KERNEL_TEST_KCONFIG_CASES")
@@ -374,9 +378,17 @@ func TestOracle(t *testing.T) {
 		t.Run(filepath.Base(srctree), func(t *testing.T) {
 			program, preload := build(t, srctree)
 			probes := t.TempDir()
-			for _, arch := range []string{"x86", "x86_64", "i386"} {
+			arches := []string{"x86"}
+			if os.Getenv("RUN_KERNEL_TEST_KCONFIG_CASES") != "" {
+				arches = []string{"x86", "x86_64", "i386", "arm64", "riscv", "arm", "mips", "powerpc", "s390", "sparc", "parisc", "m68k", "loongarch"}
+			}
+			for _, arch := range arches {
 				t.Run(arch, func(t *testing.T) {
 					o, err := newOracle(t, srctree, arch, program, preload, probes)
+					var refused *syntax.Error
+					if arch != "x86" && errors.As(err, &refused) {
+						t.Skipf("the compiler of this machine doesn't do for it: %v", err)
+					}
 					if err != nil {
 						t.Fatal(err)
 					}
