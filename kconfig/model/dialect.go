@@ -32,6 +32,8 @@ type Dialect struct {
 	LooseNotSet bool
 	// BrokenUnequal: X!=y of a bool X is read through a wrong pointer.
 	BrokenUnequal bool
+	// Folds: y and n in expressions are always dropped. Since 6.12.
+	Folds bool
 	// Stripped: the ends of lines of a .config are cut off before they're looked at.
 	Stripped bool
 	// MenuOrder: all*config goes through the symbols of the menus, and leaves the
@@ -80,6 +82,7 @@ func DetectDialect(srctree string) (Dialect, error) {
 		LooseNotSet: has("confdata.c", `strncmp(p, "is not set"`),
 		// A negation of a symbol that is taken for an expression.
 		BrokenUnequal: strings.Count(text["expr.c"], "e = expr_alloc_one(E_NOT, e->left.expr);") > 0,
+		Folds:         has("expr.c", "expr_hashtable"),
 		Stripped:      has("confdata.c", "getline_stripped"),
 		MenuOrder:     has("conf.c", "menu_for_each_entry"),
 	}

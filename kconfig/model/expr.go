@@ -150,68 +150,85 @@ func (m *Model) negate(e *Expr) *Expr {
 }
 
 // simplify drops what an expression says twice. The later of two terms stays, in
-// its place, and says what both did.
+// its place, and says what both did. Some confs drop constants only then.
 func (m *Model) simplify(e *Expr) *Expr {
-	if e == nil || e.Op != syntax.And && e.Op != syntax.Or {
-		return e
-	}
-	terms, changed := e.Terms, false
-	for i, t := range terms {
-		if s := m.simplify(t); s != t {
-			if !changed {
-				terms, changed = slices.Clone(terms), true
-			}
-			terms[i] = s
-		}
-	}
 	for {
-		again := false
-		for i := 0; i < len(terms); i++ {
-			for j := range terms {
-				if i == j || terms[i] == nil || terms[j] == nil {
-					continue
-				}
-				both := m.merge(e.Op, terms[i], terms[j])
-				if both == nil {
-					continue
-				}
-				if !changed {
-					terms, changed = slices.Clone(terms), true
-				}
-				terms[i], terms[j], again = nil, both, true
-			}
+		merged, again := m.mergeTerms(e)
+		if again {
+			e = m.dropConstants(merged)
+			continue
 		}
-		var kept []*Expr
-		absorbing, neutral := m.no, m.yes
-		if e.Op == syntax.Or {
-			absorbing, neutral = m.yes, m.no
+		if m.dialect.Folds && e != nil {
+			return m.dropConstants(e)
 		}
-		if !again && !slices.ContainsFunc(terms, func(t *Expr) bool {
-			return t.Op == syntax.Sym && (t.Left == absorbing || t.Left == neutral) || t.Op == e.Op
-		}) {
-			break
-		}
-		for _, t := range terms {
-			switch {
-			case t == nil || t.Op == syntax.Sym && t.Left == neutral:
-			case t.Op == syntax.Sym && t.Left == absorbing:
-				return t
-			default:
-				kept = append(kept, t.of(e.Op)...)
-			}
-		}
-		terms, changed = kept, true
-		switch len(terms) {
-		case 0:
-			return leaf(neutral)
-		case 1:
-			return terms[0]
-		}
-	}
-	if !changed {
 		return e
 	}
-	return &Expr{Op: e.Op, Terms: terms}
+}
+
+// mergeTerms merges terms where that can be done. What is left of the earlier of
+// two is the constant that doesn't matter there.
+func (m *Model) mergeTerms(e *Expr) (_ *Expr, again bool) {
+	if e == nil || e.Op != syntax.And && e.Op != syntax.Or {
+		return e, false
+	}
+	terms := e.Terms
+	set := func(i int, t *Expr) {
+		if !again {
+			terms, again = slices.Clone(terms), true
+		}
+		terms[i] = t
+	}
+	for i := range e.Terms {
+		if t, changed := m.mergeTerms(e.Terms[i]); changed {
+			set(i, t)
+		}
+	}
+	neutral := m.yes
+	if e.Op == syntax.Or {
+		neutral = m.no
+	}
+	for i := range e.Terms {
+		for j := range e.Terms {
+			if i == j || terms[i].Op == syntax.Sym && terms[i].Left == neutral {
+				continue
+			}
+			if both := m.merge(e.Op, terms[i], terms[j]); both != nil {
+				set(i, leaf(neutral))
+				set(j, both)
+			}
+		}
+	}
+	if !again {
+		return e, false
+	}
+	return &Expr{Op: e.Op, Terms: terms}, true
+}
+
+// dropConstants evaluates y and n in conjunctions and disjunctions.
+func (m *Model) dropConstants(e *Expr) *Expr {
+	if e.Op != syntax.And && e.Op != syntax.Or {
+		return e
+	}
+	absorbing, neutral := m.no, m.yes
+	if e.Op == syntax.Or {
+		absorbing, neutral = m.yes, m.no
+	}
+	var kept []*Expr
+	for _, t := range e.Terms {
+		switch t = m.dropConstants(t); {
+		case t.Op == syntax.Sym && t.Left == absorbing:
+			return t
+		case t.Op != syntax.Sym || t.Left != neutral:
+			kept = append(kept, t.of(e.Op)...)
+		}
+	}
+	switch len(kept) {
+	case 0:
+		return leaf(neutral)
+	case 1:
+		return kept[0]
+	}
+	return &Expr{Op: e.Op, Terms: kept}
 }
 
 // subject is the symbol that a simple term is about; nil for others.

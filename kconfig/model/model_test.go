@@ -18,7 +18,7 @@ var (
 		Dialect: syntax.Dialect{NamedChoice: true, OptionalChoice: true, TristateChoice: true},
 		Buckets: 9973, ResetRange: true, LooseNotSet: true,
 	}
-	newer = Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, BrokenUnequal: true}
+	newer = Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, BrokenUnequal: true, Folds: true}
 )
 
 func newModel(text string, d Dialect) (*Model, error) {

@@ -82,8 +82,9 @@ func (g *generator) value(kind string) string {
 	return pick(g, []string{"y", "m", "n", "y", g.expr(1)})
 }
 
-// later are symbols that a symbol may select: they're defined after it.
-func (g *generator) later() string { return fmt.Sprintf("S%d", len(g.names)+1+g.r.IntN(4)) }
+// later are symbols that a symbol may select: they're defined after it. S1, which
+// is that of modules, isn't one: conf reads it while it computes it.
+func (g *generator) later() string { return fmt.Sprintf("S%d", max(2, len(g.names)+1+g.r.IntN(4))) }
 
 func (g *generator) attributes(name, kind string, prompt bool) {
 	if prompt {
