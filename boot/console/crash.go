@@ -2,7 +2,7 @@
 
 package console
 
-import "regexp"
+import "github.com/metaspace/run-kernel/internal/pattern"
 
 // A Crash is the headline of a kernel's report.
 type Crash struct {
@@ -15,8 +15,8 @@ type Crash struct {
 // the page fault handlers in arch/*/, check_hung_uninterruptible_tasks() in
 // kernel/hung_task.c, the soft and hard lockup detectors in kernel/watchdog*.c.
 var (
-	panicLine = regexp.MustCompile(`^Kernel panic - not syncing.*`)
-	oopsLine  = regexp.MustCompile(
+	panicLine = pattern.New(`^Kernel panic - not syncing.*`)
+	oopsLine  = pattern.New(
 		`^(BUG: (unable to handle|kernel NULL|soft lockup|KASAN|KFENCE|KCSAN|KMSAN|scheduling while atomic|Bad page|workqueue lockup|spinlock|.*stack guard page).*` +
 			`|Unable to handle kernel .*` +
 			`|general protection fault.*` +
@@ -30,7 +30,7 @@ var (
 			`|INFO: task .* blocked for more than .*)`)
 
 	// prefix is what printk puts before a message: level, time, caller.
-	prefix = regexp.MustCompile(`^(<\d+>)?\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? `)
+	prefix = pattern.New(`^(<\d+>)?\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? `)
 )
 
 // cutPrefix takes the time off a message of the kernel, and says whether there
