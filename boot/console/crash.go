@@ -30,7 +30,8 @@ var (
 			`|INFO: task .* blocked for more than .*)`)
 
 	// prefix is what printk puts before a message: level, time, caller.
-	prefix = pattern.New(`^(<\d+>)?\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? `)
+	prefix     = pattern.New(`^(<\d+>)?\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? `)
+	unfinished = pattern.New(`^.+\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? (.*)`)
 )
 
 // cutPrefix takes the time off a message of the kernel, and says whether there
@@ -40,6 +41,15 @@ func cutPrefix(line string) (message string, timed bool) {
 		return line[loc[1]:], true
 	}
 	return line, false
+}
+
+// behind returns the message that follows the last time in a line: a kernel that
+// dies doesn't wait until a program has ended its line.
+func behind(line string) string {
+	if m := unfinished.FindStringSubmatch(line); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 // parseCrash looks for a headline at the beginning of a message.
