@@ -16,6 +16,7 @@ var packages = map[string][4]string{
 	"qemu-system-aarch64": {"qemu-system-arm", "qemu-system-aarch64-core", "qemu-system-aarch64", "qemu"},
 	"qemu-system-riscv64": {"qemu-system-misc", "qemu-system-riscv-core", "qemu-system-riscv", "qemu"},
 	"virtiofsd":           {"virtiofsd (Debian 12: qemu-system-common)", "virtiofsd", "virtiofsd", "virtiofsd"},
+	"nix":                 {"nix-bin", "nix", "nix", "nix"},
 	"make":                {"make", "make", "make", "gnumake"},
 	"gcc":                 {"gcc", "gcc", "gcc", "gcc"},
 	"clang":               {"clang", "clang", "clang", "clang"},
