@@ -5,6 +5,7 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/metaspace/run-kernel/boot/console"
@@ -100,3 +101,22 @@ func ConsoleTail(err error) []string {
 	}
 	return nil
 }
+
+// A noInitError says that what nix built can't be booted.
+type noInitError struct{ system string }
+
+func (e *noInitError) Error() string { return "boot: there is no init in " + e.system }
+
+func (e *noInitError) Hint() string {
+	return "the flake's attribute must be a NixOS system's toplevel, and its store this host's " + filepath.Dir(e.system)
+}
+
+// A shareError says that a directory can't be shared.
+type shareError struct {
+	tag string
+	err error
+}
+
+func (e *shareError) Error() string { return fmt.Sprintf("share %q: %v", e.tag, e.err) }
+func (e *shareError) Unwrap() error { return e.err }
+func (e *shareError) Hint() string  { return "a share is a directory of this host; mkdir makes it" }

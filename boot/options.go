@@ -117,9 +117,7 @@ func (p *plan) planShares() error {
 	}
 	p.guest = guest.Config{Hostname: o.Hostname, Dir: o.Dir, Shell: o.Shell, Env: o.Env}
 	if o.System != "" {
-		if err := p.planSystem(); err != nil {
-			return err
-		}
+		p.planSystem()
 	} else {
 		p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}
 		p.guest.Root = rootTag
@@ -149,15 +147,17 @@ func (p *plan) planShares() error {
 			return err
 		}
 		p.shares = append(p.shares, virtiofs.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Cache: virtiofs.Auto})
-		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: filepath.Clean(s.Path), ReadOnly: s.ReadOnly})
+		if o.System == "" { // NixOS mounts what its configuration says
+			p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: filepath.Clean(s.Path), ReadOnly: s.ReadOnly})
+		}
 	}
 	// A mount hides what was mounted below it before.
 	slices.SortStableFunc(p.guest.Shares, func(a, b guest.Share) int { return strings.Compare(a.Path, b.Path) })
 	for _, s := range p.shares {
 		if st, err := os.Stat(s.Dir); err != nil {
-			return fmt.Errorf("share %q: %w", s.Tag, err)
+			return &shareError{s.Tag, err}
 		} else if !st.IsDir() {
-			return fmt.Errorf("share %q: %s is not a directory", s.Tag, s.Dir)
+			return &shareError{s.Tag, fmt.Errorf("%s is not a directory", s.Dir)}
 		}
 	}
 	return nil
@@ -165,12 +165,9 @@ func (p *plan) planShares() error {
 
 // planSystem shares the store of a NixOS system, which configures all the rest by
 // itself.
-func (p *plan) planSystem() error {
+func (p *plan) planSystem() {
 	system := p.options.System
-	init := &guest.Init{Path: filepath.Join(system, "init")}
-	if _, err := os.Stat(init.Path); err != nil {
-		return fmt.Errorf("the system has no init: %w", err)
-	}
+	init := &guest.Init{Path: systemInit(system)}
 	// NixOS links its systemd there.
 	if systemctl := filepath.Join(system, "systemd/bin/systemctl"); exists(systemctl) {
 		init.Systemctl = systemctl
@@ -179,8 +176,9 @@ func (p *plan) planSystem() error {
 	p.shares = []virtiofs.Share{{Tag: storeTag, Dir: store, ReadOnly: true, Cache: virtiofs.Always}}
 	p.guest.Shares = []guest.Share{{Tag: storeTag, Path: store, ReadOnly: true}}
 	p.guest.Init = init
-	return nil
 }
+
+func systemInit(system string) string { return filepath.Join(system, "init") }
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
