@@ -5,7 +5,6 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/metaspace/run-kernel/boot/console"
@@ -100,15 +99,6 @@ func ConsoleTail(err error) []string {
 		return init.Tail
 	}
 	return nil
-}
-
-// A noInitError says that what nix built can't be booted.
-type noInitError struct{ system string }
-
-func (e *noInitError) Error() string { return "boot: there is no init in " + e.system }
-
-func (e *noInitError) Hint() string {
-	return "the flake's attribute must be a NixOS system's toplevel, and its store this host's " + filepath.Dir(e.system)
 }
 
 // A shareError says that a directory can't be shared.

@@ -154,6 +154,9 @@ func (p *plan) planShares() error {
 	// A mount hides what was mounted below it before.
 	slices.SortStableFunc(p.guest.Shares, func(a, b guest.Share) int { return strings.Compare(a.Path, b.Path) })
 	for _, s := range p.shares {
+		if s.Tag == storeTag {
+			continue // nix makes it, and may not have yet
+		}
 		if st, err := os.Stat(s.Dir); err != nil {
 			return &shareError{s.Tag, err}
 		} else if !st.IsDir() {
@@ -167,7 +170,7 @@ func (p *plan) planShares() error {
 // itself.
 func (p *plan) planSystem() {
 	system := p.options.System
-	init := &guest.Init{Path: systemInit(system)}
+	init := &guest.Init{Path: filepath.Join(system, "init")}
 	// NixOS links its systemd there.
 	if systemctl := filepath.Join(system, "systemd/bin/systemctl"); exists(systemctl) {
 		init.Systemctl = systemctl
@@ -177,8 +180,6 @@ func (p *plan) planSystem() {
 	p.guest.Shares = []guest.Share{{Tag: storeTag, Path: store, ReadOnly: true}}
 	p.guest.Init = init
 }
-
-func systemInit(system string) string { return filepath.Join(system, "init") }
 
 func exists(path string) bool {
 	_, err := os.Stat(path)

@@ -65,9 +65,6 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	if err := checkKernel(o.Kernel, p.arch); err != nil {
 		return nil, err
 	}
-	if o.System != "" && !exists(systemInit(o.System)) {
-		return nil, &noInitError{o.System}
-	}
 	if p.why != "" {
 		o.Events.Emit(event.Notice{Text: "no KVM, so the guest is slow: " + p.why})
 	}

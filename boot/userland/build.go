@@ -153,7 +153,11 @@ func (b *Builder) run(ctx context.Context, cmd *exec.Cmd, f Flake) (string, erro
 	if err := json.Unmarshal(out.Bytes(), &results); err != nil || len(results) != 1 || results[0].Outputs["out"] == "" {
 		return "", fmt.Errorf("nix build --json printed %q, which names no output", out.String())
 	}
-	return results[0].Outputs["out"], nil
+	toplevel := results[0].Outputs["out"]
+	if !exists(filepath.Join(toplevel, "init")) {
+		return "", &notSystemError{f, toplevel}
+	}
+	return toplevel, nil
 }
 
 // follow tells how nix goes on.
@@ -210,4 +214,18 @@ func (e *NixError) Hint() string {
 		text = "nix isn't set up for root: make the group and its users, or set build-users-group = in /etc/nix/nix.conf; " + text
 	}
 	return text
+}
+
+// A notSystemError says that what nix built can't be booted.
+type notSystemError struct {
+	flake    Flake
+	toplevel string
+}
+
+func (e *notSystemError) Error() string {
+	return fmt.Sprintf("nix built %s from %s, in which there is no init", e.toplevel, e.flake)
+}
+
+func (e *notSystemError) Hint() string {
+	return "the attribute must be the toplevel of a NixOS system, in the store of this host"
 }

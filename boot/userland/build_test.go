@@ -31,6 +31,7 @@ while [ $# -gt 0 ]; do
 done
 eval "$SCRIPT"
 mkdir -p "$OUT"
+touch "$OUT/init"
 ln -sfn "$OUT" "$link"
 echo '[{"drvPath":"/nix/store/x.drv","outputs":{"out":"'"$OUT"'"}}]'
 `
@@ -58,6 +59,7 @@ func newBench(t *testing.T) *bench {
 	b.write("flake/flake.nix", "{ }")
 	b.write("flake/modules/ssh.nix", "{ }")
 	b.write("state/x", "")
+	b.write("store/x", "")
 	var err error
 	if b.flake, err = ParseFlake("./flake", b.dir); err != nil {
 		t.Fatal(err)
@@ -133,7 +135,7 @@ func TestBuildOnlyWhatChanged(t *testing.T) {
 			return errors.Join(os.Remove(b.path("flake/link")), os.Symlink("b", b.path("flake/link")))
 		}, true},
 		{"a file less", func() error { return os.Remove(b.path("flake/link")) }, true},
-		{"the garbage collector took the system", func() error { return os.Remove(b.path("store/system")) }, true},
+		{"the garbage collector took the system", func() error { return os.RemoveAll(b.path("store/system")) }, true},
 		{"the link to the system is gone", func() error { return os.Remove(b.path("state/userland")) }, true},
 		{"the memory is broken", func() error { return os.WriteFile(b.path("state/userland.json"), []byte("{"), 0o644) }, true},
 		{"the attribute", func() error { b.flake.Attr = "other"; return nil }, true},
@@ -212,6 +214,7 @@ func TestBuildErrors(t *testing.T) {
 			"a 'aarch64-linux'", "this host's",
 		},
 		{"output", "echo '[]'; exit 0", `printed "[]\n", which names no output`, ""},
+		{"no system", `touch "$OUT"; echo '[{"outputs":{"out":"'"$OUT"'"}}]'; exit 0`, "in which there is no init", "NixOS system"},
 		{"death", "kill -9 $$", "signal: killed", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -225,7 +228,7 @@ func TestBuildErrors(t *testing.T) {
 			if c.hint != "" && (!errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), c.hint)) {
 				t.Errorf("the hint of %v doesn't name %q", err, c.hint)
 			}
-			t.Setenv("SCRIPT", "")
+			t.Setenv("SCRIPT", `rm -rf "$OUT"`)
 			if !b.build() {
 				t.Error("the failure is remembered as success")
 			}

@@ -234,65 +234,74 @@ func (a *app) showTail(err error) {
 // showBoot prints what boot would run.
 func (a *app) showBoot(ctx context.Context) error {
 	image := a.config.Run.Kernel
-	var u cycle.Userland
-	var options boot.Options
-	var state string
 	if image != "" && !a.inTree() {
-		var err error
-		if u, options, err = a.treelessOptions(image); err != nil {
-			return err
-		}
-	} else {
-		tree, err := a.existingTree()
+		u, options, err := a.treelessOptions(image)
 		if err != nil {
 			return err
 		}
-		if err := a.checkArch(tree); err != nil {
-			return err
-		}
-		switch {
-		case image != "":
-		case a.noBuild:
-			if image, err = a.cycle(tree).Image(); err != nil {
-				return err
-			}
-		default:
-			var command []string
-			if command, image, err = a.cycle(tree).MakeCommand(); err != nil {
-				return err
-			}
-			a.showCommand(command)
-		}
-		if u, err = a.cycle(tree).Userland(); err != nil {
-			return err
-		}
-		if options, err = cycle.BootOptions(&a.config.Config, u, image, a.env.Dir, tree.Source, "", a.events); err != nil {
-			return err
-		}
+		return a.showGuest(ctx, u, "", options, nil)
+	}
+	tree, err := a.existingTree()
+	if err != nil {
+		return err
+	}
+	if err := a.checkArch(tree); err != nil {
+		return err
+	}
+	c := a.cycle(tree)
+	var makeCommand []string
+	switch {
+	case image != "":
+	case a.noBuild:
+		image, err = c.Image()
+	default:
+		makeCommand, image, err = c.MakeCommand()
+	}
+	if err != nil {
+		return err
+	}
+	u, err := c.Userland()
+	if err != nil {
+		return err
+	}
+	options, err := cycle.BootOptions(&a.config.Config, u, image, a.env.Dir, tree.Source, "", a.events)
+	if err != nil {
+		return err
+	}
+	var state string
+	if u.Kind == userland.Nix {
 		if state, err = tree.StateDir(); err != nil {
 			return err
 		}
 	}
+	return a.showGuest(ctx, u, state, options, makeCommand)
+}
+
+// showGuest prints the commands that make and start a guest, in their order.
+func (a *app) showGuest(ctx context.Context, u cycle.Userland, state string, o boot.Options, makeCommand []string) error {
+	var commands [][]string
 	if u.Kind == userland.Nix {
 		b, err := u.Builder(state, a.events)
 		if err != nil {
 			return err
 		}
-		command, err := b.Command(ctx, u.Flake)
+		nix, err := b.Command(ctx, u.Flake)
 		if err != nil {
 			return err
 		}
-		if len(command) > 0 {
-			a.showCommand(command)
-		}
+		commands = append(commands, nix)
 		// Whatever nix makes, qemu's command is the same.
-		options.System = filepath.Join(userland.Store, "system")
+		o.System = filepath.Join(userland.Store, "system")
 	}
-	command, err := boot.Cmdline(ctx, options)
+	qemu, err := boot.Cmdline(ctx, o)
 	if err != nil {
 		return err
 	}
-	a.showCommand(command)
+	for _, command := range append(commands, makeCommand, qemu) {
+		if len(command) > 0 {
+			a.showCommand(command)
+		}
+	}
 	return nil
 }
 
