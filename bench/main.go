@@ -41,6 +41,7 @@ func main() {
 	flag.StringVar(&b.tree, "tree", "", "kernel tree")
 	flag.StringVar(&b.build, "build", "", "its build directory")
 	flag.IntVar(&b.rounds, "n", 5, "rounds")
+	flag.StringVar(&b.what, "what", "boot,edit,watch", "what to measure")
 	flag.Parse()
 	if err := b.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -49,8 +50,8 @@ func main() {
 }
 
 type bench struct {
-	runKernel, tree, build string
-	rounds                 int
+	runKernel, tree, build, what string
+	rounds                       int
 
 	initramfs string
 	original  []byte // init/main.c
@@ -68,35 +69,64 @@ func (b *bench) run() (err error) {
 	defer func() { err = errors.Join(err, os.WriteFile(source, b.original, 0o644)) }()
 
 	fmt.Printf("%d processors (%s), %s, linux %s; %d rounds; medians\n\n", runtime.NumCPU(), model(), accel(), release(b.build), b.rounds)
-	boots, err := b.boots()
+	fmt.Printf("%-52s %9s %9s %7s\n", "", "run-kernel", "floor", "ratio")
+	for what := range strings.SplitSeq(b.what, ",") {
+		var measure func() error
+		switch what {
+		case "boot":
+			measure = b.measureBoots
+		case "edit":
+			measure = b.measureEdits
+		case "watch":
+			measure = b.measureIdle
+		default:
+			return fmt.Errorf("-what: %q is none of boot, edit and watch", what)
+		}
+		if err := measure(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func row(name string, pairs []pair) {
+	ratios := make([]float64, len(pairs))
+	var ours, floors []float64
+	for i, p := range pairs {
+		ratios[i] = p.ours.Seconds() / p.floor.Seconds()
+		ours, floors = append(ours, p.ours.Seconds()), append(floors, p.floor.Seconds())
+	}
+	fmt.Printf("%-52s %8.2f s %7.2f s %7.2f  (%.2f to %.2f)\n", name, median(ours), median(floors), median(ratios), slices.Min(ratios), slices.Max(ratios))
+}
+
+func (b *bench) measureBoots() error {
+	pairs, err := b.boots()
 	if err != nil {
 		return err
 	}
-	edits, err := b.edits()
+	row("boot: start to the first command's output", pairs)
+	return nil
+}
+
+func (b *bench) measureEdits() error {
+	pairs, err := b.edits()
 	if err != nil {
 		return err
 	}
+	row("edit: save to the new guest's output", pairs)
+	var own []float64
+	for _, p := range pairs {
+		own = append(own, (p.ours-p.floor).Seconds()*1000)
+	}
+	fmt.Printf("%-52s %6.0f ms\n", "      the loop's own share of it", median(own))
+	return nil
+}
+
+func (b *bench) measureIdle() error {
 	idle, err := b.idle()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-52s %9s %9s %7s\n", "", "run-kernel", "floor", "ratio")
-	row := func(name string, pairs []pair) {
-		ratios := make([]float64, len(pairs))
-		var ours, floors []float64
-		for i, p := range pairs {
-			ratios[i] = p.ours.Seconds() / p.floor.Seconds()
-			ours, floors = append(ours, p.ours.Seconds()), append(floors, p.floor.Seconds())
-		}
-		fmt.Printf("%-52s %8.2f s %7.2f s %7.2f  (%.2f to %.2f)\n", name, median(ours), median(floors), median(ratios), slices.Min(ratios), slices.Max(ratios))
-	}
-	row("boot: start to the first command's output", boots)
-	row("edit: save to the new guest's output", edits)
-	var own []float64
-	for _, p := range edits {
-		own = append(own, (p.ours-p.floor).Seconds()*1000)
-	}
-	fmt.Printf("%-52s %6.0f ms\n", "      the loop's own share of it", median(own))
 	fmt.Printf("%-52s %6.0f ms for %d folders\n", "watch: until every change is seen", idle.start.Seconds()*1000, idle.dirs)
 	fmt.Printf("%-52s %6.1f MB, %.1f ms of a processor each second\n", "watch: while nothing happens", idle.memory, idle.cpu)
 	return nil

@@ -124,6 +124,9 @@ func fakeQEMU(args []string, behaviour string) int {
 	case "panics":
 		fmt.Fprint(console, panics)
 		return end("guest-reset")
+	case "panics in a line":
+		fmt.Fprint(console, "a program: "+panics[strings.Index(panics, "[    0.6"):])
+		return end("guest-reset")
 	case "panics and hangs":
 		fmt.Fprint(console, panics)
 		hang()

@@ -310,6 +310,9 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 		report()
 	}
 	crash, reason := vm.console.Crash(), vm.qmp.ShutdownReason()
+	if reason == "guest-reset" {
+		crash = vm.console.Death()
+	}
 	var failed *virtiofs.Daemon
 	if !asked && reason == "" {
 		// A daemon that failed ends qemu as well, and qemu may be seen first.

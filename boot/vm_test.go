@@ -164,6 +164,7 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 		tail    int
 	}{
 		{"panics", 0, new(*CrashError), "Fatal exception (after: BUG: kernel NULL", 4},
+		{"panics in a line", 0, new(*CrashError), "Kernel panic - not syncing: Fatal exception", 3},
 		{"panics and hangs", 0, new(*CrashError), "Fatal exception (after: BUG: kernel NULL", 4},
 		{"oopses", 0, new(*DeathError), "the guest reset itself", 2},
 		{"reset", 0, new(*DeathError), "without a word", 0},

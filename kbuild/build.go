@@ -11,13 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -268,7 +268,7 @@ func (p *output) flush() {
 
 // quietLine is a line as scripts/Kbuild.include makes it: a name in capitals,
 // padded to seven, such as "  CC [M]  fs/fuse/inode.o" or "  RUSTC L rust/core.o".
-var quietLine = regexp.MustCompile(`^  ([A-Z][A-Z0-9_]*)(?: \[[A-Z]+\]| [A-Z])? +[^\s|(=].*$`)
+var quietLine = pattern.New(`^  ([A-Z][A-Z0-9_]*)(?: \[[A-Z]+\]| [A-Z])? +[^\s|(=].*$`)
 
 // quiet recognises a line of make's short output, such as "  CC      init/main.o",
 // and says whether it stands for an object.

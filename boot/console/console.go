@@ -28,7 +28,8 @@ type Console struct {
 	tail    []string // the last lines
 	heard   time.Time
 	crash   *Crash
-	timed   bool // the kernel's messages have their time
+	suspect *Crash // a panic, or a program that quotes one
+	timed   bool   // the kernel's messages have their time
 	markers map[string]func(line string)
 
 	crashed chan struct{} // closed with the first crash
@@ -115,6 +116,9 @@ func (c *Console) endLine() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if crash, ok := parseCrash(behind(line)); ok && crash.Panic {
+		c.suspect = &crash
+	}
 	message, timed := cutPrefix(line)
 	if c.timed && !timed {
 		return // a program's, not the kernel's
@@ -156,6 +160,23 @@ func (c *Console) Crash() *Crash {
 	}
 	crash := *c.crash
 	return &crash
+}
+
+// Death is the panic that ended a guest which is known to have reset itself, nil
+// when there was none: as Crash, but a message in the middle of a line counts as
+// well, which a program that goes on may have quoted.
+func (c *Console) Death() *Crash {
+	crash := c.Crash()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.suspect == nil || crash != nil && crash.Panic {
+		return crash
+	}
+	death := *c.suspect
+	if crash != nil {
+		death.Cause = crash.Message
+	}
+	return &death
 }
 
 // Heard is when the guest last wrote something; before that, when Read began.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/tty"
 )
@@ -84,19 +85,10 @@ func (a *app) runAtTerminal(ctx context.Context, client *ssh.Client, c boot.Comm
 			}
 		}
 	}()
-	c.Terminal = &boot.Terminal{Type: getenv(a.env.Environ, "TERM"), Rows: rows, Columns: columns, Resize: sizes}
+	c.Terminal = &boot.Terminal{Type: config.Getenv(a.env.Environ, "TERM"), Rows: rows, Columns: columns, Resize: sizes}
 	c.Stdin = tty.NewEscapes(a.env.Stdin,
 		func() { cancel(signalError{syscall.SIGHUP}) },
 		func() { _, _ = io.WriteString(a.env.Stderr, "\r\n"+tty.EscapeHelp) },
 	)
 	return boot.Run(ctx, client, c)
-}
-
-func getenv(environ []string, name string) string {
-	for _, e := range environ {
-		if v, ok := strings.CutPrefix(e, name+"="); ok {
-			return v
-		}
-	}
-	return ""
 }

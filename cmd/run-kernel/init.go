@@ -28,7 +28,7 @@ small NixOS system, on which guests run from then on where nix is installed.
 
 A file that is there already stays as it is.`,
 		Example: `  run-kernel init
-  run-kernel init && $EDITOR nixos/configuration.nix && run-kernel boot`,
+  run-kernel init --json`,
 		Annotations: map[string]string{helpFlags: "json"},
 		Args:        noArgs,
 		RunE:        func(c *cobra.Command, args []string) error { return a.init() },

@@ -148,9 +148,9 @@ func absent(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is
 // userFile is the user's own file. The XDG Base Directory Specification says to
 // ignore a relative path.
 func userFile(environ []string) string {
-	dir := getenv(environ, "XDG_CONFIG_HOME")
+	dir := Getenv(environ, "XDG_CONFIG_HOME")
 	if !filepath.IsAbs(dir) {
-		home := getenv(environ, "HOME")
+		home := Getenv(environ, "HOME")
 		if home == "" {
 			return ""
 		}
@@ -159,7 +159,9 @@ func userFile(environ []string) string {
 	return filepath.Join(dir, "run-kernel", FileName)
 }
 
-func getenv(environ []string, name string) string {
+// Getenv looks a variable up in an environment as os.Environ returns it: the last
+// one of a name counts, and one that isn't there is empty.
+func Getenv(environ []string, name string) string {
 	for _, e := range slices.Backward(environ) {
 		if v, ok := strings.CutPrefix(e, name+"="); ok {
 			return v

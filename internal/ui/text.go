@@ -209,19 +209,19 @@ func (t *Text) buildProgress(e event.BuildProgress) {
 	if t.o.Quiet || t.raw {
 		return
 	}
-	objects := fmt.Sprintf("%d", e.Done)
+	objects := count(e.Done, "object")
 	if e.Total > 0 {
-		objects += fmt.Sprintf("/%d", max(e.Total, e.Done))
+		objects = fmt.Sprintf("%d/%s", e.Done, count(max(e.Total, e.Done), "object"))
 	}
 	if t.o.Width == nil {
 		if n := int(e.Elapsed / plainInterval); n != t.told {
 			if t.told = n; n > 0 {
-				t.say("build", "%s objects after %s", objects, e.Elapsed.Truncate(time.Second))
+				t.say("build", "%s after %s", objects, e.Elapsed.Truncate(time.Second))
 			}
 		}
 		return
 	}
-	t.setProgress(fmt.Sprintf("build  %s objects, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
+	t.setProgress(fmt.Sprintf("build  %s, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
 }
 
 // setProgress writes the progress line over, of a terminal.
