@@ -31,6 +31,7 @@ type Options struct {
 	Network   bool // qemu's user-mode network
 
 	Userland  string // directory that becomes the guest's root; "/" is the host's own
+	System    string // or a NixOS system: its toplevel, in a store that the guest gets
 	Tree      string // directory that is being edited: shared apart, with fresh contents; empty: none
 	Shares    []Share
 	Virtiofsd string // program; empty: searched for
@@ -67,8 +68,9 @@ type plan struct {
 }
 
 const (
-	rootTag = "run-kernel.root"
-	treeTag = "run-kernel.tree"
+	rootTag  = "run-kernel.root"
+	storeTag = "run-kernel.store"
+	treeTag  = "run-kernel.tree"
 )
 
 func newPlan(ctx context.Context, o Options) (*plan, error) {
@@ -113,16 +115,21 @@ func (p *plan) planShares() error {
 		}
 		*dir = abs
 	}
-	p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}
-	p.guest = guest.Config{Hostname: o.Hostname, Root: rootTag, Dir: o.Dir, Shell: o.Shell, Env: o.Env}
-	if o.Network {
-		p.guest.Network = guest.UserNetwork()
+	p.guest = guest.Config{Hostname: o.Hostname, Dir: o.Dir, Shell: o.Shell, Env: o.Env}
+	if o.System != "" {
+		p.planSystem()
+	} else {
+		p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}
+		p.guest.Root = rootTag
+		if o.Network {
+			p.guest.Network = guest.UserNetwork()
+		}
 	}
 	if o.Tree != "" {
 		p.shares = append(p.shares, virtiofs.Share{Tag: treeTag, Dir: o.Tree, ReadOnly: true, Cache: virtiofs.Auto})
 		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: treeTag, Path: o.Tree, ReadOnly: true})
 	}
-	seen := map[string]bool{rootTag: true, treeTag: true}
+	seen := map[string]bool{rootTag: true, storeTag: true, treeTag: true}
 	for _, s := range o.Shares {
 		// VIRTIO 1.2, section 5.11.4: the tag has 36 bytes.
 		if s.Tag == "" || len(s.Tag) > 36 || strings.ContainsAny(s.Tag, ",\x00") {
@@ -140,18 +147,43 @@ func (p *plan) planShares() error {
 			return err
 		}
 		p.shares = append(p.shares, virtiofs.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Cache: virtiofs.Auto})
-		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: filepath.Clean(s.Path), ReadOnly: s.ReadOnly})
+		if o.System == "" { // NixOS mounts what its configuration says
+			p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: filepath.Clean(s.Path), ReadOnly: s.ReadOnly})
+		}
 	}
 	// A mount hides what was mounted below it before.
 	slices.SortStableFunc(p.guest.Shares, func(a, b guest.Share) int { return strings.Compare(a.Path, b.Path) })
 	for _, s := range p.shares {
+		if s.Tag == storeTag {
+			continue // nix makes it, and may not have yet
+		}
 		if st, err := os.Stat(s.Dir); err != nil {
-			return fmt.Errorf("share %q: %w", s.Tag, err)
+			return &shareError{s.Tag, err}
 		} else if !st.IsDir() {
-			return fmt.Errorf("share %q: %s is not a directory", s.Tag, s.Dir)
+			return &shareError{s.Tag, fmt.Errorf("%s is not a directory", s.Dir)}
 		}
 	}
 	return nil
+}
+
+// planSystem shares the store of a NixOS system, which configures all the rest by
+// itself.
+func (p *plan) planSystem() {
+	system := p.options.System
+	init := &guest.Init{Path: filepath.Join(system, "init")}
+	// NixOS links its systemd there.
+	if systemctl := filepath.Join(system, "systemd/bin/systemctl"); exists(systemctl) {
+		init.Systemctl = systemctl
+	}
+	store := filepath.Dir(system)
+	p.shares = []virtiofs.Share{{Tag: storeTag, Dir: store, ReadOnly: true, Cache: virtiofs.Always}}
+	p.guest.Shares = []guest.Share{{Tag: storeTag, Path: store, ReadOnly: true}}
+	p.guest.Init = init
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Descriptors that qemu inherits, in the order of exec.Cmd's ExtraFiles.

@@ -20,7 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
+// searchPath is Debian's, then NixOS's.
+const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/wrappers/bin:/run/current-system/sw/bin"
 
 // Exit statuses as a POSIX shell has them.
 const (

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -59,6 +60,7 @@ func TestFind(t *testing.T) {
 		"exec >&2\n" + helpC:               {},
 		helpRust:                           {Rust: true, noAnnounce: true},
 		helpRust + "echo '  --readonly'\n": {Rust: true, noAnnounce: true, readOnly: true},
+		helpRust + "echo '  --translate-uid X --translate-gid X'\n": {Rust: true, noAnnounce: true, translate: true},
 	} {
 		got, err := find(text)
 		if err != nil {
@@ -106,6 +108,8 @@ func TestArgs(t *testing.T) {
 		return Share{Tag: "tag", Dir: "/a", ReadOnly: readOnly, Cache: Always}
 	}
 	const rust = "--fd=3 --shared-dir=/d,e --cache=always --log-level=error "
+	translated := fmt.Sprintf("--translate-uid=squash-guest:0:%[1]d:4294967295 --translate-uid=host:%[1]d:0:1 "+
+		"--translate-gid=squash-guest:0:%[2]d:4294967295 --translate-gid=host:%[2]d:0:1", os.Getuid(), os.Getgid())
 	for _, test := range []struct {
 		program        Program
 		readOnly, root bool
@@ -119,6 +123,9 @@ func TestArgs(t *testing.T) {
 		{Program{Rust: true, readOnly: true}, true, true, rust + "--sandbox=chroot --readonly"},
 		{Program{Rust: true, readOnly: true}, true, false, rust + "--sandbox=none --readonly"},
 		{Program{Rust: true, noAnnounce: true}, false, false, rust + "--sandbox=none --no-announce-submounts"},
+		{Program{Rust: true, translate: true}, false, true, rust + "--sandbox=chroot"},
+		{Program{Rust: true, translate: true, readOnly: true}, true, false, rust + "--sandbox=none --readonly"},
+		{Program{Rust: true, translate: true}, false, false, rust + "--sandbox=none " + translated},
 	} {
 		got := strings.Join(test.program.args(share(test.readOnly), "/d,e", test.root), " ")
 		if diff := cmp.Diff(test.want, got); diff != "" {

@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/control"
 	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/boot/userland"
 	"github.com/metaspace/run-kernel/internal/cycle"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
@@ -86,7 +88,16 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	var options boot.Options
 	var server *control.Server
 	if image := a.config.Run.Kernel; image != "" && !a.inTree() {
-		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, "", "", a.events)
+		u, o, err := a.treelessOptions(image)
+		if err != nil {
+			return err
+		}
+		if options = o; u.Why != "" {
+			a.events.Emit(event.Notice{Text: u.Why})
+		}
+		if options.System, err = u.System(ctx, "", a.events); err != nil {
+			return err
+		}
 	} else {
 		occupied, w, release, err := a.occupy(ctx, c.Name())
 		if err != nil {
@@ -100,7 +111,7 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 		if image, err = a.image(ctx, w); err != nil {
 			return err
 		}
-		if options, err = w.BootOptions(image, a.env.Dir); err != nil {
+		if options, err = w.BootOptions(ctx, image, a.env.Dir); err != nil {
 			return err
 		}
 		server.SetPhase(string(event.PhaseBoot))
@@ -122,6 +133,16 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	return err
 }
 
+// treelessOptions are those of a guest whose kernel comes from elsewhere.
+func (a *app) treelessOptions(image string) (cycle.Userland, boot.Options, error) {
+	u, err := cycle.NewUserland(&a.config.Config, a.env.Dir)
+	if err != nil {
+		return u, boot.Options{}, err
+	}
+	o, err := cycle.BootOptions(&a.config.Config, u, image, a.env.Dir, "", "", a.events)
+	return u, o, err
+}
+
 // checkHost finds out whether this host can boot what a build makes, before that
 // takes its minutes.
 func (a *app) checkHost(ctx context.Context, w *workplace) error {
@@ -131,7 +152,7 @@ func (a *app) checkHost(ctx context.Context, w *workplace) error {
 	if a.noBuild || a.config.Run.Kernel != "" {
 		return nil // it will show at once
 	}
-	options, err := w.BootOptions("", a.env.Dir)
+	options, err := w.BootOptions(ctx, "", a.env.Dir)
 	if err != nil {
 		return err
 	}
@@ -213,37 +234,74 @@ func (a *app) showTail(err error) {
 // showBoot prints what boot would run.
 func (a *app) showBoot(ctx context.Context) error {
 	image := a.config.Run.Kernel
-	var options boot.Options
 	if image != "" && !a.inTree() {
-		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, "", "", a.events)
-	} else {
-		tree, err := a.existingTree()
+		u, options, err := a.treelessOptions(image)
 		if err != nil {
 			return err
 		}
-		if err := a.checkArch(tree); err != nil {
-			return err
-		}
-		switch {
-		case image != "":
-		case a.noBuild:
-			if image, err = a.cycle(tree).Image(); err != nil {
-				return err
-			}
-		default:
-			var command []string
-			if command, image, err = a.cycle(tree).MakeCommand(); err != nil {
-				return err
-			}
-			a.showCommand(command)
-		}
-		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, tree.Source, "", a.events)
+		return a.showGuest(ctx, u, "", options, nil)
 	}
-	command, err := boot.Cmdline(ctx, options)
+	tree, err := a.existingTree()
 	if err != nil {
 		return err
 	}
-	a.showCommand(command)
+	if err := a.checkArch(tree); err != nil {
+		return err
+	}
+	c := a.cycle(tree)
+	var makeCommand []string
+	switch {
+	case image != "":
+	case a.noBuild:
+		image, err = c.Image()
+	default:
+		makeCommand, image, err = c.MakeCommand()
+	}
+	if err != nil {
+		return err
+	}
+	u, err := c.Userland()
+	if err != nil {
+		return err
+	}
+	options, err := cycle.BootOptions(&a.config.Config, u, image, a.env.Dir, tree.Source, "", a.events)
+	if err != nil {
+		return err
+	}
+	var state string
+	if u.Kind == userland.Nix {
+		if state, err = tree.StateDir(); err != nil {
+			return err
+		}
+	}
+	return a.showGuest(ctx, u, state, options, makeCommand)
+}
+
+// showGuest prints the commands that make and start a guest, in their order.
+func (a *app) showGuest(ctx context.Context, u cycle.Userland, state string, o boot.Options, makeCommand []string) error {
+	var commands [][]string
+	if u.Kind == userland.Nix {
+		b, err := u.Builder(state, a.events)
+		if err != nil {
+			return err
+		}
+		nix, err := b.Command(ctx, u.Flake)
+		if err != nil {
+			return err
+		}
+		commands = append(commands, nix)
+		// Whatever nix makes, qemu's command is the same.
+		o.System = filepath.Join(userland.Store, "system")
+	}
+	qemu, err := boot.Cmdline(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, command := range append(commands, makeCommand, qemu) {
+		if len(command) > 0 {
+			a.showCommand(command)
+		}
+	}
 	return nil
 }
 

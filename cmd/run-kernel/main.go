@@ -24,6 +24,7 @@ func main() {
 	proc.Main()
 	virtiofs.Main()
 	tty.Main()
+	guest.AgentMain()
 	if guest.IsInit() {
 		guest.Main()
 	}

@@ -144,7 +144,7 @@ func (p *pass) report(err error) {
 func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
 	p.control.SetPhase(string(event.PhaseBoot))
 	defer p.control.SetPhase("wait")
-	o, err := p.BootOptions(image, p.app.env.Dir)
+	o, err := p.BootOptions(ctx, image, p.app.env.Dir)
 	if err == nil {
 		var vm *boot.VM
 		if vm, err = boot.Start(ctx, o); err == nil {

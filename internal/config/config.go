@@ -25,7 +25,9 @@ type Run struct {
 	MemoryGiB       int      `koanf:"memory_gib" toml:"memory_gib" help:"memory of the guest, in GiB"`
 	Kernel          string   `koanf:"kernel" toml:"kernel" path:"true" help:"boot this image and build nothing"`
 	KernelExtraArgs []string `koanf:"kernel_extra_args" toml:"kernel_extra_args" help:"more arguments for the kernel's command line"`
-	Userland        string   `koanf:"userland" toml:"userland" help:"what the guest's root is: auto, host (this machine's root, read-only under a tmpfs), or the path of another root directory"`
+	Userland        string   `koanf:"userland" toml:"userland" help:"what the guest runs on: nix (the flake's NixOS), host (this machine's root, read-only under a tmpfs), the path of another root directory, or auto: nix if there is a flake, else host"`
+	Flake           string   `koanf:"flake" toml:"flake" help:"flake of the guest's NixOS: a directory or another reference that nix takes, and, after a #, the system's name (vm if there is none) or its toplevel's attribute path"`
+	Share           []string `koanf:"share" toml:"share" help:"directories of the host that the guest gets: TAG:PATH, or TAG:PATH:ro for one that it can't write"`
 	Boot            string   `koanf:"boot" toml:"boot" help:"how the kernel is started: direct, by qemu itself"`
 	Network         string   `koanf:"network" toml:"network" help:"the guest's network: user (qemu's user-mode network) or none"`
 	Hostname        string   `koanf:"hostname" toml:"hostname" help:"host name of the guest"`
@@ -66,11 +68,14 @@ type Watch struct {
 // covered by git's lock.
 const settle = 100 * time.Millisecond
 
+// DefaultFlake is where a flake is looked for unless told, relative to the tree.
+const DefaultFlake = "./nixos"
+
 // Default returns the configuration without any file, variable or flag.
 func Default() Config {
 	return Config{
 		Run: Run{
-			SMP: 2, MemoryGiB: 4, Userland: "auto", Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
+			SMP: 2, MemoryGiB: 4, Userland: "auto", Flake: DefaultFlake, Share: []string{}, Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
 			BootTimeout: Duration(time.Minute), KernelExtraArgs: []string{}, QEMUExtraArgs: []string{},
 		},
 		Kconfig: Kconfig{Fix: true, Fragments: []string{}, Require: []string{}},
@@ -84,6 +89,9 @@ var allowed = map[string][]string{
 	"run.network": {"user", "none"},
 	"run.accel":   {"auto", "kvm", "tcg"},
 }
+
+// Userlands are the values of run.userland that are no path.
+var Userlands = []string{"auto", "nix", "host"}
 
 // least are the smallest values of numbers.
 var least = map[string]int{"run.smp": 1, "run.memory_gib": 1, "build.jobs": 0}

@@ -405,10 +405,20 @@ func (k key) resolve(value any, dir string) any {
 		if k.path != "" && v != "" && !filepath.IsAbs(v) {
 			return filepath.Join(dir, v)
 		}
-		if k.name == "run.userland" && strings.Contains(v, "/") && !filepath.IsAbs(v) {
+		switch {
+		case k.name == "run.userland" && strings.Contains(v, "/") && !filepath.IsAbs(v):
 			return filepath.Join(dir, v)
+		case k.name == "run.flake":
+			return resolveFlake(v, dir)
 		}
 	case []string:
+		if k.name == "run.share" {
+			v = slices.Clone(v)
+			for i, s := range v {
+				v[i] = resolveShare(s, dir)
+			}
+			return v
+		}
 		if k.path != "" {
 			v = slices.Clone(v)
 			for i, p := range v {
@@ -437,8 +447,11 @@ func (l *Loaded) validate() error {
 			bad(k, fmt.Sprintf("%d is less than %d", v, n))
 		}
 	}
-	if u := l.Run.Userland; u != "auto" && u != "host" && !strings.Contains(u, "/") {
-		bad(keyNamed("run.userland"), fmt.Sprintf("%q isn't auto, host or a path with a slash", u))
+	if u := l.Run.Userland; !slices.Contains(Userlands, u) && !strings.Contains(u, "/") {
+		bad(keyNamed("run.userland"), fmt.Sprintf("%q isn't %s or a path with a slash", u, strings.Join(Userlands, ", ")))
+	}
+	if err := validateShares(l.Run.Share); err != nil {
+		errs = append(errs, &ValueError{Where: l.Origin("run.share"), Problem: "run.share: " + err.Error(), hint: shareHint})
 	}
 	return errors.Join(errs...)
 }

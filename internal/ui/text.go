@@ -80,6 +80,24 @@ func (t *Text) Event(e event.Event) {
 		t.diagnostic(e)
 	case event.BuildFinished:
 		t.buildFinished(e)
+	case event.UserlandStarted:
+		t.say("nix", "builds %s", e.Flake)
+		if t.o.Verbose {
+			t.say("nix", "%s", strings.Join(e.Command, " "))
+		}
+	case event.UserlandProgress:
+		switch {
+		case t.o.Verbose:
+			t.print("| " + e.Line)
+		case t.o.Width != nil && !t.o.Quiet && !t.raw:
+			t.setProgress("nix    " + e.Line)
+		}
+	case event.UserlandFinished:
+		if e.Err != nil {
+			t.say("nix", "gave up after %s", seconds(e.Elapsed))
+		} else {
+			t.say("nix", "%s after %s", e.Path, seconds(e.Elapsed))
+		}
 	case event.BootReady:
 		t.say("boot", "the guest answers after %s", seconds(e.Elapsed))
 	case event.Console:
@@ -203,7 +221,12 @@ func (t *Text) buildProgress(e event.BuildProgress) {
 		}
 		return
 	}
-	line := ansi.Strip(fmt.Sprintf("build  %s, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
+	t.setProgress(fmt.Sprintf("build  %s, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
+}
+
+// setProgress writes the progress line over, of a terminal.
+func (t *Text) setProgress(line string) {
+	line = ansi.Strip(line)
 	line = strings.NewReplacer("\n", " ", "\t", " ").Replace(line)
 	// The last column stays free: a terminal would wrap there.
 	if w := t.o.Width(); w > 1 && utf8.RuneCountInString(line) >= w {
