@@ -43,7 +43,13 @@ type Options struct {
 
 	ConsoleLog string        // file that gets all of the console; empty: none
 	Timeout    time.Duration // how long the guest may be silent before its agent answers; 0: for ever
+	Console    *Size         // a shell on the serial port, which is connected to such a terminal; nil: none, as NixOS has its own
+	Debug      bool          // the guest waits for a debugger before its first instruction; Timeout doesn't count
 	Events     event.Sink
+
+	// Started is called as soon as there is a VM to look at or to debug; its agent
+	// doesn't answer yet. It may be nil.
+	Started func(*VM)
 }
 
 // A Share is a directory of the host that the guest mounts.
@@ -121,6 +127,9 @@ func (p *plan) planShares() error {
 	} else {
 		p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}
 		p.guest.Root = rootTag
+		if o.Console != nil {
+			p.guest.Console = &guest.Console{Rows: o.Console.Rows, Columns: o.Console.Columns}
+		}
 		if o.Network {
 			p.guest.Network = guest.UserNetwork()
 		}
@@ -223,6 +232,11 @@ func (p *plan) machine() *qemu.Machine {
 		// which goes on to run the translation of what was there before. When the
 		// guest clears each page itself, qemu sees that the page has changed.
 		m.Cmdline = append(m.Cmdline, "init_on_alloc=1")
+	}
+	if o.Debug {
+		m.Stopped = true
+		// Else the kernel isn't where its symbols say.
+		m.Cmdline = append(m.Cmdline, "nokaslr")
 	}
 	m.Cmdline = append(m.Cmdline, o.KernelArgs...)
 	return m

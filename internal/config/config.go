@@ -28,6 +28,8 @@ type Run struct {
 	Userland        string   `koanf:"userland" toml:"userland" help:"what the guest runs on: nix (the flake's NixOS), host (this machine's root, read-only under a tmpfs), the path of another root directory, or auto: nix if there is a flake, else host"`
 	Flake           string   `koanf:"flake" toml:"flake" help:"flake of the guest's NixOS: a directory or another reference that nix takes, and, after a #, the system's name (vm if there is none) or its toplevel's attribute path"`
 	Share           []string `koanf:"share" toml:"share" help:"directories of the host that the guest gets: TAG:PATH, or TAG:PATH:ro for one that it can't write"`
+	Serial          string   `koanf:"serial" toml:"serial" help:"the guest's serial port: disconnected, stdio (your terminal, unless there is a command), telnet (on localhost) or log (shown as it comes)"`
+	Debug           bool     `koanf:"debug" toml:"debug" help:"let the guest wait for a debugger, which run-kernel gdb starts, before its first instruction"`
 	Boot            string   `koanf:"boot" toml:"boot" help:"how the kernel is started: direct, by qemu itself"`
 	Network         string   `koanf:"network" toml:"network" help:"the guest's network: user (qemu's user-mode network) or none"`
 	Hostname        string   `koanf:"hostname" toml:"hostname" help:"host name of the guest"`
@@ -75,7 +77,7 @@ const DefaultFlake = "./nixos"
 func Default() Config {
 	return Config{
 		Run: Run{
-			SMP: 2, MemoryGiB: 4, Userland: "auto", Flake: DefaultFlake, Share: []string{}, Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
+			SMP: 2, MemoryGiB: 4, Userland: "auto", Flake: DefaultFlake, Share: []string{}, Serial: "disconnected", Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
 			BootTimeout: Duration(time.Minute), KernelExtraArgs: []string{}, QEMUExtraArgs: []string{},
 		},
 		Kconfig: Kconfig{Fix: true, Fragments: []string{}, Require: []string{}},
@@ -87,6 +89,7 @@ func Default() Config {
 var allowed = map[string][]string{
 	"run.boot":    {"direct"},
 	"run.network": {"user", "none"},
+	"run.serial":  {"disconnected", "stdio", "telnet", "log"},
 	"run.accel":   {"auto", "kvm", "tcg"},
 }
 

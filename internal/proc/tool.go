@@ -29,6 +29,7 @@ var packages = map[string]Package{
 	"libelf":              {"libelf-dev", "elfutils-libelf-devel", "libelf", "elfutils"},
 	"openssl":             {"libssl-dev", "openssl-devel", "openssl", "openssl"},
 	"git":                 {"git", "git", "git", "git"},
+	"gdb":                 {"gdb", "gdb", "gdb", "gdb"},
 	"nix":                 {"nix-bin", "nix", "nix", "nix"},
 }
 
