@@ -35,6 +35,7 @@ type Options struct {
 	Tree      string // directory that is being edited: shared apart, with fresh contents; empty: none
 	Shares    []Share
 	Virtiofsd string // program; empty: searched for
+	SocketDir string // where its sockets are bound for a moment; empty: nowhere in the file system
 
 	Dir      string // working directory in the guest
 	Hostname string
@@ -92,6 +93,7 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	if p.virtiofsd, err = virtiofs.Find(ctx, o.Virtiofsd); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
+	p.virtiofsd.SocketDir = o.SocketDir
 	if err := p.virtiofsd.CanRun(); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}

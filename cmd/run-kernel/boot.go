@@ -118,7 +118,7 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	}
 	a.events.Emit(event.PhaseStarted{Phase: event.PhaseBoot})
 	current := &currentGuest{app: a, server: server}
-	if a.config.Run.Serial == serialTelnet {
+	if a.serial() == serialTelnet {
 		options.Console = &boot.Size{}
 		if err := a.serveTelnet(ctx, current); err != nil {
 			return fmt.Errorf("serial port: %w", err)

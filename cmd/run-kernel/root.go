@@ -167,7 +167,7 @@ func (a *app) setUp(c *cobra.Command) error {
 	if a.config, err = config.Load(sources); err != nil {
 		return err
 	}
-	if a.text != nil && a.config.Run.Serial == serialLog {
+	if a.text != nil && a.serial() == serialLog {
 		a.text.ShowConsole(true)
 	}
 	if err := a.checkRequirements(c); err != nil {

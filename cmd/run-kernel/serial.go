@@ -18,10 +18,25 @@ import (
 
 // Values of run.serial.
 const (
-	serialStdio  = "stdio"
-	serialTelnet = "telnet"
-	serialLog    = "log"
+	serialDisconnected = "disconnected"
+	serialStdio        = "stdio"
+	serialTelnet       = "telnet"
+	serialLog          = "log"
 )
+
+// serial is who has the guest's serial port. log and stdin are how it was said
+// before there was a key for it.
+func (a *app) serial() string {
+	switch r := a.config.Run; {
+	case r.Serial != serialDisconnected:
+		return r.Serial
+	case r.Stdin:
+		return serialStdio
+	case r.Log:
+		return serialLog
+	}
+	return serialDisconnected
+}
 
 // The port is the one that run-kernel always had, or else one of the next.
 const (
@@ -83,7 +98,7 @@ func talk(ctx context.Context, conn net.Conn, current *currentGuest) {
 // onStdio says whether the guest's serial port is to be our standard input and
 // output.
 func (a *app) onStdio(argv []string) bool {
-	return a.config.Run.Serial == serialStdio && len(argv) == 0 && !a.json
+	return a.serial() == serialStdio && len(argv) == 0 && !a.json
 }
 
 // terminalSize is that of our terminal, or zero.

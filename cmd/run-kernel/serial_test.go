@@ -21,7 +21,7 @@ import (
 // Another terminal sees the same.
 func TestSerialStdio(t *testing.T) {
 	k := testKernel(t)
-	s, terminal, tty := k.lab.atTerminal(k.flags("boot", "--no-build", "--serial=stdio")...)
+	s, terminal, tty := k.lab.atTerminal(k.flags("boot", "--no-build", "--stdin", "--virtiofsd-socket-dir", t.TempDir())...)
 	before := settings(t, tty)
 	s.wait("Run /init")
 	s.wait("# ")
@@ -65,9 +65,11 @@ func TestSerialStdio(t *testing.T) {
 
 func TestSerialLog(t *testing.T) {
 	k := testKernel(t)
-	r := k.lab.expect(k.boot("--serial=log", "--", "true"), 0)
-	if !strings.Contains(r.stderr, "| [    0.000000] Linux version ") || !strings.Contains(r.stderr, "Run /init") {
-		t.Errorf("the console isn't shown:\n%s", r.stderr)
+	for _, flag := range []string{"--serial=log", "--log"} {
+		r := k.lab.expect(k.boot(flag, "--", "true"), 0)
+		if !strings.Contains(r.stderr, "| [    0.000000] Linux version ") || !strings.Contains(r.stderr, "Run /init") {
+			t.Errorf("%s: the console isn't shown:\n%s", flag, r.stderr)
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func (a *app) watch(ctx context.Context) error {
 	}
 	a.events.Emit(event.WatchStarted{Dirs: watcher.Dirs(), Elapsed: time.Since(began)})
 	current := &currentGuest{app: a, server: w.control}
-	switch c.Run.Serial {
+	switch a.serial() {
 	case serialTelnet:
 		if err := a.serveTelnet(ctx, current); err != nil {
 			return fmt.Errorf("serial port: %w", err)
@@ -161,7 +161,7 @@ func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
 	o, err := p.BootOptions(ctx, image, p.app.env.Dir)
 	if err == nil {
 		o.Started = p.current.started
-		if p.app.config.Run.Serial == serialTelnet {
+		if p.app.serial() == serialTelnet {
 			o.Console = &boot.Size{}
 		}
 		var vm *boot.VM

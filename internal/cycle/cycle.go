@@ -285,7 +285,7 @@ func BootOptions(c *config.Config, u Userland, image, dir, tree, state string, e
 	o := boot.Options{
 		Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
 		QEMU: c.Run.QEMU, QEMUArgs: c.Run.QEMUExtraArgs, Accel: c.Run.Accel, CPUs: c.Run.SMP, MemoryGiB: c.Run.MemoryGiB,
-		Network: c.Run.Network == "user", Tree: tree, Virtiofsd: c.Run.Virtiofsd,
+		Network: c.Run.Network == "user", Tree: tree, Virtiofsd: c.Run.Virtiofsd, SocketDir: c.Run.VirtiofsdSocketDir,
 		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(), Debug: c.Run.Debug,
 		Events: events,
 	}
