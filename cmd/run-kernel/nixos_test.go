@@ -196,9 +196,14 @@ func testExample(t *testing.T, k *kernel) {
 		t.Fatal(err)
 	}
 	var stubbed struct {
-		Locked json.RawMessage `json:"locked"`
+		Locked map[string]any `json:"locked"`
 	}
 	if err := json.Unmarshal([]byte(k.lab.tool("nix", "flake", "metadata", "--json", "path:"+stub)), &stubbed); err != nil {
+		t.Fatal(err)
+	}
+	delete(stubbed.Locked, "__final") // nix 2.26 shows it, and may not read it
+	locked, err := json.Marshal(stubbed.Locked)
+	if err != nil {
 		t.Fatal(err)
 	}
 	lock := fmt.Sprintf(`{
@@ -210,7 +215,7 @@ func testExample(t *testing.T, k *kernel) {
 		"root": {"inputs": {"nixpkgs": "nixpkgs"}}
 	},
 	"root": "root", "version": 7
-}`, stubbed.Locked)
+}`, locked)
 	if err := os.WriteFile(filepath.Join(dir, "nixos/flake.lock"), []byte(lock), 0o644); err != nil {
 		t.Fatal(err)
 	}
