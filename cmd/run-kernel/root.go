@@ -82,8 +82,8 @@ type app struct {
 const rootLong = `run-kernel is the edit-build-boot loop for people who work on the Linux kernel.
 
 Run from a kernel source tree, it makes sure that .config can boot a guest, runs
-make, boots the result in qemu on this machine's own userland, and, in watch,
-does it again each time a source file changes.
+make, boots the result in qemu on this machine's own userland or on NixOS, and, in
+watch, does it again each time a source file changes.
 
 Without a command it does what boot does.`
 
