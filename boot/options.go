@@ -33,9 +33,13 @@ type Options struct {
 	Userland  string // directory that becomes the guest's root; "/" is the host's own
 	System    string // or a NixOS system: its toplevel, in a store that the guest gets
 	Tree      string // directory that is being edited: shared apart, with fresh contents; empty: none
+	Build     string // where it is built, likewise; empty: it is in one of the others, or isn't needed
 	Shares    []Share
 	Virtiofsd string // program; empty: searched for
 	SocketDir string // where its sockets are bound for a moment; empty: nowhere in the file system
+
+	Modules        string // the kernel's modules, as they are in /lib/modules/<ModulesRelease>; in Tree or Build. Empty: none
+	ModulesRelease string
 
 	Dir      string // working directory in the guest
 	Hostname string
@@ -78,6 +82,7 @@ const (
 	rootTag  = "run-kernel.root"
 	storeTag = "run-kernel.store"
 	treeTag  = "run-kernel.tree"
+	buildTag = "run-kernel.build"
 )
 
 func newPlan(ctx context.Context, o Options) (*plan, error) {
@@ -136,11 +141,16 @@ func (p *plan) planShares() error {
 			p.guest.Network = guest.UserNetwork()
 		}
 	}
-	if o.Tree != "" {
-		p.shares = append(p.shares, virtiofs.Share{Tag: treeTag, Dir: o.Tree, ReadOnly: true, Cache: virtiofs.Auto})
-		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: treeTag, Path: o.Tree, ReadOnly: true})
+	for _, s := range []struct{ tag, dir string }{{treeTag, o.Tree}, {buildTag, o.Build}} {
+		if s.dir != "" {
+			p.shares = append(p.shares, virtiofs.Share{Tag: s.tag, Dir: s.dir, ReadOnly: true, Cache: virtiofs.Auto})
+			p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.tag, Path: s.dir, ReadOnly: true})
+		}
 	}
-	seen := map[string]bool{rootTag: true, storeTag: true, treeTag: true}
+	if o.Modules != "" {
+		p.guest.Modules = &guest.Modules{Dir: o.Modules, Release: o.ModulesRelease}
+	}
+	seen := map[string]bool{rootTag: true, storeTag: true, treeTag: true, buildTag: true}
 	for _, s := range o.Shares {
 		// VIRTIO 1.2, section 5.11.4: the tag has 36 bytes.
 		if s.Tag == "" || len(s.Tag) > 36 || strings.ContainsAny(s.Tag, ",\x00") {

@@ -265,7 +265,7 @@ func systemdKernel(t *testing.T) (k *kernel, flake string) {
 	if err := os.WriteFile(filepath.Join(flake, "debian.hash"), []byte(hash), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_FLAKE="+flake)
+	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_FLAKE="+flake, "RUN_KERNEL_KCONFIG_REQUIRE=MODULES=y MODULE_UNLOAD=y DUMMY=m")
 	k.prepare()
 	return k, flake
 }
