@@ -101,6 +101,10 @@ func (d *Debugger) Close() error {
 // the physical memory.
 func (vm *VM) Dump(f *os.File, virtual bool) error {
 	const name = "dump"
+	if !vm.dumping.TryLock() {
+		return errors.New("another dump is being written")
+	}
+	defer vm.dumping.Unlock()
 	if err := vm.qmp.Give(name, f); err != nil {
 		return err
 	}

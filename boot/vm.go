@@ -50,6 +50,7 @@ type VM struct {
 	debug     sync.Mutex // guards the two below
 	debugged  bool       // by whom has called Debugger
 	debuggers int        // that there were
+	dumping   sync.Mutex // held while Dump runs
 
 	stopping chan struct{} // closed by Stop
 	stopOnce sync.Once
