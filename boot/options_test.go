@@ -34,6 +34,10 @@ func TestCmdline(t *testing.T) {
 	for name, change := range map[string]func(o *Options){
 		"tcg": func(o *Options) {},
 		"kvm": func(o *Options) { o.Accel = "kvm" },
+		"debug": func(o *Options) {
+			o.Debug, o.Tree, o.Build = true, l.dir, share
+			o.Modules, o.ModulesRelease = share+"/modules", "6.1.0"
+		},
 		"all": func(o *Options) {
 			o.CPUs, o.MemoryGiB, o.Network, o.Tree = 4, 8, true, l.dir
 			o.Shares = []Share{{Tag: "data", Dir: share, Path: "/mnt/data"}}
