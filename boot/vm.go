@@ -31,6 +31,10 @@ const (
 	dyingTime = time.Second
 	// kvmSilence is when a guest under KVM that printed nothing is given up.
 	kvmSilence = 15 * time.Second
+
+	// systemdGaveUp begins the line with which systemd, as the first process, does
+	// nothing any more: manager_status_printf with STATUS_TYPE_EMERGENCY.
+	systemdGaveUp = "[!!!!!!] "
 )
 
 // A VM is a guest that runs.
@@ -55,6 +59,7 @@ type VM struct {
 	stopping chan struct{} // closed by Stop
 	stopOnce sync.Once
 	initErr  chan string // the init's last words
+	frozen   chan string // systemd's
 	done     chan struct{}
 	err      error // valid when done is closed
 }
@@ -95,7 +100,8 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	began := time.Now()
 	o := &p.options
 	vm := &VM{
-		Accel: p.accel, Kernel: o.Kernel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}), initErr: make(chan string, 1),
+		Accel: p.accel, Kernel: o.Kernel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}),
+		initErr: make(chan string, 1), frozen: make(chan string, 1),
 	}
 	log, err := openLog(o.ConsoleLog)
 	if err != nil {
@@ -185,13 +191,16 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	closeTheirs()
 	vm.qmp = qemu.NewQMP(ours[1])
 	onLine := func(line string) { o.Events.Emit(event.Console{Line: line}) }
-	vm.console = console.Read(ours[0], log, onLine, map[string]func(string){
-		guest.FatalPrefix: func(reason string) {
+	first := func(c chan<- string) func(string) {
+		return func(text string) {
 			select {
-			case vm.initErr <- reason:
+			case c <- text:
 			default:
 			}
-		},
+		}
+	}
+	vm.console = console.Read(ours[0], log, onLine, map[string]func(string){
+		guest.FatalPrefix: first(vm.initErr), systemdGaveUp: first(vm.frozen),
 	})
 	vm.serial = ours[0]
 	if o.Started != nil {
@@ -254,6 +263,8 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 			// The port closes when the VM ends, and supervise knows more. A VM that
 			// goes on has something else at its port.
 			failed, giveUp = fmt.Errorf("agent: %w", err), time.After(2*dyingTime)
+		case reason := <-vm.frozen:
+			return &InitError{Reason: "systemd: " + reason, Tail: vm.console.Tail()}
 		case <-giveUp:
 			return &DeathError{Reason: failed.Error(), Tail: vm.console.Tail()}
 		case <-vm.done:

@@ -171,6 +171,7 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 		{"resets", 0, new(*DeathError), "the guest reset itself", 1},
 		{"powers off", 0, new(*DeathError), "powered itself off before", 1},
 		{"init fails", 0, new(*InitError), "no tmpfs", 2},
+		{"systemd freezes", 0, new(*InitError), "init failed: systemd: Failed to mount API filesystems.", 2},
 		{"error", 0, new(*DeathError), "exit status 1: qemu-system-x86_64: -device nonsense: no such device", 0},
 		{"babbles", 0, new(*DeathError), "agent: ssh: handshake failed", 1},
 		{"silent", time.Second, new(*TimeoutError), "nothing at all", 0},

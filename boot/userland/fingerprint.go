@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/metaspace/run-kernel/internal/proc"
@@ -44,6 +45,19 @@ func (f Flake) read(ctx context.Context) (fingerprint, error) {
 		}
 	}
 	return fingerprint{fmt.Sprintf("%x", sources.Sum(nil)), fmt.Sprintf("%x", lock.Sum(nil))}, nil
+}
+
+// Files lists what nix reads of a flake in a directory, by absolute paths, and the
+// lock file even where it has yet to write that.
+func (f Flake) Files(ctx context.Context) ([]string, error) {
+	paths, err := f.files(ctx)
+	if !slices.Contains(paths, lockFile) {
+		paths = append(paths, lockFile)
+	}
+	for i, p := range paths {
+		paths[i] = filepath.Join(f.Dir, p)
+	}
+	return paths, err
 }
 
 // files lists what nix would read, relative to the flake, sorted: all of a

@@ -196,6 +196,10 @@ func (a *app) image(ctx context.Context, w *workplace) (string, error) {
 	case a.config.Run.Kernel != "":
 		return a.config.Run.Kernel, nil
 	case a.noBuild:
+		if missing, err := w.Missing(); err == nil && len(missing) > 0 { // Image says what is wrong
+			unfixed := &cycle.UnfixedError{Missing: missing}
+			a.events.Emit(event.Warning{Text: unfixed.Error(), Hint: unfixed.Hint()})
+		}
 		return w.Image()
 	}
 	w.control.SetPhase(string(event.PhaseBuild))

@@ -247,31 +247,41 @@ func copyOver(t *testing.T, to, from string) {
 	}
 }
 
-// systemdKernel is a kernel with what systemd needs, and the flake of a userland
-// of which systemd is the first process.
-func systemdKernel(t *testing.T) (k *kernel, flake string) {
+// nixosKernel is a kernel with what NixOS needs, for the systems of a flake.
+func nixosKernel(t *testing.T, name string, prepare func(l *lab, flake string)) (k *kernel, flake string) {
 	t.Helper()
-	if os.Getenv("RUN_KERNEL_TEST_DEBIAN_ROOT") == "" && os.Geteuid() != 0 {
-		t.Skip("RUN_KERNEL_TEST_DEBIAN_ROOT isn't set: making one takes root")
-	}
-	root := need(t, "RUN_KERNEL_TEST_DEBIAN_ROOT", "Debian root with systemd")
 	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
 	k = &kernel{source: source, build: filepath.Join(need(t, "RUN_KERNEL_TEST_CACHE", "cache"), "build-"+filepath.Base(source)+"-systemd")}
 	lock(t, k.build+".lock")
 	k.lab = newLab(t, source)
-	flake = k.lab.flake("systemd")
-	stored := k.lab.tool("nix-store", "--add-fixed", "--recursive", "sha256", root)
-	hash := k.lab.tool("nix-store", "--query", "--hash", stored)
-	if err := os.WriteFile(filepath.Join(flake, "debian.hash"), []byte(hash), 0o644); err != nil {
-		t.Fatal(err)
+	flake = k.lab.flake(name)
+	if prepare != nil {
+		prepare(k.lab, flake)
 	}
 	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_FLAKE="+flake, "RUN_KERNEL_KCONFIG_REQUIRE=MODULES=y MODULE_UNLOAD=y DUMMY=m")
 	k.prepare()
 	return k, flake
 }
 
+// systemdKernel is that with a userland of which systemd is the first process.
+func systemdKernel(t *testing.T) *kernel {
+	t.Helper()
+	if os.Getenv("RUN_KERNEL_TEST_DEBIAN_ROOT") == "" && os.Geteuid() != 0 {
+		t.Skip("RUN_KERNEL_TEST_DEBIAN_ROOT isn't set: making one takes root")
+	}
+	root := need(t, "RUN_KERNEL_TEST_DEBIAN_ROOT", "Debian root with systemd")
+	k, _ := nixosKernel(t, "systemd", func(l *lab, flake string) {
+		stored := l.tool("nix-store", "--add-fixed", "--recursive", "sha256", root)
+		hash := l.tool("nix-store", "--query", "--hash", stored)
+		if err := os.WriteFile(filepath.Join(flake, "debian.hash"), []byte(hash), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return k
+}
+
 func TestSystemd(t *testing.T) {
-	k, _ := systemdKernel(t)
+	k := systemdKernel(t)
 	r := k.lab.expect(k.boot("--", `
 set -e
 systemctl is-active multi-user.target
@@ -290,7 +300,7 @@ systemd-run --quiet --pipe --property=PrivateMounts=yes --property=PrivateUsers=
 // Another terminal reaches the guest. When that shuts down, systemd ends every
 // process but the agent, which tells how.
 func TestSystemdExecAndPowerOff(t *testing.T) {
-	k, _ := systemdKernel(t)
+	k := systemdKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; exec sleep infinity")...)
 	s.wait("up\n")
 	r := k.lab.expect(k.lab.run(k.flags("exec", "--", "cat", "/proc/1/comm")...), 0)
@@ -301,5 +311,37 @@ func TestSystemdExecAndPowerOff(t *testing.T) {
 	<-s.ended
 	if status := exitCode(s.cmd.ProcessState); status != 128+int(syscall.SIGTERM) {
 		t.Errorf("status %d, want that of SIGTERM", status)
+	}
+}
+
+// A kernel without what systemd needs shows at once.
+func TestSystemdOnALesserKernel(t *testing.T) {
+	k := systemdKernel(t)
+	lesser := testKernel(t)
+	r := k.lab.expect(k.lab.run("-O", lesser.build, "boot", "--no-build", "--", "true"), statusFailed)
+	for _, want := range []string{
+		"warning: .config lacks ", "init failed: systemd: Failed to mount API filesystems", "`run-kernel kconfig fix` enables",
+	} {
+		if !strings.Contains(r.stderr, want) {
+			t.Errorf("no %q in %s", want, r.stderr)
+		}
+	}
+}
+
+// A change of the system is booted like one of the kernel.
+func TestWatchFlake(t *testing.T) {
+	k, flake := nixosKernel(t, "minimal", nil)
+	s := k.lab.start(k.flags("watch", "--exec", "cat /run/greeting")...)
+	s.wait("hello\n")
+	s.wait("waiting for changes")
+	replace(t, filepath.Join(flake, "init"), "greeting=hello", "greeting=changed")
+	s.wait("\nchanged\n")
+	s.wait("waiting for changes")
+	// A flake that is broken leaves the guest alone.
+	replace(t, filepath.Join(flake, "flake.nix"), "outputs =", "outputs")
+	s.wait("error: nix could not build")
+	s.wait("the guest runs; waiting for changes")
+	if status, _ := s.end(syscall.SIGINT); status != 130 {
+		t.Errorf("status %d", status)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/boot/userland"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
@@ -67,6 +68,17 @@ func (a *app) watch(ctx context.Context) error {
 		Root: w.Tree.Source, Ignore: c.Watch.Ignore, Quiet: c.Watch.Quiet.Std(), Max: c.Watch.Max.Std(), StateDir: state,
 		Extra: slices.Concat([]string{w.Tree.ConfigPath()}, c.Kconfig.Fragments, a.config.Files),
 	}
+	u, err := w.Userland()
+	if err != nil {
+		return err
+	}
+	if u.Kind == userland.Nix && u.Flake.Dir != "" {
+		files, err := u.Flake.Files(ctx)
+		if err != nil {
+			return err
+		}
+		o.Extra = append(o.Extra, files...)
+	}
 	if !w.Tree.InTree() {
 		o.Ignore = append(slices.Clone(o.Ignore), w.Tree.BuildDir)
 	}
@@ -114,6 +126,7 @@ type pass struct {
 
 	mu     sync.Mutex
 	config []byte // .config as we last saw or wrote it
+	system string // NixOS that was booted last; empty: none
 }
 
 // Build implements watch.Pass.
@@ -127,7 +140,15 @@ func (p *pass) Build(ctx context.Context) (watch.Image, error) {
 		p.report(err)
 		return watch.Image{}, err
 	}
-	return watch.Image{Path: r.Image, New: r.NewImage}, nil
+	system, err := p.System(ctx)
+	if err != nil {
+		p.report(err)
+		return watch.Image{}, err
+	}
+	// Another system is as good a reason to boot as another kernel.
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return watch.Image{Path: r.Image, New: r.NewImage || p.system != "" && system != p.system}, nil
 }
 
 func (p *pass) readConfig() []byte {
@@ -164,6 +185,9 @@ func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
 		if p.app.serial() == serialTelnet {
 			o.Console = &boot.Size{}
 		}
+		p.mu.Lock()
+		p.system = o.System
+		p.mu.Unlock()
 		var vm *boot.VM
 		if vm, err = boot.Start(ctx, o); err == nil {
 			p.current.answers(vm)

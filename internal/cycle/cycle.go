@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -223,20 +224,20 @@ func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {
 		}
 		return report.Config, nil
 	}
-	results, err := c.Check()
+	missing, err := c.Missing()
 	if err != nil {
 		return nil, err
-	}
-	var missing []kconfig.Result
-	for _, r := range results {
-		if !r.Met && !r.Wish {
-			missing = append(missing, r)
-		}
 	}
 	if len(missing) > 0 {
 		return nil, &UnfixedError{missing}
 	}
 	return c.ReadConfig()
+}
+
+// Missing are the requirements that .config doesn't meet, without the wishes.
+func (c *Cycle) Missing() ([]kconfig.Result, error) {
+	results, err := c.Check()
+	return slices.DeleteFunc(results, func(r kconfig.Result) bool { return r.Met || r.Wish }), err
 }
 
 func (c *Cycle) image(f *kconfig.File) (path, target string) {
@@ -365,4 +366,18 @@ func (c *Cycle) BootOptions(ctx context.Context, image, dir string) (boot.Option
 		}
 	}
 	return o, nil
+}
+
+// System has nix build the system of the tree's guest, if that runs on one and it
+// has changed, and returns its toplevel.
+func (c *Cycle) System(ctx context.Context) (string, error) {
+	state, err := c.Tree.StateDir()
+	if err != nil {
+		return "", err
+	}
+	u, err := c.Userland()
+	if err != nil {
+		return "", err
+	}
+	return u.System(ctx, state, c.Events)
 }
