@@ -200,8 +200,13 @@ func forward(c ssh.NewChannel, client *ssh.Client) {
 		_ = guest.Close()
 		return
 	}
+	var answering sync.Mutex // held from a request of the caller's to its reply
 	go func() {
-		pass(callerRequests, guest)
+		for r := range callerRequests {
+			answering.Lock()
+			pass(r, guest)
+			answering.Unlock()
+		}
 		_ = guest.Close()
 	}()
 	go func() {
@@ -211,18 +216,28 @@ func forward(c ssh.NewChannel, client *ssh.Client) {
 	var output sync.WaitGroup
 	output.Go(func() { _, _ = io.Copy(caller, guest) })
 	output.Go(func() { _, _ = io.Copy(caller.Stderr(), guest.Stderr()) })
-	pass(guestRequests, caller)
-	output.Wait()
+	passed := make(chan struct{})
+	go func() {
+		// Of a connection, the guest's side may end and the caller's go on.
+		output.Wait()
+		_ = caller.CloseWrite()
+		close(passed)
+	}()
+	for r := range guestRequests {
+		pass(r, caller)
+	}
+	<-passed
+	// A command may be over before the caller has heard that it was started.
+	answering.Lock()
+	defer answering.Unlock()
 	_ = caller.Close()
 }
 
-// pass sends requests on, in their order.
-func pass(requests <-chan *ssh.Request, to ssh.Channel) {
-	for r := range requests {
-		ok, err := to.SendRequest(r.Type, r.WantReply, r.Payload)
-		if r.WantReply {
-			_ = r.Reply(ok && err == nil, nil)
-		}
+// pass sends a request on, and its reply back.
+func pass(r *ssh.Request, to ssh.Channel) {
+	ok, err := to.SendRequest(r.Type, r.WantReply, r.Payload)
+	if r.WantReply {
+		_ = r.Reply(ok && err == nil, nil)
 	}
 }
 
