@@ -263,18 +263,27 @@ type Client struct {
 	pid int // of the owner; 0 when it is in a namespace that we don't see
 }
 
-// Dial connects to the owner of the VM of a build directory. Without any, the
-// error is ErrNone.
-func Dial(build string) (*Client, error) {
+// Connect connects to the owner of the VM of a build directory, for a caller that
+// speaks SSH itself. Without any owner, the error is ErrNone.
+func Connect(build string) (net.Conn, error) {
+	conn, _, err := connect(build)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// connect returns also whose the other end is.
+func connect(build string) (*net.UnixConn, *unix.Ucred, error) {
 	n, err := name(build)
 	if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, nil, fmt.Errorf("control: %w", err)
 	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: n, Net: "unix"})
 	if errors.Is(err, unix.ECONNREFUSED) {
-		return nil, ErrNone
+		return nil, nil, ErrNone
 	} else if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, nil, fmt.Errorf("control: %w", err)
 	}
 	cred, err := peer(conn)
 	if err == nil && int(cred.Uid) != os.Geteuid() {
@@ -282,11 +291,21 @@ func Dial(build string) (*Client, error) {
 		err = fmt.Errorf("the run-kernel for %s is user %d's", build, cred.Uid)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
+		return nil, nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
+	}
+	return conn, cred, nil
+}
+
+// Dial connects to the owner of the VM of a build directory. Without any, the
+// error is ErrNone.
+func Dial(build string) (*Client, error) {
+	conn, cred, err := connect(build)
+	if err != nil {
+		return nil, err
 	}
 	// An owner that is stopped (SIGSTOP) must not hang us here.
 	_ = conn.SetDeadline(time.Now().Add(answerTime))
-	c, channels, requests, err := ssh.NewClientConn(conn, n, &ssh.ClientConfig{
+	c, channels, requests, err := ssh.NewClientConn(conn, build, &ssh.ClientConfig{
 		User: "root", HostKeyCallback: ssh.InsecureIgnoreHostKey(), // its user was checked
 	})
 	if err != nil {

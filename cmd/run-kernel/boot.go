@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/boot"
-	"github.com/metaspace/run-kernel/boot/control"
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/userland"
 	"github.com/metaspace/run-kernel/internal/cycle"
@@ -86,7 +85,7 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 		return a.showBoot(ctx)
 	}
 	var options boot.Options
-	var server *control.Server
+	var place *workplace
 	if image := a.config.Run.Kernel; image != "" && !a.inTree() {
 		u, o, err := a.treelessOptions(image)
 		if err != nil {
@@ -104,7 +103,7 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 			return err
 		}
 		defer release()
-		ctx, server = occupied, w.control
+		ctx, place = occupied, w
 		if err := a.checkHost(ctx, w); err != nil {
 			return err
 		}
@@ -114,7 +113,7 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 		if options, err = w.BootOptions(ctx, image, a.env.Dir); err != nil {
 			return err
 		}
-		server.SetPhase(string(event.PhaseBoot))
+		w.control.SetPhase(string(event.PhaseBoot))
 	}
 	a.events.Emit(event.PhaseStarted{Phase: event.PhaseBoot})
 	vm, err := boot.Start(ctx, options)
@@ -124,9 +123,9 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	}
 	defer func() { _ = vm.Stop() }()
 	a.events.Emit(event.PhaseStarted{Phase: event.PhaseRun})
-	if server != nil {
-		server.SetPhase(string(event.PhaseRun))
-		server.SetGuest(vm.Client(), options.Kernel)
+	if place != nil {
+		place.control.SetPhase(string(event.PhaseRun))
+		place.setGuest(vm, options.Kernel)
 	}
 	err = a.runIn(ctx, vm, argv)
 	a.showTail(err)

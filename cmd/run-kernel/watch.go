@@ -148,7 +148,7 @@ func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
 	if err == nil {
 		var vm *boot.VM
 		if vm, err = boot.Start(ctx, o); err == nil {
-			p.control.SetGuest(vm.Client(), image)
+			p.setGuest(vm, image)
 			return p.newGuest(vm), nil
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 
+	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/control"
 	"github.com/metaspace/run-kernel/internal/cycle"
+	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
 )
 
@@ -39,6 +41,14 @@ func (a *app) occupy(ctx context.Context, command string) (_ context.Context, w 
 		cancel(nil)
 		_ = server.Close()
 	}, nil
+}
+
+// setGuest tells others of the guest that answers, and how ssh gets there.
+func (w *workplace) setGuest(vm *boot.VM, image string) {
+	w.control.SetGuest(vm.Client(), image)
+	if _, err := writeSSHConfig(w.Tree, w.Config.Run.Hostname); err != nil {
+		w.Events.Emit(event.Warning{Text: err.Error(), Hint: "run-kernel ssh and scp need it; all else works"})
+	}
 }
 
 func (a *app) cycle(tree *kbuild.Tree) *cycle.Cycle {

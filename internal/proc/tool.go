@@ -29,6 +29,7 @@ var packages = map[string]Package{
 	"libelf":              {"libelf-dev", "elfutils-libelf-devel", "libelf", "elfutils"},
 	"openssl":             {"libssl-dev", "openssl-devel", "openssl", "openssl"},
 	"git":                 {"git", "git", "git", "git"},
+	"ssh":                 {"openssh-client", "openssh-clients", "openssh", "openssh"},
 	"nix":                 {"nix-bin", "nix", "nix", "nix"},
 }
 
