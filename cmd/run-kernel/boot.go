@@ -65,7 +65,7 @@ command could not be run, so that this commit says nothing. A wrong command line
 		Annotations: map[string]string{helpTables: "run build kconfig", foldStatus: "bisect"},
 		Args:        a.afterDash,
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(dashed(c, args)) == 0 {
+			if len(dashed(c, args)) == 0 && a.config.Run.SSHCommand == "" && !a.config.Run.PingSSH {
 				return &usageError{problem: "no command to test with", hint: "run-kernel test -- COMMAND"}
 			}
 			return a.boot(c, args)
@@ -80,6 +80,9 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	ctx, argv := c.Context(), dashed(c, args)
 	if a.timeout < 0 {
 		return &usageError{problem: "--timeout: a duration can't be negative"}
+	}
+	if err := a.checkSSH(); err != nil {
+		return err
 	}
 	if a.dryRun {
 		return a.showBoot(ctx)
@@ -201,11 +204,21 @@ func (a *app) runIn(ctx context.Context, vm *boot.VM, argv []string) error {
 		defer cancel()
 		ctx = limited
 	}
-	status, err := a.runCommand(ctx, vm.Client(), argv)
+	ssh := a.sshWanted() != ""
+	var status int
+	var err error
+	if len(argv) > 0 || !ssh {
+		status, err = a.runCommand(ctx, vm.Client(), argv)
+	}
+	shell := len(argv) == 0
+	if ssh && status == 0 && err == nil {
+		status, err = a.inSSH(ctx, vm)
+		shell = a.config.Run.SSH && a.config.Run.SSHCommand == ""
+	}
 	switch {
 	case errors.Is(err, boot.ErrGone):
 		// The guest took the command with it.
-		if err := vm.Err(); err != nil || len(argv) == 0 {
+		if err := vm.Err(); err != nil || shell {
 			return err
 		}
 		return &boot.DeathError{Reason: "the guest was powered off before the command ended", Tail: vm.Tail()}

@@ -132,7 +132,7 @@ func TestHelpFlags(t *testing.T) {
 	} {
 		want = append(slices.Clone(want), "help")
 		if path == "watch" {
-			want = slices.DeleteFunc(want, func(name string) bool { return name == "kernel" })
+			want = slices.DeleteFunc(want, func(name string) bool { return name == "kernel" || strings.Contains(name, "ssh") })
 		}
 		root := new(app).rootCommand()
 		root.InitDefaultVersionFlag()
@@ -225,6 +225,7 @@ func TestStatus(t *testing.T) {
 		{"crash", fmt.Errorf("boot: %w", &boot.CrashError{}), 101, 1},
 		{"boot timeout", fmt.Errorf("boot: %w", &boot.TimeoutError{}), 102, 1},
 		{"command timeout", &boot.TimeoutError{Command: true}, 102, 1},
+		{"no sshd", &boot.NoSSHDError{}, 102, 1},
 		{"death", fmt.Errorf("boot: %w", &boot.DeathError{}), 103, 1},
 		{"init", &boot.InitError{}, 125, 125},
 		{"busy", &control.BusyError{}, 125, 125},

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/metaspace/run-kernel/boot"
 )
 
 // tool runs a program of this machine, such as scp, for the lab. It is expected
@@ -199,4 +201,46 @@ c.sendall(data.upper())`
 	<-guest.ended
 	_ = tunnel.cmd.Process.Kill()
 	<-tunnel.ended
+}
+
+// sshd starts the real sshd in the guest, whose root gets in without a password.
+const sshd = `set -e
+sed -i 's/^root:[^:]*:/root::/' /etc/shadow
+mkdir -p /run/sshd
+ssh-keygen -q -t ed25519 -N '' -f /tmp/host-key
+/usr/sbin/sshd -f /dev/null -h /tmp/host-key -o PermitRootLogin=yes -o PermitEmptyPasswords=yes -o UsePAM=no`
+
+// The keys of the original, with a real sshd and a real client.
+func TestSSHKeys(t *testing.T) {
+	k := testKernel(t)
+	if os.Geteuid() != 0 {
+		t.Skip("the guest's sshd can't read this machine's /etc/shadow for an ordinary user")
+	}
+	// Who uses the first port doesn't matter.
+	if l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", boot.FirstSSHPort)); err == nil {
+		defer l.Close()
+	}
+	const line = "echo $SSH_CONNECTION; exit 7"
+	for _, test := range []struct {
+		name           string
+		args           []string
+		stdout, stderr string
+		status         int
+	}{
+		{"sshd", []string{"--ping-ssh", "--ssh-command", line, "--", sshd}, "10.0.2.2 ", "sshd answers", 7},
+		{"only a ping", []string{"--ping-ssh", "--", sshd}, "", "is the guest's port 22", 0},
+		{"no ping", []string{"--ssh-command", line, "--", sshd}, "10.0.2.2 ", "is the guest's port 22", 7},
+		{"no sshd", []string{"--ssh-command", "echo agent $SSH_CONNECTION; exit 8"}, "agent\n", "no sshd answers", 8},
+		{"no network", []string{"--network=none", "--ssh-command", "echo agent; exit 9"}, "agent\n", "", 9},
+		{"ping in vain", []string{"--ping-ssh", "--boot-timeout=20s"}, "", "no sshd of the guest's answers", statusTimeout},
+		{"command fails", []string{"--ssh-command", "echo session", "--", "exit 5"}, "", "", 5},
+		{"crash", []string{"--ping-ssh", "--ssh-command", "echo c >/proc/sysrq-trigger; sleep 1000", "--", sshd}, "", "sysrq triggered crash", statusCrash},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := k.boot(test.args...)
+			if r.status != test.status || !strings.HasPrefix(r.stdout, test.stdout) || test.stdout == "" && r.stdout != "" || !strings.Contains(r.stderr, test.stderr) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
 }

@@ -33,7 +33,7 @@ With --exec, a command is run in each new guest.`,
 		Example: `  run-kernel watch
   run-kernel watch --exec 'dmesg | grep MARK'
   run-kernel watch O=../build --ignore Documentation`,
-		Annotations: map[string]string{helpTables: "watch run build kconfig", helpFlags: "-kernel"},
+		Annotations: map[string]string{helpTables: "watch run build kconfig", helpFlags: "-kernel -ssh -ssh-command -ping-ssh"},
 		Args:        noArgs,
 		RunE:        func(c *cobra.Command, args []string) error { return a.watch(c.Context()) },
 	}
@@ -47,6 +47,9 @@ func (a *app) watch(ctx context.Context) error {
 			problem: "watch builds the kernel that it boots, and run.kernel names another (" + a.config.Origin("run.kernel") + ")",
 			hint:    "run-kernel boot boots it; watch --kernel= watches all the same",
 		}
+	}
+	if err := a.noSSHInWatch(); err != nil {
+		return err
 	}
 	ctx, w, release, err := a.occupy(ctx, "watch")
 	if err != nil {
