@@ -187,9 +187,9 @@ func (s *Server) serve(conn *net.UnixConn) {
 		case guest == nil:
 			_ = c.Reject(ssh.ConnectionFailed, "no guest runs at the moment")
 		case c.ChannelType() == serialChannel:
-			go connect(c, func() (io.ReadWriteCloser, error) { return guest.Serial(), nil })
+			go join(c, func() (io.ReadWriteCloser, error) { return guest.Serial(), nil })
 		case c.ChannelType() == debuggerChannel:
-			go connect(c, guest.Debugger)
+			go join(c, guest.Debugger)
 		case guest.Client == nil:
 			_ = c.Reject(ssh.ConnectionFailed, "the guest doesn't answer yet")
 		default:
@@ -198,8 +198,8 @@ func (s *Server) serve(conn *net.UnixConn) {
 	}
 }
 
-// connect joins a channel with a stream of the VM until either ends.
-func connect(c ssh.NewChannel, open func() (io.ReadWriteCloser, error)) {
+// join joins a channel with a stream of the VM until either ends.
+func join(c ssh.NewChannel, open func() (io.ReadWriteCloser, error)) {
 	stream, err := open()
 	if err != nil {
 		_ = c.Reject(ssh.ConnectionFailed, err.Error())
@@ -256,8 +256,13 @@ func forward(c ssh.NewChannel, client *ssh.Client) {
 		_ = guest.Close()
 		return
 	}
+	var answering sync.Mutex // held from a request of the caller's to its reply
 	go func() {
-		pass(callerRequests, guest)
+		for r := range callerRequests {
+			answering.Lock()
+			pass(r, guest)
+			answering.Unlock()
+		}
 		_ = guest.Close()
 	}()
 	go func() {
@@ -267,18 +272,28 @@ func forward(c ssh.NewChannel, client *ssh.Client) {
 	var output sync.WaitGroup
 	output.Go(func() { _, _ = io.Copy(caller, guest) })
 	output.Go(func() { _, _ = io.Copy(caller.Stderr(), guest.Stderr()) })
-	pass(guestRequests, caller)
-	output.Wait()
+	passed := make(chan struct{})
+	go func() {
+		// Of a connection, the guest's side may end and the caller's go on.
+		output.Wait()
+		_ = caller.CloseWrite()
+		close(passed)
+	}()
+	for r := range guestRequests {
+		pass(r, caller)
+	}
+	<-passed
+	// A command may be over before the caller has heard that it was started.
+	answering.Lock()
+	defer answering.Unlock()
 	_ = caller.Close()
 }
 
-// pass sends requests on, in their order.
-func pass(requests <-chan *ssh.Request, to ssh.Channel) {
-	for r := range requests {
-		ok, err := to.SendRequest(r.Type, r.WantReply, r.Payload)
-		if r.WantReply {
-			_ = r.Reply(ok && err == nil, nil)
-		}
+// pass sends a request on, and its reply back.
+func pass(r *ssh.Request, to ssh.Channel) {
+	ok, err := to.SendRequest(r.Type, r.WantReply, r.Payload)
+	if r.WantReply {
+		_ = r.Reply(ok && err == nil, nil)
 	}
 }
 
@@ -304,18 +319,27 @@ type Client struct {
 	pid int // of the owner; 0 when it is in a namespace that we don't see
 }
 
-// Dial connects to the owner of the VM of a build directory. Without any, the
-// error is ErrNone.
-func Dial(build string) (*Client, error) {
+// Connect connects to the owner of the VM of a build directory, for a caller that
+// speaks SSH itself. Without any owner, the error is ErrNone.
+func Connect(build string) (net.Conn, error) {
+	conn, _, err := connect(build)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// connect returns also whose the other end is.
+func connect(build string) (*net.UnixConn, *unix.Ucred, error) {
 	n, err := name(build)
 	if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, nil, fmt.Errorf("control: %w", err)
 	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: n, Net: "unix"})
 	if errors.Is(err, unix.ECONNREFUSED) {
-		return nil, ErrNone
+		return nil, nil, ErrNone
 	} else if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, nil, fmt.Errorf("control: %w", err)
 	}
 	cred, err := peer(conn)
 	if err == nil && int(cred.Uid) != os.Geteuid() {
@@ -323,11 +347,21 @@ func Dial(build string) (*Client, error) {
 		err = fmt.Errorf("the run-kernel for %s is user %d's", build, cred.Uid)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
+		return nil, nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
+	}
+	return conn, cred, nil
+}
+
+// Dial connects to the owner of the VM of a build directory. Without any, the
+// error is ErrNone.
+func Dial(build string) (*Client, error) {
+	conn, cred, err := connect(build)
+	if err != nil {
+		return nil, err
 	}
 	// An owner that is stopped (SIGSTOP) must not hang us here.
 	_ = conn.SetDeadline(time.Now().Add(answerTime))
-	c, channels, requests, err := ssh.NewClientConn(conn, n, &ssh.ClientConfig{
+	c, channels, requests, err := ssh.NewClientConn(conn, build, &ssh.ClientConfig{
 		User: "root", HostKeyCallback: ssh.InsecureIgnoreHostKey(), // its user was checked
 	})
 	if err != nil {

@@ -388,9 +388,44 @@ func TestExec(t *testing.T) {
 		})
 	}
 	g.Wait()
-	if _, _, err := c.OpenChannel("direct-tcpip", nil); err == nil || !strings.Contains(err.Error(), "only sessions") {
+	if _, _, err := c.OpenChannel("x11", nil); err == nil || !strings.Contains(err.Error(), "only sessions") {
 		t.Errorf("another channel: %v", err)
 	}
+	await(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+// Each side of a forwarded connection ends by itself.
+func TestForwardedConnection(t *testing.T) {
+	build := t.TempDir()
+	s := listen(t, build, nil)
+	client, _ := startAgent(t)
+	s.SetGuest(&Guest{Client: client})
+	c := dial(t, build)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	goroutines := runtime.NumGoroutine()
+	conn, err := c.Client.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(server, "hello")
+	_ = server.(*net.TCPConn).CloseWrite()
+	if got, err := io.ReadAll(conn); string(got) != "hello" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	fmt.Fprint(conn, "and bye")
+	_ = conn.(interface{ CloseWrite() error }).CloseWrite()
+	if got, err := io.ReadAll(server); string(got) != "and bye" || err != nil {
+		t.Errorf("the guest's side got %q, %v", got, err)
+	}
+	_, _ = server.Close(), conn.Close()
 	await(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 

@@ -69,16 +69,19 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 		}
 	}()
 	for c := range channels {
-		if c.ChannelType() != "session" {
-			_ = c.Reject(ssh.UnknownChannelType, "only sessions")
-			continue
+		switch c.ChannelType() {
+		case "session":
+			channel, requests, err := c.Accept()
+			if err != nil {
+				log.Printf("agent: %v", err)
+				continue
+			}
+			go newSession(a, channel).serve(requests)
+		case "direct-tcpip":
+			go dial(c)
+		default:
+			_ = c.Reject(ssh.UnknownChannelType, "only sessions, and connections from the host")
 		}
-		channel, requests, err := c.Accept()
-		if err != nil {
-			log.Printf("agent: %v", err)
-			continue
-		}
-		go newSession(a, channel).serve(requests)
 	}
 	return nil
 }

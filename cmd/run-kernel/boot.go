@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/boot"
-	"github.com/metaspace/run-kernel/boot/control"
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/userland"
 	"github.com/metaspace/run-kernel/internal/cycle"
@@ -66,7 +65,7 @@ command could not be run, so that this commit says nothing. A wrong command line
 		Annotations: map[string]string{helpTables: "run build kconfig", foldStatus: "bisect"},
 		Args:        a.afterDash,
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(dashed(c, args)) == 0 {
+			if len(dashed(c, args)) == 0 && a.config.Run.SSHCommand == "" && !a.config.Run.PingSSH {
 				return &usageError{problem: "no command to test with", hint: "run-kernel test -- COMMAND"}
 			}
 			return a.boot(c, args)
@@ -82,11 +81,14 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	if a.timeout < 0 {
 		return &usageError{problem: "--timeout: a duration can't be negative"}
 	}
+	if err := a.checkSSH(); err != nil {
+		return err
+	}
 	if a.dryRun {
 		return a.showBoot(ctx)
 	}
 	var options boot.Options
-	var server *control.Server
+	var place *workplace
 	if image := a.config.Run.Kernel; image != "" && !a.inTree() {
 		u, o, err := a.treelessOptions(image)
 		if err != nil {
@@ -104,7 +106,7 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 			return err
 		}
 		defer release()
-		ctx, server = occupied, w.control
+		ctx, place = occupied, w
 		if err := a.checkHost(ctx, w); err != nil {
 			return err
 		}
@@ -114,10 +116,13 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 		if options, err = w.BootOptions(ctx, image, a.env.Dir); err != nil {
 			return err
 		}
-		server.SetPhase(string(event.PhaseBoot))
+		w.control.SetPhase(string(event.PhaseBoot))
 	}
 	a.events.Emit(event.PhaseStarted{Phase: event.PhaseBoot})
-	current := &currentGuest{app: a, server: server}
+	current := &currentGuest{app: a}
+	if place != nil {
+		current.server = place.control
+	}
 	if a.serial() == serialTelnet {
 		options.Console = &boot.Size{}
 		if err := a.serveTelnet(ctx, current); err != nil {
@@ -136,8 +141,9 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	}
 	defer func() { _ = vm.Stop() }()
 	a.events.Emit(event.PhaseStarted{Phase: event.PhaseRun})
-	if server != nil {
-		server.SetPhase(string(event.PhaseRun))
+	if place != nil {
+		place.control.SetPhase(string(event.PhaseRun))
+		place.offerSSH()
 	}
 	current.answers(vm)
 	err = a.runIn(ctx, vm, argv)
@@ -218,11 +224,21 @@ func (a *app) runIn(ctx context.Context, vm *boot.VM, argv []string) error {
 		defer cancel()
 		ctx = limited
 	}
-	status, err := a.runCommand(ctx, vm.Client(), argv)
+	ssh := a.sshWanted() != ""
+	var status int
+	var err error
+	if len(argv) > 0 || !ssh {
+		status, err = a.runCommand(ctx, vm.Client(), argv)
+	}
+	shell := len(argv) == 0
+	if ssh && status == 0 && err == nil {
+		status, err = a.inSSH(ctx, vm)
+		shell = a.config.Run.SSH && a.config.Run.SSHCommand == ""
+	}
 	switch {
 	case errors.Is(err, boot.ErrGone):
 		// The guest took the command with it.
-		if err := vm.Err(); err != nil || len(argv) == 0 {
+		if err := vm.Err(); err != nil || shell {
 			return err
 		}
 		return &boot.DeathError{Reason: "the guest was powered off before the command ended", Tail: vm.Tail()}

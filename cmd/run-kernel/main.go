@@ -25,6 +25,7 @@ func main() {
 	virtiofs.Main()
 	tty.Main()
 	guest.AgentMain()
+	guest.SFTPMain()
 	if guest.IsInit() {
 		guest.Main()
 	}

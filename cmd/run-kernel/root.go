@@ -126,7 +126,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(
 		a.watchCommand(), a.bootCommand(), a.buildCommand(), a.testCommand(), a.kconfigCommand(),
-		a.execCommand(), a.consoleCommand(), a.statusCommand(), a.stopCommand(), a.gdbCommand(), a.dumpCommand(), a.initCommand(), a.configCommand(), a.doctorCommand(), a.versionCommand(),
+		a.execCommand(), a.sshCommand(), a.consoleCommand(), a.statusCommand(), a.stopCommand(), a.gdbCommand(), a.dumpCommand(), a.initCommand(), a.configCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
 	root.InitDefaultHelpCmd()

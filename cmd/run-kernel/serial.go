@@ -98,7 +98,7 @@ func talk(ctx context.Context, conn net.Conn, current *currentGuest) {
 // onStdio says whether the guest's serial port is to be our standard input and
 // output.
 func (a *app) onStdio(argv []string) bool {
-	return a.serial() == serialStdio && len(argv) == 0 && !a.json
+	return a.serial() == serialStdio && len(argv) == 0 && a.sshWanted() == "" && !a.json
 }
 
 // terminalSize is that of our terminal, or zero.

@@ -35,7 +35,7 @@ With --exec, a command is run in each new guest.`,
 		Example: `  run-kernel watch
   run-kernel watch --exec 'dmesg | grep MARK'
   run-kernel watch O=../build --ignore Documentation`,
-		Annotations: map[string]string{helpTables: "watch run build kconfig", helpFlags: "-kernel"},
+		Annotations: map[string]string{helpTables: "watch run build kconfig", helpFlags: "-kernel -ssh -ssh-command -ping-ssh"},
 		Args:        noArgs,
 		RunE:        func(c *cobra.Command, args []string) error { return a.watch(c.Context()) },
 	}
@@ -49,6 +49,9 @@ func (a *app) watch(ctx context.Context) error {
 			problem: "watch builds the kernel that it boots, and run.kernel names another (" + a.config.Origin("run.kernel") + ")",
 			hint:    "run-kernel boot boots it; watch --kernel= watches all the same",
 		}
+	}
+	if err := a.noSSHInWatch(); err != nil {
+		return err
 	}
 	ctx, w, release, err := a.occupy(ctx, "watch")
 	if err != nil {
@@ -191,6 +194,7 @@ func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
 		var vm *boot.VM
 		if vm, err = boot.Start(ctx, o); err == nil {
 			p.current.answers(vm)
+			p.offerSSH()
 			return p.newGuest(vm), nil
 		}
 	}

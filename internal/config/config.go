@@ -34,6 +34,9 @@ type Run struct {
 	Debug              bool     `koanf:"debug" toml:"debug" help:"let the guest wait for a debugger, which run-kernel gdb starts, before its first instruction"`
 	Boot               string   `koanf:"boot" toml:"boot" help:"how the kernel is started: direct, by qemu itself"`
 	Network            string   `koanf:"network" toml:"network" help:"the guest's network: user (qemu's user-mode network) or none"`
+	SSH                bool     `koanf:"ssh" toml:"ssh" help:"after boot's command, if there is one, an ssh session in the guest: with its sshd, over a forwarded port (10022 or the next free one), or, where none answers, with run-kernel's own agent"`
+	SSHCommand         string   `koanf:"ssh_command" toml:"ssh_command" help:"shell command to run in such a session, instead of a shell"`
+	PingSSH            bool     `koanf:"ping_ssh" toml:"ping_ssh" help:"wait until the guest's sshd answers, for boot_timeout at most; with neither ssh nor ssh_command, that is all, and the guest ends"`
 	Hostname           string   `koanf:"hostname" toml:"hostname" help:"host name of the guest"`
 	Accel              string   `koanf:"accel" toml:"accel" help:"how qemu runs the guest: auto, kvm or tcg"`
 	QEMU               string   `koanf:"qemu" toml:"qemu" path:"tool" help:"program of qemu; empty: the one for the architecture in $PATH"`

@@ -31,6 +31,7 @@ var packages = map[string]Package{
 	"depmod":              {"kmod", "kmod", "kmod", "kmod"},
 	"git":                 {"git", "git", "git", "git"},
 	"gdb":                 {"gdb", "gdb", "gdb", "gdb"},
+	"ssh":                 {"openssh-client", "openssh-clients", "openssh", "openssh"},
 	"nix":                 {"nix-bin", "nix", "nix", "nix"},
 }
 
