@@ -39,15 +39,21 @@ const (
 
 // A VM is a guest that runs.
 type VM struct {
-	Accel qemu.Accel
+	Accel  qemu.Accel
+	Kernel string // path of its image
 
 	qemu    *proc.Process
 	stderr  *proc.Tail
 	qmp     *qemu.QMP
 	console *console.Console
+	serial  io.Writer // to the guest's serial port
 	daemons []*virtiofs.Daemon
 	client  *ssh.Client
 	log     io.Closer
+
+	debug     sync.Mutex // guards the two below
+	debugged  bool       // by whom has called Debugger
+	debuggers int        // that there were
 
 	stopping chan struct{} // closed by Stop
 	stopOnce sync.Once
@@ -93,7 +99,8 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	began := time.Now()
 	o := &p.options
 	vm := &VM{
-		Accel: p.accel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}), initErr: make(chan string, 1), frozen: make(chan string, 1),
+		Accel: p.accel, Kernel: o.Kernel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}), initErr: make(chan string, 1),
+		frozen: make(chan string, 1),
 	}
 	log, err := openLog(o.ConsoleLog)
 	if err != nil {
@@ -194,6 +201,10 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	vm.console = console.Read(ours[0], log, onLine, map[string]func(string){
 		guest.FatalPrefix: first(vm.initErr), systemdGaveUp: first(vm.frozen),
 	})
+	vm.serial = ours[0]
+	if o.Started != nil {
+		o.Started(vm)
+	}
 	handshake := make(chan error, 1)
 	go func() { handshake <- vm.connect(ours[2]) }()
 	go vm.supervise(o.Events, closeOurs)
@@ -233,7 +244,9 @@ func (vm *VM) connect(conn net.Conn) error {
 
 func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) error {
 	limit := p.options.Timeout
-	if p.accel == qemu.KVM && p.options.Accel != string(qemu.KVM) && len(vm.console.Tail()) == 0 && (limit == 0 || limit > kvmSilence) {
+	if p.options.Debug {
+		limit = 0
+	} else if p.accel == qemu.KVM && p.options.Accel != string(qemu.KVM) && len(vm.console.Tail()) == 0 && (limit == 0 || limit > kvmSilence) {
 		limit = kvmSilence
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -261,7 +274,7 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
-			if len(vm.console.Tail()) > 0 {
+			if len(vm.console.Tail()) > 0 && !p.options.Debug {
 				limit = p.options.Timeout
 			}
 			if silent := time.Since(vm.console.Heard()); limit > 0 && silent > limit {

@@ -77,9 +77,9 @@ func (t *Tree) command(args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// Command returns the command line of make for the given targets and variables.
-func (t *Tree) Command(args ...string) ([]string, error) {
-	cmd, err := t.command(args...)
+// Command returns the command that Build would run.
+func (t *Tree) Command(o BuildOptions) ([]string, error) {
+	cmd, err := t.command(o.makeArgs()...)
 	if err != nil {
 		return nil, err
 	}

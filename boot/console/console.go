@@ -31,6 +31,9 @@ type Console struct {
 	suspect *Crash // a panic, or a program that quotes one
 	timed   bool   // the kernel's messages have their time
 	markers map[string]func(line string)
+	recent  []byte // the last that came, for taps to come
+	taps    map[*Tap]bool
+	ended   bool // for taps to come
 
 	crashed chan struct{} // closed with the first crash
 	panicC  chan struct{} // closed with the first panic
@@ -44,7 +47,7 @@ type Console struct {
 // called one at a time.
 func Read(r io.Reader, log io.Writer, onLine func(string), markers map[string]func(line string)) *Console {
 	c := &Console{
-		log: log, onLine: onLine, heard: time.Now(), markers: markers,
+		log: log, onLine: onLine, heard: time.Now(), markers: markers, taps: make(map[*Tap]bool),
 		crashed: make(chan struct{}), panicC: make(chan struct{}), done: make(chan struct{}),
 	}
 	go c.read(r)
@@ -53,6 +56,7 @@ func Read(r io.Reader, log io.Writer, onLine func(string), markers map[string]fu
 
 func (c *Console) read(r io.Reader) {
 	defer close(c.done)
+	defer c.endTaps()
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := r.Read(buf)
@@ -61,6 +65,7 @@ func (c *Console) read(r io.Reader) {
 			if _, err := c.log.Write(buf[:n]); err != nil && c.logErr == nil {
 				c.logErr = err
 			}
+			c.tee(buf[:n])
 			c.feed(buf[:n])
 		}
 		if err != nil {

@@ -24,6 +24,13 @@ import (
 const (
 	statusRequest = "status@run-kernel" // answered with a Status as JSON
 	stopRequest   = "stop@run-kernel"   // ends the process that owns the VM
+	dumpRequest   = "dump@run-kernel"   // writes the guest's memory to a file: dumpPayload
+)
+
+// Types of channels, beside those that the guest's agent knows.
+const (
+	serialChannel   = "serial@run-kernel"
+	debuggerChannel = "debugger@run-kernel"
 )
 
 // answerTime is how long an owner may take to answer. It changes in tests only.
@@ -78,7 +85,17 @@ type Server struct {
 
 	mu     sync.Mutex
 	status Status
-	client *ssh.Client // of the guest; nil when there is none
+	guest  *Guest // nil when there is none
+}
+
+// A Guest is what others may act on.
+type Guest struct {
+	Image  string
+	Client *ssh.Client // to its agent; nil as long as that doesn't answer
+
+	Serial   func() io.ReadWriteCloser          // connects to the serial port
+	Debugger func() (io.ReadWriteCloser, error) // connects to qemu's debugging stub
+	Dump     func(f *os.File, virtual bool) error
 }
 
 // Listen takes the name of the build directory. It fails with a *BusyError when
@@ -126,11 +143,15 @@ func (s *Server) SetPhase(phase string) {
 	s.status.Phase = phase
 }
 
-// SetGuest tells which guest answers; a nil client means none.
-func (s *Server) SetGuest(client *ssh.Client, image string) {
+// SetGuest tells which guest there is, nil meaning none.
+func (s *Server) SetGuest(g *Guest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.client, s.status.Guest, s.status.Image = client, client != nil, image
+	s.guest = g
+	s.status.Guest, s.status.Image = g != nil && g.Client != nil, ""
+	if g != nil {
+		s.status.Image = g.Image
+	}
 }
 
 func (s *Server) accept() {
@@ -160,14 +181,43 @@ func (s *Server) serve(conn *net.UnixConn) {
 	}()
 	for c := range channels {
 		s.mu.Lock()
-		client := s.client
+		guest := s.guest
 		s.mu.Unlock()
-		if client == nil {
+		switch {
+		case guest == nil:
 			_ = c.Reject(ssh.ConnectionFailed, "no guest runs at the moment")
-			continue
+		case c.ChannelType() == serialChannel:
+			go connect(c, func() (io.ReadWriteCloser, error) { return guest.Serial(), nil })
+		case c.ChannelType() == debuggerChannel:
+			go connect(c, guest.Debugger)
+		case guest.Client == nil:
+			_ = c.Reject(ssh.ConnectionFailed, "the guest doesn't answer yet")
+		default:
+			go forward(c, guest.Client)
 		}
-		go forward(c, client)
 	}
+}
+
+// connect joins a channel with a stream of the VM until either ends.
+func connect(c ssh.NewChannel, open func() (io.ReadWriteCloser, error)) {
+	stream, err := open()
+	if err != nil {
+		_ = c.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	defer stream.Close()
+	channel, requests, err := c.Accept()
+	if err != nil {
+		return
+	}
+	defer channel.Close()
+	go func() {
+		// They end with the channel; a caller whose input has ended may go on to read.
+		ssh.DiscardRequests(requests)
+		_ = stream.Close()
+	}()
+	go func() { _, _ = io.Copy(stream, channel) }()
+	_, _ = io.Copy(channel, stream)
 }
 
 func (s *Server) answer(r *ssh.Request) {
@@ -180,6 +230,12 @@ func (s *Server) answer(r *ssh.Request) {
 	case stopRequest:
 		_ = r.Reply(true, nil)
 		s.stop()
+	case dumpRequest:
+		if err := s.dump(r.Payload); err != nil {
+			_ = r.Reply(false, []byte(err.Error()))
+		} else {
+			_ = r.Reply(true, nil)
+		}
 	default:
 		_ = r.Reply(false, nil)
 	}

@@ -174,11 +174,11 @@ func TestStatus(t *testing.T) {
 	}
 	client, _ := startAgent(t)
 	s.SetPhase("run")
-	s.SetGuest(client, "/image")
+	s.SetGuest(&Guest{Client: client, Image: "/image"})
 	if got, err := c.Status(); err != nil || got.Phase != "run" || !got.Guest || got.Image != "/image" {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	s.SetGuest(nil, "")
+	s.SetGuest(nil)
 	if got, err := c.Status(); err != nil || got.Guest || got.Image != "" {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -352,7 +352,7 @@ func TestExec(t *testing.T) {
 		t.Errorf("without a guest: %v", err)
 	}
 	client, _ := startAgent(t)
-	s.SetGuest(client, "/image")
+	s.SetGuest(&Guest{Client: client, Image: "/image"})
 	run(t, c.Client, boot.Command{Argv: []string{"true"}})
 	goroutines := runtime.NumGoroutine()
 
@@ -398,7 +398,7 @@ func TestWindowChange(t *testing.T) {
 	build := t.TempDir()
 	s := listen(t, build, nil)
 	client, _ := startAgent(t)
-	s.SetGuest(client, "")
+	s.SetGuest(&Guest{Client: client})
 	c := dial(t, build)
 	resize := make(chan boot.Size)
 	out, w := io.Pipe()
@@ -429,7 +429,7 @@ func TestCallerGoesAway(t *testing.T) {
 	build := t.TempDir()
 	s := listen(t, build, nil)
 	client, _ := startAgent(t)
-	s.SetGuest(client, "")
+	s.SetGuest(&Guest{Client: client})
 	c := dial(t, build)
 	out, w := io.Pipe()
 	result := make(chan error, 1)
@@ -452,7 +452,7 @@ func TestGuestIsReplaced(t *testing.T) {
 	build := t.TempDir()
 	s := listen(t, build, nil)
 	first, process := startAgent(t)
-	s.SetGuest(first, "/first")
+	s.SetGuest(&Guest{Client: first, Image: "/first"})
 	c := dial(t, build)
 	out, w := io.Pipe()
 	result := make(chan error, 1)
@@ -464,7 +464,7 @@ func TestGuestIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	second, _ := startAgent(t)
-	s.SetGuest(second, "/second")
+	s.SetGuest(&Guest{Client: second, Image: "/second"})
 	if stdout, _, _, err := run(t, c.Client, boot.Command{Shell: "echo second"}); stdout != "second\n" || err != nil {
 		t.Errorf("got %q, %v", stdout, err)
 	}
@@ -479,7 +479,7 @@ func TestGuestIsReplaced(t *testing.T) {
 	if err := <-result; !errors.Is(err, boot.ErrGone) {
 		t.Errorf("the session in the first guest: %v", err)
 	}
-	s.SetGuest(first, "/first") // gone, but nobody has said so
+	s.SetGuest(&Guest{Client: first, Image: "/first"}) // gone, but nobody has said so
 	if _, _, _, err := run(t, c.Client, boot.Command{Shell: "true"}); err == nil || err.Error() != "the guest has gone" {
 		t.Errorf("in a guest that is gone: %v", err)
 	}

@@ -54,6 +54,9 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 	if err := <-up; err != nil {
 		return err
 	}
+	if a.config.Console != nil {
+		go a.serveConsole(a.config.Console)
+	}
 	go func() {
 		for r := range requests {
 			switch r.Type {

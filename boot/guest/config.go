@@ -23,6 +23,8 @@ type Config struct {
 	Shell    string   `json:"shell"`   // for sessions without a command
 	Env      []string `json:"env"`     // of sessions, beside the usual
 	Network  *Network `json:"network"` // nil: loopback only
+	Modules  *Modules `json:"modules"` // nil: none
+	Console  *Console `json:"console"` // nil: no shell on the serial port
 }
 
 // Init is a program of the userland that becomes the first process. It finds
@@ -31,6 +33,18 @@ type Config struct {
 type Init struct {
 	Path      string `json:"path"`
 	Systemctl string `json:"systemctl"` // path; tells when the userland is up. Empty: it is with /bin/sh
+}
+
+// Modules are the kernel's modules.
+type Modules struct {
+	Dir     string `json:"dir"`     // a folder of one of the shares
+	Release string `json:"release"` // uname -r
+}
+
+// A Console is the terminal at the other end of the serial port.
+type Console struct {
+	Rows    int `json:"rows"` // 0: unknown
+	Columns int `json:"columns"`
 }
 
 // A Share is a directory of the host.

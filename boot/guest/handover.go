@@ -44,6 +44,11 @@ func handOver(c *Config, port *os.File) error {
 			return err
 		}
 	}
+	if c.Modules != nil {
+		if err := c.Modules.mount(root); err != nil {
+			log.Print(err) // a guest without modules is still of use
+		}
+	}
 	if err := unix.Access(root+c.Init.Path, unix.X_OK); err != nil {
 		return fmt.Errorf("the userland's init %s: %w", c.Init.Path, err)
 	}

@@ -80,6 +80,11 @@ func bringUp(c *Config) error {
 			return err
 		}
 	}
+	if c.Modules != nil {
+		if err := c.Modules.mount(""); err != nil {
+			log.Print(err) // a guest without modules is still of use
+		}
+	}
 	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 		log.Printf("set the hostname %q: %v", c.Hostname, err)
 	}

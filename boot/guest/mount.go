@@ -136,3 +136,16 @@ func (s Share) mount(root string) error {
 	}
 	return mount{s.Tag, root + s.Path, "virtiofs", flags, ""}.do()
 }
+
+// mount puts the modules where modprobe looks for them, below root. NixOS's kmod
+// looks there as well.
+func (m Modules) mount(root string) error {
+	target := root + "/lib/modules/" + m.Release
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return fmt.Errorf("make the mount point %s: %w", target, err)
+	}
+	if err := unix.Mount(root+m.Dir, target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount the modules %s on %s: %w", m.Dir, target, err)
+	}
+	return nil
+}

@@ -165,6 +165,15 @@ func (s *session) environ(dir string) []string {
 	return env
 }
 
+// dir is where the command starts: the configured folder, if it is there.
+func (s *session) dir() string {
+	dir := s.agent.config.Dir
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() || unix.Access(dir, unix.X_OK) != nil {
+		return "/"
+	}
+	return dir
+}
+
 // start runs the command and returns as soon as it runs; r gets its reply
 // before any output, as RFC 4254 wants it.
 func (s *session) start(command func() (path string, argv []string), r *ssh.Request) error {
@@ -172,10 +181,7 @@ func (s *session) start(command func() (path string, argv []string), r *ssh.Requ
 		return errors.New("this session has its command already")
 	}
 	s.started = true
-	dir := s.agent.config.Dir
-	if st, err := os.Stat(dir); err != nil || !st.IsDir() || unix.Access(dir, unix.X_OK) != nil {
-		dir = "/"
-	}
+	dir := s.dir()
 	env := s.environ(dir)
 	path, argv := command()
 	path, err := look(path, dir, env)

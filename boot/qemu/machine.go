@@ -29,6 +29,8 @@ type Machine struct {
 	// makes a file itself.
 	MemoryFD int
 
+	Stopped bool // it waits for a debugger before the first instruction
+
 	Extra []string // the user's own arguments, last
 }
 
@@ -66,6 +68,9 @@ func (m *Machine) Args() ([]string, error) {
 		args = append(args, "-object", backend+",share=on,size="+memory)
 	}
 	args = append(args, "-machine", machine, "-accel", string(m.Accel), "-cpu", m.cpu(), "-smp", strconv.Itoa(m.CPUs), "-m", memory)
+	if m.Stopped {
+		args = append(args, "-S")
+	}
 	for i, d := range m.Devices {
 		args = append(args, d.Args("d"+strconv.Itoa(i))...)
 	}

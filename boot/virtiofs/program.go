@@ -26,6 +26,8 @@ type Program struct {
 	Path string
 	Rust bool // else the C one
 
+	SocketDir string // where sockets are bound; empty: nowhere in the file system
+
 	readOnly   bool // has --readonly
 	noAnnounce bool // has --no-announce-submounts
 	translate  bool // has --translate-uid and --translate-gid

@@ -152,7 +152,7 @@ func TestCanRun(t *testing.T) {
 }
 
 func TestSocketPair(t *testing.T) {
-	listener, client, err := socketPair()
+	listener, client, err := socketPair("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +179,45 @@ func TestSocketPair(t *testing.T) {
 	defer conn.Close()
 	if got, err := io.ReadAll(conn); string(got) != "hello" || err != nil {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// A socket that is bound to a file works, and the file is gone.
+func TestSocketPairInADir(t *testing.T) {
+	dir := t.TempDir()
+	listener, client, err := socketPair(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	l, err := net.FileListener(listener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	listener.Close()
+	if !strings.HasPrefix(l.Addr().String(), dir+"/") {
+		t.Errorf("it is bound to %q", l.Addr())
+	}
+	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	long := filepath.Join(t.TempDir(), strings.Repeat("x", 99))
+	if err := os.Mkdir(long, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, dir := range map[string]string{"none": dir + "/none", "long": long} {
+		if _, _, err := socketPair(dir); err == nil {
+			t.Errorf("%s: it works", name)
+		}
+	}
+	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+		t.Errorf("left of a failure: %v, %v", left, err)
 	}
 }
 

@@ -117,6 +117,18 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 		server.SetPhase(string(event.PhaseBoot))
 	}
 	a.events.Emit(event.PhaseStarted{Phase: event.PhaseBoot})
+	current := &currentGuest{app: a, server: server}
+	if a.serial() == serialTelnet {
+		options.Console = &boot.Size{}
+		if err := a.serveTelnet(ctx, current); err != nil {
+			return fmt.Errorf("serial port: %w", err)
+		}
+	}
+	if a.onStdio(argv) {
+		options.Console = a.terminalSize()
+		return a.atSerial(ctx, current, options)
+	}
+	options.Started = current.started
 	vm, err := boot.Start(ctx, options)
 	if err != nil {
 		a.showTail(err)
@@ -126,8 +138,8 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	a.events.Emit(event.PhaseStarted{Phase: event.PhaseRun})
 	if server != nil {
 		server.SetPhase(string(event.PhaseRun))
-		server.SetGuest(vm.Client(), options.Kernel)
 	}
+	current.answers(vm)
 	err = a.runIn(ctx, vm, argv)
 	a.showTail(err)
 	return err

@@ -4,9 +4,7 @@ package main
 
 import (
 	"context"
-	"io"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -54,15 +52,11 @@ func (a *app) runAtTerminal(ctx context.Context, client *ssh.Client, c boot.Comm
 	if err != nil {
 		return 0, err
 	}
-	terminal, err := tty.Raw(a.env.Stdin)
+	in, restore, err := a.rawInput(cancel)
 	if err != nil {
 		return 0, err
 	}
-	a.text.SetRaw(true)
-	defer func() {
-		_ = terminal.Restore()
-		a.text.SetRaw(false)
-	}()
+	defer restore()
 
 	resized, stop := tty.Resized()
 	defer stop()
@@ -86,9 +80,6 @@ func (a *app) runAtTerminal(ctx context.Context, client *ssh.Client, c boot.Comm
 		}
 	}()
 	c.Terminal = &boot.Terminal{Type: config.Getenv(a.env.Environ, "TERM"), Rows: rows, Columns: columns, Resize: sizes}
-	c.Stdin = tty.NewEscapes(a.env.Stdin,
-		func() { cancel(signalError{syscall.SIGHUP}) },
-		func() { _, _ = io.WriteString(a.env.Stderr, "\r\n"+tty.EscapeHelp) },
-	)
+	c.Stdin = in
 	return boot.Run(ctx, client, c)
 }

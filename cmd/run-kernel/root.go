@@ -126,7 +126,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(
 		a.watchCommand(), a.bootCommand(), a.buildCommand(), a.testCommand(), a.kconfigCommand(),
-		a.execCommand(), a.statusCommand(), a.stopCommand(), a.initCommand(), a.configCommand(), a.doctorCommand(), a.versionCommand(),
+		a.execCommand(), a.consoleCommand(), a.statusCommand(), a.stopCommand(), a.gdbCommand(), a.dumpCommand(), a.initCommand(), a.configCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
 	root.InitDefaultHelpCmd()
@@ -166,6 +166,9 @@ func (a *app) setUp(c *cobra.Command) error {
 	var err error
 	if a.config, err = config.Load(sources); err != nil {
 		return err
+	}
+	if a.text != nil && a.serial() == serialLog {
+		a.text.ShowConsole(true)
 	}
 	if err := a.checkRequirements(c); err != nil {
 		return err

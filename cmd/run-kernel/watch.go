@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -91,8 +92,20 @@ func (a *app) watch(ctx context.Context) error {
 		a.events.Emit(event.Notice{Text: p})
 	}
 	a.events.Emit(event.WatchStarted{Dirs: watcher.Dirs(), Elapsed: time.Since(began)})
+	current := &currentGuest{app: a, server: w.control}
+	switch a.serial() {
+	case serialTelnet:
+		if err := a.serveTelnet(ctx, current); err != nil {
+			return fmt.Errorf("serial port: %w", err)
+		}
+	case serialStdio:
+		if a.text != nil {
+			a.text.ShowConsole(true)
+		}
+		a.events.Emit(event.Notice{Text: "the loop has the terminal; run-kernel console, in another one, connects to the serial port"})
+	}
 	loop := &watch.Loop{
-		Pass: &pass{app: a, workplace: w}, Changes: watcher.Changes(), Err: watcher.Err, Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
+		Pass: &pass{app: a, workplace: w, current: current}, Changes: watcher.Changes(), Err: watcher.Err, Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
 	}
 	loop.Run(ctx)
 	switch err := context.Cause(ctx); {
@@ -109,6 +122,7 @@ func (a *app) watch(ctx context.Context) error {
 type pass struct {
 	app *app
 	*workplace
+	current *currentGuest
 
 	mu     sync.Mutex
 	config []byte // .config as we last saw or wrote it
@@ -170,9 +184,13 @@ func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
 		p.mu.Lock()
 		p.system = o.System
 		p.mu.Unlock()
+		o.Started = p.current.started
+		if p.app.serial() == serialTelnet {
+			o.Console = &boot.Size{}
+		}
 		var vm *boot.VM
 		if vm, err = boot.Start(ctx, o); err == nil {
-			p.control.SetGuest(vm.Client(), image)
+			p.current.answers(vm)
 			return p.newGuest(vm), nil
 		}
 	}
@@ -211,7 +229,7 @@ func (p *pass) newGuest(vm *boot.VM) *guestVM {
 	g := &guestVM{pass: p, vm: vm, done: make(chan struct{})}
 	go func() {
 		<-vm.Done()
-		p.control.SetGuest(nil, "")
+		p.current.gone(vm)
 		asked := true
 		g.stop.Do(func() { asked = false })
 		if err := vm.Err(); err != nil {

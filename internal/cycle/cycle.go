@@ -213,7 +213,7 @@ func (c *Cycle) Build(ctx context.Context, args ...string) (*kbuild.Result, erro
 	}
 	c.Events.Emit(event.PhaseStarted{Phase: event.PhaseBuild})
 	image, target := c.image(f)
-	return c.Tree.Build(ctx, kbuild.BuildOptions{Image: image, Target: target, Args: args, Events: c.Events})
+	return c.Tree.Build(ctx, kbuild.BuildOptions{Image: image, Target: target, Modules: f.HasModules(), Args: args, Events: c.Events})
 }
 
 func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {
@@ -254,7 +254,8 @@ func (c *Cycle) MakeCommand(args ...string) (command []string, image string, err
 		return nil, "", err
 	}
 	image, target := c.image(f)
-	command, err = c.Tree.Command(append([]string{target}, args...)...)
+	o := kbuild.BuildOptions{Target: target, Modules: f.HasModules(), Args: args}
+	command, err = c.Tree.Command(o)
 	return command, image, err
 }
 
@@ -279,6 +280,16 @@ func (c *Cycle) Image() (string, error) {
 	return path, nil
 }
 
+// imagePath is the path of the image that a build makes; empty without a .config.
+func (c *Cycle) imagePath() string {
+	f, err := c.ReadConfig()
+	if err != nil {
+		return ""
+	}
+	path, _ := c.image(f)
+	return path
+}
+
 // BootOptions are what the configuration says of the guest, but for a NixOS
 // system, which has to be built. dir is the working directory; state is where the
 // console's log goes, or empty for none.
@@ -286,8 +297,8 @@ func BootOptions(c *config.Config, u Userland, image, dir, tree, state string, e
 	o := boot.Options{
 		Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
 		QEMU: c.Run.QEMU, QEMUArgs: c.Run.QEMUExtraArgs, Accel: c.Run.Accel, CPUs: c.Run.SMP, MemoryGiB: c.Run.MemoryGiB,
-		Network: c.Run.Network == "user", Tree: tree, Virtiofsd: c.Run.Virtiofsd,
-		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(),
+		Network: c.Run.Network == "user", Tree: tree, Virtiofsd: c.Run.Virtiofsd, SocketDir: c.Run.VirtiofsdSocketDir,
+		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(), Debug: c.Run.Debug,
 		Events: events,
 	}
 	if state != "" {
@@ -341,8 +352,20 @@ func (c *Cycle) BootOptions(ctx context.Context, image, dir string) (boot.Option
 	if err != nil {
 		return o, err
 	}
-	o.System, err = u.System(ctx, state, c.Events)
-	return o, err
+	if o.System, err = u.System(ctx, state, c.Events); err != nil || image != c.imagePath() {
+		return o, err // another kernel's modules
+	}
+	modules, err := c.Tree.StageModules(ctx)
+	if err != nil {
+		return o, err
+	}
+	if modules != nil {
+		o.Modules, o.ModulesRelease = modules.Dir, modules.Release
+		if !c.Tree.InTree() {
+			o.Build = c.Tree.BuildDir
+		}
+	}
+	return o, nil
 }
 
 // System has nix build the system of the tree's guest, if that runs on one and it

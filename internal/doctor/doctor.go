@@ -54,6 +54,7 @@ func Examine(ctx context.Context, o Options) []Check {
 		header(o, "libelf", "libelf.h", "objtool, which most x86 configurations use, is built with it"),
 		header(o, "openssl", "openssl/opensslv.h", "signed modules are made with it"),
 		optional(tool("build", "pahole", "pahole"), "CONFIG_DEBUG_INFO_BTF needs it"),
+		optional(tool("build", "depmod", "depmod", "/usr/sbin", "/sbin"), "modules are made ready for modprobe with it"),
 		emulator(o), accelerator(o), filesystem(o), memory(o),
 		optional(tool("nix", "nix", "nix"), "a NixOS userland is built by it; the host's own needs none"),
 		optional(tool("watch", "git", "git"), "by it the loop knows which files of a folder are sources"),

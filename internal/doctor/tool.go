@@ -37,11 +37,12 @@ func versionOf(ctx context.Context, path string) string {
 	return versionNumber.FindString(line)
 }
 
-// tool checks for a program whose package is known by the same name or another.
-func tool(feature, name, pkg string) func(context.Context) Check {
+// tool checks for a program whose package is known by the same name or another, in
+// $PATH or else in dirs.
+func tool(feature, name, pkg string, dirs ...string) func(context.Context) Check {
 	return func(ctx context.Context) Check {
 		c := Check{Feature: feature, Name: name, tool: pkg}
-		path, err := proc.Look(name)
+		path, err := proc.Look(name, dirs...)
 		if err != nil {
 			c.State, c.Text = Missing, err.Error()
 			if proc.Packages(pkg).Debian == "" {

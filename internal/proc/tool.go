@@ -28,7 +28,9 @@ var packages = map[string]Package{
 	"pahole":              {"dwarves", "dwarves", "pahole", "pahole"},
 	"libelf":              {"libelf-dev", "elfutils-libelf-devel", "libelf", "elfutils"},
 	"openssl":             {"libssl-dev", "openssl-devel", "openssl", "openssl"},
+	"depmod":              {"kmod", "kmod", "kmod", "kmod"},
 	"git":                 {"git", "git", "git", "git"},
+	"gdb":                 {"gdb", "gdb", "gdb", "gdb"},
 	"nix":                 {"nix-bin", "nix", "nix", "nix"},
 }
 

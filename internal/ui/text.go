@@ -35,13 +35,22 @@ type Text struct {
 
 	mu       sync.Mutex
 	raw      bool   // a guest's shell has the terminal
+	console  bool   // show the guest's console
 	progress string // what the progress line shows; empty when there is none
 	midline  bool   // a command's output has not ended its line
 	told     int    // the plainInterval of the build whose progress was told
 }
 
 // NewText returns a renderer; its Event method is an event.Sink.
-func NewText(o Options) *Text { return &Text{o: o} }
+func NewText(o Options) *Text { return &Text{o: o, console: o.Verbose} }
+
+// ShowConsole says whether to show the lines of the guest's console, as Verbose
+// does.
+func (t *Text) ShowConsole(show bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.console = show
+}
 
 // SetRaw tells whether the terminal is in raw mode, where a line ends with
 // carriage return and line feed, and a progress line would be in the way.
@@ -101,7 +110,7 @@ func (t *Text) Event(e event.Event) {
 	case event.BootReady:
 		t.say("boot", "the guest answers after %s", seconds(e.Elapsed))
 	case event.Console:
-		if t.o.Verbose {
+		if t.console {
 			t.print("| " + e.Line)
 		}
 	case event.GuestCrashed:
