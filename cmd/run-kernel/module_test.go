@@ -11,7 +11,7 @@ import (
 // modprobe finds the build's modules on either userland, and the kernel refuses
 // another's.
 func TestModules(t *testing.T) {
-	k := systemdKernel(t)
+	k, _ := systemdKernel(t)
 	for _, userland := range []string{"nix", "host"} {
 		r := k.lab.expect(k.boot("--userland", userland, "--", `
 set -e

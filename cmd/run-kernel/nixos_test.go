@@ -264,24 +264,23 @@ func nixosKernel(t *testing.T, name string, prepare func(l *lab, flake string)) 
 }
 
 // systemdKernel is that with a userland of which systemd is the first process.
-func systemdKernel(t *testing.T) *kernel {
+func systemdKernel(t *testing.T) (k *kernel, flake string) {
 	t.Helper()
 	if os.Getenv("RUN_KERNEL_TEST_DEBIAN_ROOT") == "" && os.Geteuid() != 0 {
 		t.Skip("RUN_KERNEL_TEST_DEBIAN_ROOT isn't set: making one takes root")
 	}
 	root := need(t, "RUN_KERNEL_TEST_DEBIAN_ROOT", "Debian root with systemd")
-	k, _ := nixosKernel(t, "systemd", func(l *lab, flake string) {
+	return nixosKernel(t, "systemd", func(l *lab, flake string) {
 		stored := l.tool("nix-store", "--add-fixed", "--recursive", "sha256", root)
 		hash := l.tool("nix-store", "--query", "--hash", stored)
 		if err := os.WriteFile(filepath.Join(flake, "debian.hash"), []byte(hash), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	})
-	return k
 }
 
 func TestSystemd(t *testing.T) {
-	k := systemdKernel(t)
+	k, _ := systemdKernel(t)
 	r := k.lab.expect(k.boot("--", `
 set -e
 systemctl is-active multi-user.target
@@ -300,7 +299,7 @@ systemd-run --quiet --pipe --property=PrivateMounts=yes --property=PrivateUsers=
 // Another terminal reaches the guest. When that shuts down, systemd ends every
 // process but the agent, which tells how.
 func TestSystemdExecAndPowerOff(t *testing.T) {
-	k := systemdKernel(t)
+	k, _ := systemdKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; exec sleep infinity")...)
 	s.wait("up\n")
 	r := k.lab.expect(k.lab.run(k.flags("exec", "--", "cat", "/proc/1/comm")...), 0)
@@ -316,7 +315,7 @@ func TestSystemdExecAndPowerOff(t *testing.T) {
 
 // A kernel without what systemd needs shows at once.
 func TestSystemdOnALesserKernel(t *testing.T) {
-	k := systemdKernel(t)
+	k, _ := systemdKernel(t)
 	lesser := testKernel(t)
 	r := k.lab.expect(k.lab.run("-O", lesser.build, "boot", "--no-build", "--", "true"), statusFailed)
 	for _, want := range []string{
