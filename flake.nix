@@ -19,7 +19,7 @@
           version = self.shortRev or "dirty";
           src = self;
           # What `go mod vendor -o DIR && nix hash path DIR` prints. A test compares it.
-          vendorHash = "sha256-GXxyewSvgOmtJ3UZcd+qdE8IZV4JcTAJP5rOnRmqXTc=";
+          vendorHash = "sha256-wqk3NyU3HTcnfEYi/JBlqXNr9LcJEr+4LPqD2H7fU4g=";
           subPackages = [ "cmd/run-kernel" ];
           env.CGO_ENABLED = 0; # it is also the guest's init, where there are no libraries
           ldflags = [
