@@ -21,9 +21,10 @@ test -d /sys/class/net/dummy2
 modinfo --field=filename dummy
 modprobe -r dummy
 test ! -e /sys/class/net/dummy2
-sed "s/$(uname -r) SMP/9.9.9-other SMP/" "$(modinfo --field=filename dummy)" >/run/other.ko
+release=$(uname -r)
+sed "s/$release SMP/9${release#?} SMP/" "$(modinfo --field=filename dummy)" >/run/other.ko
 ! insmod /run/other.ko
-dmesg | grep -o "version magic '9.9.9-other.* should be '[0-9.]*"
+dmesg | grep -o "version magic '9.* should be '[0-9.]*"
 `), 0)
 		lines := strings.Split(r.stdout, "\n")
 		if len(lines) < 2 || !strings.HasPrefix(lines[0], "/lib/modules/6.") || !strings.HasSuffix(lines[0], "/kernel/drivers/net/dummy.ko") {
