@@ -100,3 +100,13 @@ func ConsoleTail(err error) []string {
 	}
 	return nil
 }
+
+// A shareError says that a directory can't be shared.
+type shareError struct {
+	tag string
+	err error
+}
+
+func (e *shareError) Error() string { return fmt.Sprintf("share %q: %v", e.tag, e.err) }
+func (e *shareError) Unwrap() error { return e.err }
+func (e *shareError) Hint() string  { return "a share is a directory of this host; mkdir makes it" }

@@ -26,11 +26,11 @@ func writeInitramfs(w io.Writer, c *guest.Config) error {
 	if err != nil {
 		return err
 	}
-	const self = "/proc/self/exe"
-	program, err := os.ReadFile(self)
+	program, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return err
 	}
+	defer program.Close()
 	archive := cpio.NewWriter(w)
 	for _, dir := range []string{"dev", "proc", "sys"} {
 		if err := archive.WriteHeader(&cpio.Header{Name: dir, Mode: cpio.TypeDir | 0o755}); err != nil {
@@ -41,18 +41,14 @@ func writeInitramfs(w io.Writer, c *guest.Config) error {
 	if err := errors.Join(archive.Flush(), writeConsole(w)); err != nil {
 		return err
 	}
-	add := func(name string, mode cpio.FileMode, data []byte) error {
-		h := &cpio.Header{Name: name, Mode: cpio.TypeReg | mode, Size: int64(len(data))}
-		if err := archive.WriteHeader(h); err != nil {
-			return err
-		}
-		_, err := archive.Write(data)
+	if err := addFile(archive, "init", 0o755, program); err != nil {
 		return err
 	}
-	if err := add("init", 0o755, program); err != nil {
+	h := &cpio.Header{Name: guest.ConfigPath[1:], Mode: cpio.TypeReg | 0o644, Size: int64(len(config))}
+	if err := archive.WriteHeader(h); err != nil {
 		return err
 	}
-	if err := add(guest.ConfigPath[1:], 0o644, config); err != nil {
+	if _, err := archive.Write(config); err != nil {
 		return err
 	}
 	libs, err := libraries(program)
@@ -61,14 +57,7 @@ func writeInitramfs(w io.Writer, c *guest.Config) error {
 	}
 	dirs := map[string]bool{"dev": true, "proc": true, "sys": true}
 	for _, lib := range libs {
-		if err := addParents(archive, dirs, filepath.Dir(lib)[1:]); err != nil {
-			return err
-		}
-		data, err := os.ReadFile(lib)
-		if err != nil {
-			return err
-		}
-		if err := add(lib[1:], 0o755, data); err != nil {
+		if err := addLibrary(archive, dirs, lib); err != nil {
 			return err
 		}
 	}
@@ -89,6 +78,32 @@ func writeConsole(w io.Writer) error {
 	return err
 }
 
+// addFile copies in small pieces: memory that is used for the first time costs
+// more than the copying.
+func addFile(archive *cpio.Writer, name string, mode cpio.FileMode, f *os.File) error {
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := archive.WriteHeader(&cpio.Header{Name: name, Mode: cpio.TypeReg | mode, Size: st.Size()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(archive, f)
+	return err
+}
+
+func addLibrary(archive *cpio.Writer, dirs map[string]bool, path string) error {
+	if err := addParents(archive, dirs, filepath.Dir(path)[1:]); err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return addFile(archive, path[1:], 0o755, f)
+}
+
 func addParents(archive *cpio.Writer, have map[string]bool, dir string) error {
 	if dir == "." || dir == "" || have[dir] {
 		return nil
@@ -102,8 +117,8 @@ func addParents(archive *cpio.Writer, have map[string]bool, dir string) error {
 
 // libraries returns the dynamic linker and the libraries that the program
 // needs: none when it was built without cgo, the C library else.
-func libraries(program []byte) ([]string, error) {
-	f, err := elf.NewFile(bytes.NewReader(program))
+func libraries(program io.ReaderAt) ([]string, error) {
+	f, err := elf.NewFile(program)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func TestInitramfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	libs, err := libraries(program)
+	libs, err := libraries(bytes.NewReader(program))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestLibraries(t *testing.T) {
 	if err != nil || len(needed) == 0 {
 		t.Skipf("%s needs no library: %v", name, err)
 	}
-	libs, err := libraries(program)
+	libs, err := libraries(bytes.NewReader(program))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,10 +141,10 @@ func TestLibraries(t *testing.T) {
 	last := needed[len(needed)-1]
 	missing := "none" + strings.Repeat("x", len(last)-4)
 	broken := bytes.ReplaceAll(program, []byte(last+"\x00"), []byte(missing+"\x00"))
-	if _, err := libraries(broken); err == nil || !strings.Contains(err.Error(), missing) {
+	if _, err := libraries(bytes.NewReader(broken)); err == nil || !strings.Contains(err.Error(), missing) {
 		t.Errorf("a missing library: %v", err)
 	}
-	if _, err := libraries([]byte("#!/bin/sh\n")); err == nil {
+	if _, err := libraries(strings.NewReader("#!/bin/sh\n")); err == nil {
 		t.Error("a script has libraries")
 	}
 }

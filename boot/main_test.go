@@ -78,11 +78,19 @@ func fakeQEMU(args []string, behaviour string) int {
 	fmt.Fprintln(monitor, `{"QMP": {"version": {}, "capabilities": []}}`)
 	go func() {
 		for d := json.NewDecoder(monitor); ; {
-			var command struct{ ID json.RawMessage }
+			var command struct {
+				ID        json.RawMessage
+				Arguments struct {
+					CommandLine string `json:"command-line"`
+				}
+			}
 			if d.Decode(&command) != nil {
 				return
 			}
-			if command.ID == nil {
+			if line := command.Arguments.CommandLine; line != "" {
+				reply, _ := json.Marshal(fakeForward(line))
+				fmt.Fprintf(monitor, "{\"return\": %s, \"id\": %s}\n", reply, command.ID)
+			} else if command.ID == nil {
 				fmt.Fprintln(monitor, `{"return": {}}`)
 			} else {
 				fmt.Fprintf(monitor, "{\"return\": {}, \"id\": %s}\n", command.ID)
@@ -124,6 +132,9 @@ func fakeQEMU(args []string, behaviour string) int {
 	case "panics":
 		fmt.Fprint(console, panics)
 		return end("guest-reset")
+	case "panics in a line":
+		fmt.Fprint(console, "a program: "+panics[strings.Index(panics, "[    0.6"):])
+		return end("guest-reset")
 	case "panics and hangs":
 		fmt.Fprint(console, panics)
 		hang()
@@ -137,6 +148,9 @@ func fakeQEMU(args []string, behaviour string) int {
 	case "init fails":
 		fmt.Fprint(console, "\r\n"+guest.FatalPrefix+"no tmpfs\r\n")
 		return end("guest-reset")
+	case "systemd freezes":
+		fmt.Fprint(console, "[\x1b[1;31m!!!!!!\x1b[0m] Failed to mount API filesystems.\r\n")
+		hang()
 	case "error":
 		fmt.Fprintln(os.Stderr, "qemu-system-x86_64: -device nonsense: no such device")
 		return 1
@@ -147,6 +161,35 @@ func fakeQEMU(args []string, behaviour string) int {
 		hang()
 	}
 	return 99
+}
+
+// sshdVariable says how the guest of the fake qemu answers at its port 22: with a
+// banner, or not at all.
+const sshdVariable = "RUN_KERNEL_TEST_SSHD"
+
+// fakeForward does what hostfwd_add does, and returns what that would say.
+func fakeForward(line string) string {
+	var port int
+	if _, err := fmt.Sscanf(line, "hostfwd_add tcp:127.0.0.1:%d-:22", &port); err != nil {
+		return "unknown command: " + line + "\r\n"
+	}
+	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return "could not set up host forwarding rule\r\n"
+	}
+	go func() {
+		for refuse := 2; ; refuse-- {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if os.Getenv(sshdVariable) != "" && refuse <= 0 {
+				fmt.Fprint(conn, "a line before\r\nSSH-2.0-fake\r\n")
+			}
+			_ = conn.Close()
+		}
+	}()
+	return ""
 }
 
 // fakeVirtiofsd serves one connection, as the real one does.

@@ -31,9 +31,15 @@ type Options struct {
 	Network   bool // qemu's user-mode network
 
 	Userland  string // directory that becomes the guest's root; "/" is the host's own
+	System    string // or a NixOS system: its toplevel, in a store that the guest gets
 	Tree      string // directory that is being edited: shared apart, with fresh contents; empty: none
+	Build     string // where it is built, likewise; empty: it is in one of the others, or isn't needed
 	Shares    []Share
 	Virtiofsd string // program; empty: searched for
+	SocketDir string // where its sockets are bound for a moment; empty: nowhere in the file system
+
+	Modules        string // the kernel's modules, as they are in /lib/modules/<ModulesRelease>; in Tree or Build. Empty: none
+	ModulesRelease string
 
 	Dir      string // working directory in the guest
 	Hostname string
@@ -42,7 +48,13 @@ type Options struct {
 
 	ConsoleLog string        // file that gets all of the console; empty: none
 	Timeout    time.Duration // how long the guest may be silent before its agent answers; 0: for ever
+	Console    *Size         // a shell on the serial port, which is connected to such a terminal; nil: none, as NixOS has its own
+	Debug      bool          // the guest waits for a debugger before its first instruction; Timeout doesn't count
 	Events     event.Sink
+
+	// Started is called as soon as there is a VM to look at or to debug; its agent
+	// doesn't answer yet. It may be nil.
+	Started func(*VM)
 }
 
 // A Share is a directory of the host that the guest mounts.
@@ -67,8 +79,10 @@ type plan struct {
 }
 
 const (
-	rootTag = "run-kernel.root"
-	treeTag = "run-kernel.tree"
+	rootTag  = "run-kernel.root"
+	storeTag = "run-kernel.store"
+	treeTag  = "run-kernel.tree"
+	buildTag = "run-kernel.build"
 )
 
 func newPlan(ctx context.Context, o Options) (*plan, error) {
@@ -84,6 +98,7 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	if p.virtiofsd, err = virtiofs.Find(ctx, o.Virtiofsd); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
+	p.virtiofsd.SocketDir = o.SocketDir
 	if err := p.virtiofsd.CanRun(); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
@@ -113,16 +128,29 @@ func (p *plan) planShares() error {
 		}
 		*dir = abs
 	}
-	p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}
-	p.guest = guest.Config{Hostname: o.Hostname, Root: rootTag, Dir: o.Dir, Shell: o.Shell, Env: o.Env}
-	if o.Network {
-		p.guest.Network = guest.UserNetwork()
+	p.guest = guest.Config{Hostname: o.Hostname, Dir: o.Dir, Shell: o.Shell, Env: o.Env}
+	if o.System != "" {
+		p.planSystem()
+	} else {
+		p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}
+		p.guest.Root = rootTag
+		if o.Console != nil {
+			p.guest.Console = &guest.Console{Rows: o.Console.Rows, Columns: o.Console.Columns}
+		}
+		if o.Network {
+			p.guest.Network = guest.UserNetwork()
+		}
 	}
-	if o.Tree != "" {
-		p.shares = append(p.shares, virtiofs.Share{Tag: treeTag, Dir: o.Tree, ReadOnly: true, Cache: virtiofs.Auto})
-		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: treeTag, Path: o.Tree, ReadOnly: true})
+	for _, s := range []struct{ tag, dir string }{{treeTag, o.Tree}, {buildTag, o.Build}} {
+		if s.dir != "" {
+			p.shares = append(p.shares, virtiofs.Share{Tag: s.tag, Dir: s.dir, ReadOnly: true, Cache: virtiofs.Auto})
+			p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.tag, Path: s.dir, ReadOnly: true})
+		}
 	}
-	seen := map[string]bool{rootTag: true, treeTag: true}
+	if o.Modules != "" {
+		p.guest.Modules = &guest.Modules{Dir: o.Modules, Release: o.ModulesRelease}
+	}
+	seen := map[string]bool{rootTag: true, storeTag: true, treeTag: true, buildTag: true}
 	for _, s := range o.Shares {
 		// VIRTIO 1.2, section 5.11.4: the tag has 36 bytes.
 		if s.Tag == "" || len(s.Tag) > 36 || strings.ContainsAny(s.Tag, ",\x00") {
@@ -140,18 +168,43 @@ func (p *plan) planShares() error {
 			return err
 		}
 		p.shares = append(p.shares, virtiofs.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Cache: virtiofs.Auto})
-		p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: filepath.Clean(s.Path), ReadOnly: s.ReadOnly})
+		if o.System == "" { // NixOS mounts what its configuration says
+			p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: filepath.Clean(s.Path), ReadOnly: s.ReadOnly})
+		}
 	}
 	// A mount hides what was mounted below it before.
 	slices.SortStableFunc(p.guest.Shares, func(a, b guest.Share) int { return strings.Compare(a.Path, b.Path) })
 	for _, s := range p.shares {
+		if s.Tag == storeTag {
+			continue // nix makes it, and may not have yet
+		}
 		if st, err := os.Stat(s.Dir); err != nil {
-			return fmt.Errorf("share %q: %w", s.Tag, err)
+			return &shareError{s.Tag, err}
 		} else if !st.IsDir() {
-			return fmt.Errorf("share %q: %s is not a directory", s.Tag, s.Dir)
+			return &shareError{s.Tag, fmt.Errorf("%s is not a directory", s.Dir)}
 		}
 	}
 	return nil
+}
+
+// planSystem shares the store of a NixOS system, which configures all the rest by
+// itself.
+func (p *plan) planSystem() {
+	system := p.options.System
+	init := &guest.Init{Path: filepath.Join(system, "init")}
+	// NixOS links its systemd there.
+	if systemctl := filepath.Join(system, "systemd/bin/systemctl"); exists(systemctl) {
+		init.Systemctl = systemctl
+	}
+	store := filepath.Dir(system)
+	p.shares = []virtiofs.Share{{Tag: storeTag, Dir: store, ReadOnly: true, Cache: virtiofs.Always}}
+	p.guest.Shares = []guest.Share{{Tag: storeTag, Path: store, ReadOnly: true}}
+	p.guest.Init = init
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Descriptors that qemu inherits, in the order of exec.Cmd's ExtraFiles.
@@ -191,6 +244,11 @@ func (p *plan) machine() *qemu.Machine {
 		// which goes on to run the translation of what was there before. When the
 		// guest clears each page itself, qemu sees that the page has changed.
 		m.Cmdline = append(m.Cmdline, "init_on_alloc=1")
+	}
+	if o.Debug {
+		m.Stopped = true
+		// Else the kernel isn't where its symbols say.
+		m.Cmdline = append(m.Cmdline, "nokaslr")
 	}
 	m.Cmdline = append(m.Cmdline, o.KernelArgs...)
 	return m

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +34,10 @@ func TestCmdline(t *testing.T) {
 	for name, change := range map[string]func(o *Options){
 		"tcg": func(o *Options) {},
 		"kvm": func(o *Options) { o.Accel = "kvm" },
+		"debug": func(o *Options) {
+			o.Debug, o.Tree, o.Build = true, l.dir, share
+			o.Modules, o.ModulesRelease = share+"/modules", "6.1.0"
+		},
 		"all": func(o *Options) {
 			o.CPUs, o.MemoryGiB, o.Network, o.Tree = 4, 8, true, l.dir
 			o.Shares = []Share{{Tag: "data", Dir: share, Path: "/mnt/data"}}
@@ -165,5 +170,47 @@ func TestCheckKernel(t *testing.T) {
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s, %s: got %v", filepath.Base(test.path), test.arch, err)
 		}
+	}
+}
+
+// A NixOS system gets its store and the tree, and mounts the rest itself.
+func TestPlanOfASystem(t *testing.T) {
+	l := newLab(t, "")
+	store := filepath.Join(l.dir, "store")
+	system := filepath.Join(store, "abc-nixos")
+	if err := os.MkdirAll(filepath.Join(system, "systemd/bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o := l.options()
+	o.System, o.Tree, o.Network = system, l.dir, true
+	o.Shares = []Share{{Tag: "data", Dir: l.dir, Path: "/mnt/data"}}
+	p, err := newPlan(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := guest.Config{
+		Hostname: o.Hostname, Dir: o.Dir, Shell: o.Shell, Env: o.Env, Init: &guest.Init{Path: system + "/init"},
+		Shares: []guest.Share{{Tag: storeTag, Path: store, ReadOnly: true}, {Tag: treeTag, Path: l.dir, ReadOnly: true}},
+	}
+	slices.SortFunc(want.Shares, func(a, b guest.Share) int { return strings.Compare(a.Path, b.Path) })
+	if diff := cmp.Diff(want, p.guest); diff != "" {
+		t.Error(diff)
+	}
+	var tags []string
+	for _, s := range p.shares {
+		if s.ReadOnly != (s.Tag != "data") {
+			t.Errorf("share %s: read-only is %v", s.Tag, s.ReadOnly)
+		}
+		tags = append(tags, s.Tag)
+	}
+	if diff := cmp.Diff([]string{storeTag, treeTag, "data"}, tags); diff != "" {
+		t.Error(diff)
+	}
+
+	if err := os.WriteFile(system+"/systemd/bin/systemctl", nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = newPlan(t.Context(), o); err != nil || p.guest.Init.Systemctl != system+"/systemd/bin/systemctl" {
+		t.Errorf("with systemd: got %+v, %v", p.guest.Init, err)
 	}
 }

@@ -31,23 +31,35 @@ const (
 	dyingTime = time.Second
 	// kvmSilence is when a guest under KVM that printed nothing is given up.
 	kvmSilence = 15 * time.Second
+
+	// systemdGaveUp begins the line with which systemd, as the first process, does
+	// nothing any more: manager_status_printf with STATUS_TYPE_EMERGENCY.
+	systemdGaveUp = "[!!!!!!] "
 )
 
 // A VM is a guest that runs.
 type VM struct {
-	Accel qemu.Accel
+	Accel  qemu.Accel
+	Kernel string // path of its image
 
 	qemu    *proc.Process
 	stderr  *proc.Tail
 	qmp     *qemu.QMP
 	console *console.Console
+	serial  io.Writer // to the guest's serial port
 	daemons []*virtiofs.Daemon
 	client  *ssh.Client
 	log     io.Closer
 
+	debug     sync.Mutex // guards the two below
+	debugged  bool       // by whom has called Debugger
+	debuggers int        // that there were
+	dumping   sync.Mutex // held while Dump runs
+
 	stopping chan struct{} // closed by Stop
 	stopOnce sync.Once
 	initErr  chan string // the init's last words
+	frozen   chan string // systemd's
 	done     chan struct{}
 	err      error // valid when done is closed
 }
@@ -88,7 +100,8 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	began := time.Now()
 	o := &p.options
 	vm := &VM{
-		Accel: p.accel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}), initErr: make(chan string, 1),
+		Accel: p.accel, Kernel: o.Kernel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}),
+		initErr: make(chan string, 1), frozen: make(chan string, 1),
 	}
 	log, err := openLog(o.ConsoleLog)
 	if err != nil {
@@ -178,14 +191,21 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	closeTheirs()
 	vm.qmp = qemu.NewQMP(ours[1])
 	onLine := func(line string) { o.Events.Emit(event.Console{Line: line}) }
-	vm.console = console.Read(ours[0], log, onLine, map[string]func(string){
-		guest.FatalPrefix: func(reason string) {
+	first := func(c chan<- string) func(string) {
+		return func(text string) {
 			select {
-			case vm.initErr <- reason:
+			case c <- text:
 			default:
 			}
-		},
+		}
+	}
+	vm.console = console.Read(ours[0], log, onLine, map[string]func(string){
+		guest.FatalPrefix: first(vm.initErr), systemdGaveUp: first(vm.frozen),
 	})
+	vm.serial = ours[0]
+	if o.Started != nil {
+		o.Started(vm)
+	}
 	handshake := make(chan error, 1)
 	go func() { handshake <- vm.connect(ours[2]) }()
 	go vm.supervise(o.Events, closeOurs)
@@ -225,7 +245,9 @@ func (vm *VM) connect(conn net.Conn) error {
 
 func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) error {
 	limit := p.options.Timeout
-	if p.accel == qemu.KVM && p.options.Accel != string(qemu.KVM) && len(vm.console.Tail()) == 0 && (limit == 0 || limit > kvmSilence) {
+	if p.options.Debug {
+		limit = 0
+	} else if p.accel == qemu.KVM && p.options.Accel != string(qemu.KVM) && len(vm.console.Tail()) == 0 && (limit == 0 || limit > kvmSilence) {
 		limit = kvmSilence
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -241,6 +263,8 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 			// The port closes when the VM ends, and supervise knows more. A VM that
 			// goes on has something else at its port.
 			failed, giveUp = fmt.Errorf("agent: %w", err), time.After(2*dyingTime)
+		case reason := <-vm.frozen:
+			return &InitError{Reason: "systemd: " + reason, Tail: vm.console.Tail()}
 		case <-giveUp:
 			return &DeathError{Reason: failed.Error(), Tail: vm.console.Tail()}
 		case <-vm.done:
@@ -251,7 +275,7 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
-			if len(vm.console.Tail()) > 0 {
+			if len(vm.console.Tail()) > 0 && !p.options.Debug {
 				limit = p.options.Timeout
 			}
 			if silent := time.Since(vm.console.Heard()); limit > 0 && silent > limit {
@@ -310,6 +334,9 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 		report()
 	}
 	crash, reason := vm.console.Crash(), vm.qmp.ShutdownReason()
+	if reason == "guest-reset" {
+		crash = vm.console.Death()
+	}
 	var failed *virtiofs.Daemon
 	if !asked && reason == "" {
 		// A daemon that failed ends qemu as well, and qemu may be seen first.

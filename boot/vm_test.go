@@ -164,12 +164,14 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 		tail    int
 	}{
 		{"panics", 0, new(*CrashError), "Fatal exception (after: BUG: kernel NULL", 4},
+		{"panics in a line", 0, new(*CrashError), "Kernel panic - not syncing: Fatal exception", 3},
 		{"panics and hangs", 0, new(*CrashError), "Fatal exception (after: BUG: kernel NULL", 4},
 		{"oopses", 0, new(*DeathError), "the guest reset itself", 2},
 		{"reset", 0, new(*DeathError), "without a word", 0},
 		{"resets", 0, new(*DeathError), "the guest reset itself", 1},
 		{"powers off", 0, new(*DeathError), "powered itself off before", 1},
 		{"init fails", 0, new(*InitError), "no tmpfs", 2},
+		{"systemd freezes", 0, new(*InitError), "init failed: systemd: Failed to mount API filesystems.", 2},
 		{"error", 0, new(*DeathError), "exit status 1: qemu-system-x86_64: -device nonsense: no such device", 0},
 		{"babbles", 0, new(*DeathError), "agent: ssh: handshake failed", 1},
 		{"silent", time.Second, new(*TimeoutError), "nothing at all", 0},

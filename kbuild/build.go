@@ -11,13 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -29,16 +29,26 @@ const progressInterval = 100 * time.Millisecond
 
 // BuildOptions say what make shall make.
 type BuildOptions struct {
-	Image  string   // path of the image that is wanted
-	Target string   // its make target
-	Args   []string // more targets and variables for make
-	Events event.Sink
+	Image   string   // path of the image that is wanted
+	Target  string   // its make target
+	Modules bool     // whether there are modules to be made as well
+	Args    []string // more targets and variables for make
+	Events  event.Sink
+}
+
+// makeArgs are the targets and variables for make.
+func (o *BuildOptions) makeArgs() []string {
+	args := []string{o.Target}
+	if o.Modules {
+		args = append(args, "modules")
+	}
+	return append(args, o.Args...)
 }
 
 // A Result is what a successful build made.
 type Result struct {
 	Image    string
-	NewImage bool // whether make linked the image, or it was up to date
+	NewImage bool // whether make linked the image or a module, or all was up to date
 	Objects  int
 	Elapsed  time.Duration
 	Log      string // path of make's whole output
@@ -84,7 +94,7 @@ func (e *noImageError) Hint() string { return "what make did is in " + e.log }
 // stopped, and the error is the cause of ctx. The error of a make that failed
 // is a *BuildError.
 func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
-	cmd, err := t.command(append([]string{o.Target}, o.Args...)...)
+	cmd, err := t.command(o.makeArgs()...)
 	if err != nil {
 		return nil, fmt.Errorf("build: %w", err)
 	}
@@ -104,7 +114,7 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, w
 
-	before := identify(o.Image)
+	before, modulesBefore := identify(o.Image), fingerprint(t.modules())
 	began := time.Now()
 	counts := t.newCounts(state, o.Target)
 	p := &output{tree: t, events: o.Events, log: bufio.NewWriter(log), began: began, total: counts.expected()}
@@ -146,7 +156,7 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 			err = &noImageError{o.Target, o.Image, log.Name()}
 			break
 		}
-		result.NewImage = after != before
+		result.NewImage = after != before || o.Modules && fingerprint(t.modules()) != modulesBefore
 		finished.Image, finished.NewImage = o.Image, result.NewImage
 		// Only a hint for the next progress bar.
 		_ = counts.save(p.done)
@@ -268,7 +278,7 @@ func (p *output) flush() {
 
 // quietLine is a line as scripts/Kbuild.include makes it: a name in capitals,
 // padded to seven, such as "  CC [M]  fs/fuse/inode.o" or "  RUSTC L rust/core.o".
-var quietLine = regexp.MustCompile(`^  ([A-Z][A-Z0-9_]*)(?: \[[A-Z]+\]| [A-Z])? +[^\s|(=].*$`)
+var quietLine = pattern.New(`^  ([A-Z][A-Z0-9_]*)(?: \[[A-Z]+\]| [A-Z])? +[^\s|(=].*$`)
 
 // quiet recognises a line of make's short output, such as "  CC      init/main.o",
 // and says whether it stands for an object.

@@ -4,42 +4,42 @@ package kbuild
 
 import (
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/pattern"
 )
 
 var (
 	// gcc, clang, sparse and the assembler: file:line[:column]: severity: message.
-	compilerLine = regexp.MustCompile(`^([^\s:][^:]*):(\d+)(?::(\d+))?: (?:fatal )?(error|warning|note|Error|Warning|Info): (.*)$`)
+	compilerLine = pattern.New(`^([^\s:][^:]*):(\d+)(?::(\d+))?: (?:fatal )?(error|warning|note|Error|Warning|Info): (.*)$`)
 	// Their drivers: gcc: error: unrecognized command-line option.
-	driverLine = regexp.MustCompile(`^((?:\S*/)?(?:[\w.]+-)*(?:gcc|g\+\+|cc1|cc1plus|clang|collect2|as|rustc)(?:-[\d.]+)?): (?:fatal )?(error|warning): (.*)$`)
+	driverLine = pattern.New(`^((?:\S*/)?(?:[\w.]+-)*(?:gcc|g\+\+|cc1|cc1plus|clang|collect2|as|rustc)(?:-[\d.]+)?): (?:fatal )?(error|warning): (.*)$`)
 	// rustc: the place is in the next line.
-	rustLine   = regexp.MustCompile(`^(error|warning)(?:\[E\d+\])?: (.*)$`)
-	rustPlace  = regexp.MustCompile(`^ *--> ([^\s:]+):(\d+):(\d+)$`)
-	rustTotals = regexp.MustCompile(`^(?:aborting due to .*|\d+ warnings? emitted.*|could not compile .*)$`)
+	rustLine   = pattern.New(`^(error|warning)(?:\[E\d+\])?: (.*)$`)
+	rustPlace  = pattern.New(`^ *--> ([^\s:]+):(\d+):(\d+)$`)
+	rustTotals = pattern.New(`^(?:aborting due to .*|\d+ warnings? emitted.*|could not compile .*)$`)
 	// dtc: file:line.column-line.column: Warning (check): message.
-	dtcLine  = regexp.MustCompile(`^([^\s:]+\.dts[io]?):(\d+)\.(\d+)[-\d.]*: (Warning|ERROR) \(\w+\): (.*)$`)
-	dtcError = regexp.MustCompile(`^(?:Error|FATAL ERROR): ([^\s:]+\.dts[io]?):(\d+)\.(\d+)[-\d.]* (.*)$`)
+	dtcLine  = pattern.New(`^([^\s:]+\.dts[io]?):(\d+)\.(\d+)[-\d.]*: (Warning|ERROR) \(\w+\): (.*)$`)
+	dtcError = pattern.New(`^(?:Error|FATAL ERROR): ([^\s:]+\.dts[io]?):(\d+)\.(\d+)[-\d.]* (.*)$`)
 	// Kconfig: file:line:severity: message, or without a severity.
-	kconfigLine = regexp.MustCompile(`^([^\s:]*(?:Kconfig|\.config)[^\s:]*):(\d+): ?(?:(error|warning): )?([^\s].*)$`)
-	kconfigMore = regexp.MustCompile(`^[^\s:]*Kconfig[^\s:]*:\d+:\t`)
-	unmetLine   = regexp.MustCompile(`^WARNING: (unmet direct dependencies .*)$`)
+	kconfigLine = pattern.New(`^([^\s:]*(?:Kconfig|\.config)[^\s:]*):(\d+): ?(?:(error|warning): )?([^\s].*)$`)
+	kconfigMore = pattern.New(`^[^\s:]*Kconfig[^\s:]*:\d+:\t`)
+	unmetLine   = pattern.New(`^WARNING: (unmet direct dependencies .*)$`)
 	// The linker: [ld: ]object or file:(.section+offset): message.
-	linkerLine = regexp.MustCompile(`^(?:\S*ld(?:\.\w+)?: )?(?:([^\s:]+\.[coS]):)?(?:(?:([^\s:]+):(\d+): )|(?:\([^)]+\): ))(undefined reference to .*|multiple definition of .*)$`)
-	linkerTool = regexp.MustCompile(`^(\S*\bld(?:\.\w+)?): (?:error: )?(.*)$`)
-	lldPlace   = regexp.MustCompile(`^>>> (?:referenced by|defined at) \S+ \(([^\s:()]+):(\d+)\)$`)
+	linkerLine = pattern.New(`^(?:\S*ld(?:\.\w+)?: )?(?:([^\s:]+\.[coS]):)?(?:(?:([^\s:]+):(\d+): )|(?:\([^)]+\): ))(undefined reference to .*|multiple definition of .*)$`)
+	linkerTool = pattern.New(`^(\S*\bld(?:\.\w+)?): (?:error: )?(.*)$`)
+	lldPlace   = pattern.New(`^>>> (?:referenced by|defined at) \S+ \(([^\s:()]+):(\d+)\)$`)
 	// modpost and objtool.
-	modpostLine = regexp.MustCompile(`^(ERROR|WARNING): modpost: (.*)$`)
-	objtoolLine = regexp.MustCompile(`^(\S+\.o): (warning|error): objtool: (.*)$`)
+	modpostLine = pattern.New(`^(ERROR|WARNING): modpost: (.*)$`)
+	objtoolLine = pattern.New(`^(\S+\.o): (warning|error): objtool: (.*)$`)
 	// make: the rule that failed, or a makefile's error.
-	makeLine     = regexp.MustCompile(`^make(?:\[\d+\])?: \*\*\* (.*)$`)
-	makeRule     = regexp.MustCompile(`^(?:\[[^]]*\] (?:Error \d+|Terminated|Interrupt|Killed)|Waiting for unfinished jobs.*|Deleting (?:intermediate )?file .*)$`)
-	makefileLine = regexp.MustCompile(`^([^\s:]+):(\d+): \*\*\* (.*)$`)
+	makeLine     = pattern.New(`^make(?:\[\d+\])?: \*\*\* (.*)$`)
+	makeRule     = pattern.New(`^(?:\[[^]]*\] (?:Error \d+|Terminated|Interrupt|Killed)|Waiting for unfinished jobs.*|Deleting (?:intermediate )?file .*)$`)
+	makefileLine = pattern.New(`^([^\s:]+):(\d+): \*\*\* (.*)$`)
 
-	excerptLine = regexp.MustCompile(`^\d+ *\|`)
+	excerptLine = pattern.New(`^\d+ *\|`)
 )
 
 // parseDiagnostic recognises the first line of a diagnostic.

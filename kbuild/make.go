@@ -10,13 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -92,9 +92,9 @@ func (t *Tree) command(args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// Command returns the command line of make for the given targets and variables.
-func (t *Tree) Command(args ...string) ([]string, error) {
-	cmd, err := t.command(args...)
+// Command returns the command that Build would run.
+func (t *Tree) Command(o BuildOptions) ([]string, error) {
+	cmd, err := t.command(o.makeArgs()...)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (t *Tree) Configure(ctx context.Context, target, path string) error {
 }
 
 // makeDirectory is what make says because of -C and O=.
-var makeDirectory = regexp.MustCompile(`^make(?:\[\d+\])?: (?:Entering|Leaving) directory `)
+var makeDirectory = pattern.New(`^make(?:\[\d+\])?: (?:Entering|Leaving) directory `)
 
 // A ConfigureError says that a configuration target failed.
 type ConfigureError struct {
@@ -170,9 +170,9 @@ func (e *ConfigureError) Hint() string { return e.hint }
 
 var (
 	// As dash, bash and make itself say it.
-	noTool = regexp.MustCompile(`(?:^|[ /])([\w.+-]+): (?:command )?not found$|^make(?:\[\d+\])?: (?:\S*/)?([\w.+-]+): No such file or directory$`)
+	noTool = pattern.New(`(?:^|[ /])([\w.+-]+): (?:command )?not found$|^make(?:\[\d+\])?: (?:\S*/)?([\w.+-]+): No such file or directory$`)
 	// scripts/link-vmlinux.sh, on the one for BTF.
-	noPahole = regexp.MustCompile(`pahole \(.*\) is not available`)
+	noPahole = pattern.New(`pahole \(.*\) is not available`)
 )
 
 // toolHint looks for messages of tools and headers that aren't installed, and

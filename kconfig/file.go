@@ -103,6 +103,16 @@ func (f *File) Get(symbol string) (value string, ok bool) {
 	return f.lines[i].value, true
 }
 
+// HasModules says whether anything is configured to be a module.
+func (f *File) HasModules() bool {
+	for symbol, i := range f.last {
+		if f.lines[i].value == "m" && symbol != "MODULES" {
+			return true
+		}
+	}
+	return false
+}
+
 // Set gives a symbol a value, in its line or in a new one at the end.
 func (f *File) Set(symbol, value string) {
 	text := "CONFIG_" + symbol + "=" + value

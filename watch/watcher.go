@@ -428,6 +428,7 @@ func (w *Watcher) add(root string, list bool) ([]string, error) {
 	var files []string
 	var g errgroup.Group
 	g.SetLimit(8)
+	leaves := leavesOf(root)
 	var walk func(dir string) error
 	walk = func(dir string) error {
 		// First the watch, then the contents: what comes in between is seen twice
@@ -438,9 +439,12 @@ func (w *Watcher) add(root string, list bool) ([]string, error) {
 			}
 			return err
 		}
-		entries, err := os.ReadDir(dir)
-		if err != nil && !unwatchable(err) {
-			return err
+		var entries []fs.DirEntry
+		if list || !leaves.has(dir) {
+			var err error
+			if entries, err = os.ReadDir(dir); err != nil && !unwatchable(err) {
+				return err
+			}
 		}
 		w.mu.Lock()
 		w.dirs[dir] = true

@@ -28,8 +28,12 @@ type Console struct {
 	tail    []string // the last lines
 	heard   time.Time
 	crash   *Crash
-	timed   bool // the kernel's messages have their time
+	suspect *Crash // a panic, or a program that quotes one
+	timed   bool   // the kernel's messages have their time
 	markers map[string]func(line string)
+	recent  []byte // the last that came, for taps to come
+	taps    map[*Tap]bool
+	ended   bool // for taps to come
 
 	crashed chan struct{} // closed with the first crash
 	panicC  chan struct{} // closed with the first panic
@@ -43,7 +47,7 @@ type Console struct {
 // called one at a time.
 func Read(r io.Reader, log io.Writer, onLine func(string), markers map[string]func(line string)) *Console {
 	c := &Console{
-		log: log, onLine: onLine, heard: time.Now(), markers: markers,
+		log: log, onLine: onLine, heard: time.Now(), markers: markers, taps: make(map[*Tap]bool),
 		crashed: make(chan struct{}), panicC: make(chan struct{}), done: make(chan struct{}),
 	}
 	go c.read(r)
@@ -52,6 +56,7 @@ func Read(r io.Reader, log io.Writer, onLine func(string), markers map[string]fu
 
 func (c *Console) read(r io.Reader) {
 	defer close(c.done)
+	defer c.endTaps()
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := r.Read(buf)
@@ -60,6 +65,7 @@ func (c *Console) read(r io.Reader) {
 			if _, err := c.log.Write(buf[:n]); err != nil && c.logErr == nil {
 				c.logErr = err
 			}
+			c.tee(buf[:n])
 			c.feed(buf[:n])
 		}
 		if err != nil {
@@ -115,6 +121,9 @@ func (c *Console) endLine() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if crash, ok := parseCrash(behind(line)); ok && crash.Panic {
+		c.suspect = &crash
+	}
 	message, timed := cutPrefix(line)
 	if c.timed && !timed {
 		return // a program's, not the kernel's
@@ -156,6 +165,23 @@ func (c *Console) Crash() *Crash {
 	}
 	crash := *c.crash
 	return &crash
+}
+
+// Death is the panic that ended a guest which is known to have reset itself, nil
+// when there was none: as Crash, but a message in the middle of a line counts as
+// well, which a program that goes on may have quoted.
+func (c *Console) Death() *Crash {
+	crash := c.Crash()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.suspect == nil || crash != nil && crash.Panic {
+		return crash
+	}
+	death := *c.suspect
+	if crash != nil {
+		death.Cause = crash.Message
+	}
+	return &death
 }
 
 // Heard is when the guest last wrote something; before that, when Read began.

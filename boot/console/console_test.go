@@ -282,6 +282,30 @@ ok 1 # Kernel panic - not syncing: x
 	}
 }
 
+// A program may quote a panic and go on; when the guest has reset itself, it
+// didn't.
+func TestDeath(t *testing.T) {
+	const panics = "[    2.000000][    C1] Kernel panic - not syncing: x\n"
+	for _, c := range []struct {
+		name, text string
+		want       *Crash
+	}{
+		{"a panic", panics, &Crash{Message: "Kernel panic - not syncing: x", Panic: true}},
+		{"in a program's line", "[    0.100000] Linux\nloading 10% " + panics, &Crash{Message: "Kernel panic - not syncing: x", Panic: true}},
+		{
+			"after an oops", "[    1.000000] BUG: KASAN: y\n# " + panics,
+			&Crash{Message: "Kernel panic - not syncing: x", Panic: true, Cause: "BUG: KASAN: y"},
+		},
+		{"an oops", "[    1.000000] BUG: KASAN: y\n", &Crash{Message: "BUG: KASAN: y"}},
+		{"none", "[    1.000000] reboot: Restarting system\n# [    1.100000] x\n", nil},
+	} {
+		con, _, _ := read(t, strings.NewReader(c.text), nil)
+		if diff := cmp.Diff(c.want, con.Death()); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
+}
+
 // Who waits for a crash finds its line in the tail.
 func TestCrashMeanwhile(t *testing.T) {
 	r, w := io.Pipe()

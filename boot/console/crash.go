@@ -2,7 +2,7 @@
 
 package console
 
-import "regexp"
+import "github.com/metaspace/run-kernel/internal/pattern"
 
 // A Crash is the headline of a kernel's report.
 type Crash struct {
@@ -15,8 +15,8 @@ type Crash struct {
 // the page fault handlers in arch/*/, check_hung_uninterruptible_tasks() in
 // kernel/hung_task.c, the soft and hard lockup detectors in kernel/watchdog*.c.
 var (
-	panicLine = regexp.MustCompile(`^Kernel panic - not syncing.*`)
-	oopsLine  = regexp.MustCompile(
+	panicLine = pattern.New(`^Kernel panic - not syncing.*`)
+	oopsLine  = pattern.New(
 		`^(BUG: (unable to handle|kernel NULL|soft lockup|KASAN|KFENCE|KCSAN|KMSAN|scheduling while atomic|Bad page|workqueue lockup|spinlock|.*stack guard page).*` +
 			`|Unable to handle kernel .*` +
 			`|general protection fault.*` +
@@ -30,7 +30,8 @@ var (
 			`|INFO: task .* blocked for more than .*)`)
 
 	// prefix is what printk puts before a message: level, time, caller.
-	prefix = regexp.MustCompile(`^(<\d+>)?\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? `)
+	prefix     = pattern.New(`^(<\d+>)?\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? `)
+	unfinished = pattern.New(`^.+\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? (.*)`)
 )
 
 // cutPrefix takes the time off a message of the kernel, and says whether there
@@ -40,6 +41,15 @@ func cutPrefix(line string) (message string, timed bool) {
 		return line[loc[1]:], true
 	}
 	return line, false
+}
+
+// behind returns the message that follows the last time in a line: a kernel that
+// dies doesn't wait until a program has ended its line.
+func behind(line string) string {
+	if m := unfinished.FindStringSubmatch(line); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 // parseCrash looks for a headline at the beginning of a message.

@@ -24,6 +24,13 @@ import (
 const (
 	statusRequest = "status@run-kernel" // answered with a Status as JSON
 	stopRequest   = "stop@run-kernel"   // ends the process that owns the VM
+	dumpRequest   = "dump@run-kernel"   // writes the guest's memory to a file: dumpPayload
+)
+
+// Types of channels, beside those that the guest's agent knows.
+const (
+	serialChannel   = "serial@run-kernel"
+	debuggerChannel = "debugger@run-kernel"
 )
 
 // answerTime is how long an owner may take to answer. It changes in tests only.
@@ -78,7 +85,17 @@ type Server struct {
 
 	mu     sync.Mutex
 	status Status
-	client *ssh.Client // of the guest; nil when there is none
+	guest  *Guest // nil when there is none
+}
+
+// A Guest is what others may act on.
+type Guest struct {
+	Image  string
+	Client *ssh.Client // to its agent; nil as long as that doesn't answer
+
+	Serial   func() io.ReadWriteCloser          // connects to the serial port
+	Debugger func() (io.ReadWriteCloser, error) // connects to qemu's debugging stub
+	Dump     func(f *os.File, virtual bool) error
 }
 
 // Listen takes the name of the build directory. It fails with a *BusyError when
@@ -126,11 +143,15 @@ func (s *Server) SetPhase(phase string) {
 	s.status.Phase = phase
 }
 
-// SetGuest tells which guest answers; a nil client means none.
-func (s *Server) SetGuest(client *ssh.Client, image string) {
+// SetGuest tells which guest there is, nil meaning none.
+func (s *Server) SetGuest(g *Guest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.client, s.status.Guest, s.status.Image = client, client != nil, image
+	s.guest = g
+	s.status.Guest, s.status.Image = g != nil && g.Client != nil, ""
+	if g != nil {
+		s.status.Image = g.Image
+	}
 }
 
 func (s *Server) accept() {
@@ -160,14 +181,43 @@ func (s *Server) serve(conn *net.UnixConn) {
 	}()
 	for c := range channels {
 		s.mu.Lock()
-		client := s.client
+		guest := s.guest
 		s.mu.Unlock()
-		if client == nil {
+		switch {
+		case guest == nil:
 			_ = c.Reject(ssh.ConnectionFailed, "no guest runs at the moment")
-			continue
+		case c.ChannelType() == serialChannel:
+			go join(c, func() (io.ReadWriteCloser, error) { return guest.Serial(), nil })
+		case c.ChannelType() == debuggerChannel:
+			go join(c, guest.Debugger)
+		case guest.Client == nil:
+			_ = c.Reject(ssh.ConnectionFailed, "the guest doesn't answer yet")
+		default:
+			go forward(c, guest.Client)
 		}
-		go forward(c, client)
 	}
+}
+
+// join joins a channel with a stream of the VM until either ends.
+func join(c ssh.NewChannel, open func() (io.ReadWriteCloser, error)) {
+	stream, err := open()
+	if err != nil {
+		_ = c.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	defer stream.Close()
+	channel, requests, err := c.Accept()
+	if err != nil {
+		return
+	}
+	defer channel.Close()
+	go func() {
+		// They end with the channel; a caller whose input has ended may go on to read.
+		ssh.DiscardRequests(requests)
+		_ = stream.Close()
+	}()
+	go func() { _, _ = io.Copy(stream, channel) }()
+	_, _ = io.Copy(channel, stream)
 }
 
 func (s *Server) answer(r *ssh.Request) {
@@ -180,6 +230,12 @@ func (s *Server) answer(r *ssh.Request) {
 	case stopRequest:
 		_ = r.Reply(true, nil)
 		s.stop()
+	case dumpRequest:
+		if err := s.dump(r.Payload); err != nil {
+			_ = r.Reply(false, []byte(err.Error()))
+		} else {
+			_ = r.Reply(true, nil)
+		}
 	default:
 		_ = r.Reply(false, nil)
 	}
@@ -200,8 +256,13 @@ func forward(c ssh.NewChannel, client *ssh.Client) {
 		_ = guest.Close()
 		return
 	}
+	var answering sync.Mutex // held from a request of the caller's to its reply
 	go func() {
-		pass(callerRequests, guest)
+		for r := range callerRequests {
+			answering.Lock()
+			pass(r, guest)
+			answering.Unlock()
+		}
 		_ = guest.Close()
 	}()
 	go func() {
@@ -211,18 +272,28 @@ func forward(c ssh.NewChannel, client *ssh.Client) {
 	var output sync.WaitGroup
 	output.Go(func() { _, _ = io.Copy(caller, guest) })
 	output.Go(func() { _, _ = io.Copy(caller.Stderr(), guest.Stderr()) })
-	pass(guestRequests, caller)
-	output.Wait()
+	passed := make(chan struct{})
+	go func() {
+		// Of a connection, the guest's side may end and the caller's go on.
+		output.Wait()
+		_ = caller.CloseWrite()
+		close(passed)
+	}()
+	for r := range guestRequests {
+		pass(r, caller)
+	}
+	<-passed
+	// A command may be over before the caller has heard that it was started.
+	answering.Lock()
+	defer answering.Unlock()
 	_ = caller.Close()
 }
 
-// pass sends requests on, in their order.
-func pass(requests <-chan *ssh.Request, to ssh.Channel) {
-	for r := range requests {
-		ok, err := to.SendRequest(r.Type, r.WantReply, r.Payload)
-		if r.WantReply {
-			_ = r.Reply(ok && err == nil, nil)
-		}
+// pass sends a request on, and its reply back.
+func pass(r *ssh.Request, to ssh.Channel) {
+	ok, err := to.SendRequest(r.Type, r.WantReply, r.Payload)
+	if r.WantReply {
+		_ = r.Reply(ok && err == nil, nil)
 	}
 }
 
@@ -248,18 +319,27 @@ type Client struct {
 	pid int // of the owner; 0 when it is in a namespace that we don't see
 }
 
-// Dial connects to the owner of the VM of a build directory. Without any, the
-// error is ErrNone.
-func Dial(build string) (*Client, error) {
+// Connect connects to the owner of the VM of a build directory, for a caller that
+// speaks SSH itself. Without any owner, the error is ErrNone.
+func Connect(build string) (net.Conn, error) {
+	conn, _, err := connect(build)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// connect returns also whose the other end is.
+func connect(build string) (*net.UnixConn, *unix.Ucred, error) {
 	n, err := name(build)
 	if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, nil, fmt.Errorf("control: %w", err)
 	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: n, Net: "unix"})
 	if errors.Is(err, unix.ECONNREFUSED) {
-		return nil, ErrNone
+		return nil, nil, ErrNone
 	} else if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, nil, fmt.Errorf("control: %w", err)
 	}
 	cred, err := peer(conn)
 	if err == nil && int(cred.Uid) != os.Geteuid() {
@@ -267,11 +347,21 @@ func Dial(build string) (*Client, error) {
 		err = fmt.Errorf("the run-kernel for %s is user %d's", build, cred.Uid)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
+		return nil, nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
+	}
+	return conn, cred, nil
+}
+
+// Dial connects to the owner of the VM of a build directory. Without any, the
+// error is ErrNone.
+func Dial(build string) (*Client, error) {
+	conn, cred, err := connect(build)
+	if err != nil {
+		return nil, err
 	}
 	// An owner that is stopped (SIGSTOP) must not hang us here.
 	_ = conn.SetDeadline(time.Now().Add(answerTime))
-	c, channels, requests, err := ssh.NewClientConn(conn, n, &ssh.ClientConfig{
+	c, channels, requests, err := ssh.NewClientConn(conn, build, &ssh.ClientConfig{
 		User: "root", HostKeyCallback: ssh.InsecureIgnoreHostKey(), // its user was checked
 	})
 	if err != nil {

@@ -174,11 +174,11 @@ func TestStatus(t *testing.T) {
 	}
 	client, _ := startAgent(t)
 	s.SetPhase("run")
-	s.SetGuest(client, "/image")
+	s.SetGuest(&Guest{Client: client, Image: "/image"})
 	if got, err := c.Status(); err != nil || got.Phase != "run" || !got.Guest || got.Image != "/image" {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	s.SetGuest(nil, "")
+	s.SetGuest(nil)
 	if got, err := c.Status(); err != nil || got.Guest || got.Image != "" {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -352,7 +352,7 @@ func TestExec(t *testing.T) {
 		t.Errorf("without a guest: %v", err)
 	}
 	client, _ := startAgent(t)
-	s.SetGuest(client, "/image")
+	s.SetGuest(&Guest{Client: client, Image: "/image"})
 	run(t, c.Client, boot.Command{Argv: []string{"true"}})
 	goroutines := runtime.NumGoroutine()
 
@@ -388,9 +388,44 @@ func TestExec(t *testing.T) {
 		})
 	}
 	g.Wait()
-	if _, _, err := c.OpenChannel("direct-tcpip", nil); err == nil || !strings.Contains(err.Error(), "only sessions") {
+	if _, _, err := c.OpenChannel("x11", nil); err == nil || !strings.Contains(err.Error(), "only sessions") {
 		t.Errorf("another channel: %v", err)
 	}
+	await(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+// Each side of a forwarded connection ends by itself.
+func TestForwardedConnection(t *testing.T) {
+	build := t.TempDir()
+	s := listen(t, build, nil)
+	client, _ := startAgent(t)
+	s.SetGuest(&Guest{Client: client})
+	c := dial(t, build)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	goroutines := runtime.NumGoroutine()
+	conn, err := c.Client.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(server, "hello")
+	_ = server.(*net.TCPConn).CloseWrite()
+	if got, err := io.ReadAll(conn); string(got) != "hello" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	fmt.Fprint(conn, "and bye")
+	_ = conn.(interface{ CloseWrite() error }).CloseWrite()
+	if got, err := io.ReadAll(server); string(got) != "and bye" || err != nil {
+		t.Errorf("the guest's side got %q, %v", got, err)
+	}
+	_, _ = server.Close(), conn.Close()
 	await(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 
@@ -398,7 +433,7 @@ func TestWindowChange(t *testing.T) {
 	build := t.TempDir()
 	s := listen(t, build, nil)
 	client, _ := startAgent(t)
-	s.SetGuest(client, "")
+	s.SetGuest(&Guest{Client: client})
 	c := dial(t, build)
 	resize := make(chan boot.Size)
 	out, w := io.Pipe()
@@ -429,7 +464,7 @@ func TestCallerGoesAway(t *testing.T) {
 	build := t.TempDir()
 	s := listen(t, build, nil)
 	client, _ := startAgent(t)
-	s.SetGuest(client, "")
+	s.SetGuest(&Guest{Client: client})
 	c := dial(t, build)
 	out, w := io.Pipe()
 	result := make(chan error, 1)
@@ -452,7 +487,7 @@ func TestGuestIsReplaced(t *testing.T) {
 	build := t.TempDir()
 	s := listen(t, build, nil)
 	first, process := startAgent(t)
-	s.SetGuest(first, "/first")
+	s.SetGuest(&Guest{Client: first, Image: "/first"})
 	c := dial(t, build)
 	out, w := io.Pipe()
 	result := make(chan error, 1)
@@ -464,7 +499,7 @@ func TestGuestIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	second, _ := startAgent(t)
-	s.SetGuest(second, "/second")
+	s.SetGuest(&Guest{Client: second, Image: "/second"})
 	if stdout, _, _, err := run(t, c.Client, boot.Command{Shell: "echo second"}); stdout != "second\n" || err != nil {
 		t.Errorf("got %q, %v", stdout, err)
 	}
@@ -479,7 +514,7 @@ func TestGuestIsReplaced(t *testing.T) {
 	if err := <-result; !errors.Is(err, boot.ErrGone) {
 		t.Errorf("the session in the first guest: %v", err)
 	}
-	s.SetGuest(first, "/first") // gone, but nobody has said so
+	s.SetGuest(&Guest{Client: first, Image: "/first"}) // gone, but nobody has said so
 	if _, _, _, err := run(t, c.Client, boot.Command{Shell: "true"}); err == nil || err.Error() != "the guest has gone" {
 		t.Errorf("in a guest that is gone: %v", err)
 	}

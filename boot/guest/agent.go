@@ -54,6 +54,9 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 	if err := <-up; err != nil {
 		return err
 	}
+	if a.config.Console != nil {
+		go a.serveConsole(a.config.Console)
+	}
 	go func() {
 		for r := range requests {
 			switch r.Type {
@@ -66,16 +69,19 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 		}
 	}()
 	for c := range channels {
-		if c.ChannelType() != "session" {
-			_ = c.Reject(ssh.UnknownChannelType, "only sessions")
-			continue
+		switch c.ChannelType() {
+		case "session":
+			channel, requests, err := c.Accept()
+			if err != nil {
+				log.Printf("agent: %v", err)
+				continue
+			}
+			go newSession(a, channel).serve(requests)
+		case "direct-tcpip":
+			go dial(c)
+		default:
+			_ = c.Reject(ssh.UnknownChannelType, "only sessions, and connections from the host")
 		}
-		channel, requests, err := c.Accept()
-		if err != nil {
-			log.Printf("agent: %v", err)
-			continue
-		}
-		go newSession(a, channel).serve(requests)
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ import (
 const agentVariable = "RUN_KERNEL_TEST_AGENT"
 
 func TestMain(m *testing.M) {
+	guest.SFTPMain()
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	if text := os.Getenv(agentVariable); text != "" {
 		beAgent(text)
@@ -551,7 +552,7 @@ func TestManySessions(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	a := startAgent(t, &guest.Config{Dir: "/"})
 	before := a.settle()
-	for _, kind := range []string{"direct-tcpip", "x11", "", "SESSION"} {
+	for _, kind := range []string{"forwarded-tcpip", "x11", "", "SESSION"} {
 		_, _, err := a.OpenChannel(kind, nil)
 		open := (*ssh.OpenChannelError)(nil)
 		if !errors.As(err, &open) || open.Reason != ssh.UnknownChannelType {
@@ -573,7 +574,8 @@ func TestRefusals(t *testing.T) {
 		{guest.ArgvRequest, "[]"},
 		{guest.ArgvRequest, "{"},
 		{guest.ArgvRequest, `["a", 1]`},
-		{"subsystem", "\x00\x00\x00\x04sftp"},
+		{"subsystem", "\x00\x00\x00\x04nope"},
+		{"subsystem", "\x00\x00\x00\x05sftp"},
 		{"env", string(ssh.Marshal(guest.Env{Name: "", Value: "x"}))},
 		{"env", string(ssh.Marshal(guest.Env{Name: "a=b", Value: "x"}))},
 	} {

@@ -16,12 +16,35 @@ const (
 // Config tells the init what to bring up.
 type Config struct {
 	Hostname string   `json:"hostname"`
-	Root     string   `json:"root"`    // virtiofs tag of the userland
+	Root     string   `json:"root"`    // virtiofs tag of the userland; empty: a tmpfs
+	Init     *Init    `json:"init"`    // nil: the agent stays the first process
 	Shares   []Share  `json:"shares"`  // mounted over the userland, in this order
 	Dir      string   `json:"dir"`     // where sessions start
 	Shell    string   `json:"shell"`   // for sessions without a command
 	Env      []string `json:"env"`     // of sessions, beside the usual
 	Network  *Network `json:"network"` // nil: loopback only
+	Modules  *Modules `json:"modules"` // nil: none
+	Console  *Console `json:"console"` // nil: no shell on the serial port
+}
+
+// Init is a program of the userland that becomes the first process. It finds
+// what the kernel would give it on a root of its own: nothing is mounted but what
+// the Config says, /proc neither.
+type Init struct {
+	Path      string `json:"path"`
+	Systemctl string `json:"systemctl"` // path; tells when the userland is up. Empty: it is with /bin/sh
+}
+
+// Modules are the kernel's modules.
+type Modules struct {
+	Dir     string `json:"dir"`     // a folder of one of the shares
+	Release string `json:"release"` // uname -r
+}
+
+// A Console is the terminal at the other end of the serial port.
+type Console struct {
+	Rows    int `json:"rows"` // 0: unknown
+	Columns int `json:"columns"`
 }
 
 // A Share is a directory of the host.

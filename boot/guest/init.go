@@ -40,24 +40,34 @@ func run() error {
 		}
 	}
 
-	data, err := os.ReadFile(ConfigPath)
+	c, err := readConfig()
 	if err != nil {
-		return fmt.Errorf("read what to bring up: %w", err)
+		return err
 	}
-	var c Config
-	if err := json.Unmarshal(data, &c); err != nil {
-		return fmt.Errorf("parse %s: %w", ConfigPath, err)
-	}
-
 	port, err := openPort(AgentPort)
 	if err != nil {
 		return err
 	}
+	if c.Init != nil {
+		return handOver(c, port)
+	}
 	// The handshake is arithmetic and the mounts wait for the host: each has a
 	// processor of its own.
 	up := make(chan error, 1)
-	go func() { up <- bringUp(&c) }()
-	return Serve(&c, port, up)
+	go func() { up <- bringUp(c) }()
+	return Serve(c, port, up)
+}
+
+func readConfig() (*Config, error) {
+	data, err := os.ReadFile(ConfigPath)
+	if err != nil {
+		return nil, fmt.Errorf("read what to bring up: %w", err)
+	}
+	c := new(Config)
+	if err := json.Unmarshal(data, c); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", ConfigPath, err)
+	}
+	return c, nil
 }
 
 // bringUp makes the userland of c the root and configures the rest.
@@ -66,8 +76,13 @@ func bringUp(c *Config) error {
 		return err
 	}
 	for _, s := range c.Shares {
-		if err := s.mount(); err != nil {
+		if err := s.mount(""); err != nil {
 			return err
+		}
+	}
+	if c.Modules != nil {
+		if err := c.Modules.mount(""); err != nil {
+			log.Print(err) // a guest without modules is still of use
 		}
 	}
 	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {

@@ -97,7 +97,12 @@ func switchRoot(c *Config) error {
 	} {
 		_ = os.Symlink(target, root+"/dev/"+name)
 	}
-	if err := unix.Chdir(root); err != nil {
+	return moveRoot(root)
+}
+
+// moveRoot makes the mount on dir the root.
+func moveRoot(dir string) error {
+	if err := unix.Chdir(dir); err != nil {
 		return fmt.Errorf("enter the new root: %w", err)
 	}
 	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
@@ -123,11 +128,24 @@ func lendLinks(from, to string) {
 	}
 }
 
-// mount mounts the share at its path.
-func (s Share) mount() error {
+// mount mounts the share at its path below root.
+func (s Share) mount(root string) error {
 	var flags uintptr
 	if s.ReadOnly {
 		flags = unix.MS_RDONLY
 	}
-	return mount{s.Tag, s.Path, "virtiofs", flags, ""}.do()
+	return mount{s.Tag, root + s.Path, "virtiofs", flags, ""}.do()
+}
+
+// mount puts the modules where modprobe looks for them, below root. NixOS's kmod
+// looks there as well.
+func (m Modules) mount(root string) error {
+	target := root + "/lib/modules/" + m.Release
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return fmt.Errorf("make the mount point %s: %w", target, err)
+	}
+	if err := unix.Mount(root+m.Dir, target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount the modules %s on %s: %w", m.Dir, target, err)
+	}
+	return nil
 }

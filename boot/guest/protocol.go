@@ -2,7 +2,7 @@
 
 package guest
 
-// Payloads of the requests of RFC 4254, section 6, for ssh.Marshal.
+// Payloads of RFC 4254, sections 6 and 7, for ssh.Marshal.
 type (
 	// PTY is "pty-req".
 	PTY struct {
@@ -16,6 +16,8 @@ type (
 	Env struct{ Name, Value string }
 	// Exec is "exec": a line for a shell.
 	Exec struct{ Command string }
+	// Subsystem is "subsystem": a server by its name.
+	Subsystem struct{ Name string }
 	// Signal is "signal"; the name lacks its SIG.
 	Signal struct{ Signal string }
 	// ExitStatus is "exit-status".
@@ -26,6 +28,13 @@ type (
 		Core     bool
 		Message  string
 		Language string
+	}
+	// DirectTCPIP opens the channel "direct-tcpip". Who the origin is nobody asks.
+	DirectTCPIP struct {
+		Host       string
+		Port       uint32
+		OriginHost string
+		OriginPort uint32
 	}
 )
 

@@ -20,7 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
+// searchPath is Debian's, then NixOS's.
+const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/wrappers/bin:/run/current-system/sw/bin"
 
 // Exit statuses as a POSIX shell has them.
 const (
@@ -105,19 +106,28 @@ func (s *session) handle(r *ssh.Request) error {
 		return nil
 	case "shell":
 		shell := s.shell()
-		return s.start(func() (string, []string) { return shell, []string{"-" + filepath.Base(shell)} }, r)
+		return s.start(shell, []string{"-" + filepath.Base(shell)}, s.agent.config.Dir, r)
 	case "exec":
 		var e Exec
 		if err := ssh.Unmarshal(r.Payload, &e); err != nil {
 			return err
 		}
-		return s.start(func() (string, []string) { return "/bin/sh", []string{"sh", "-c", e.Command} }, r)
+		return s.start("/bin/sh", []string{"sh", "-c", e.Command}, s.agent.config.Dir, r)
+	case "subsystem":
+		var sub Subsystem
+		if err := ssh.Unmarshal(r.Payload, &sub); err != nil {
+			return err
+		}
+		if sub.Name != "sftp" {
+			return fmt.Errorf("no subsystem %q", sub.Name)
+		}
+		return s.start("/proc/self/exe", []string{sftpName}, s.home(), r)
 	case ArgvRequest:
 		var argv []string
 		if err := json.Unmarshal(r.Payload, &argv); err != nil || len(argv) == 0 {
 			return errors.Join(errors.New("no command"), err)
 		}
-		return s.start(func() (string, []string) { return argv[0], argv }, r)
+		return s.start(argv[0], argv, s.agent.config.Dir, r)
 	}
 	return fmt.Errorf("request %q isn't supported", r.Type)
 }
@@ -164,20 +174,24 @@ func (s *session) environ(dir string) []string {
 	return env
 }
 
-// start runs the command and returns as soon as it runs; r gets its reply
-// before any output, as RFC 4254 wants it.
-func (s *session) start(command func() (path string, argv []string), r *ssh.Request) error {
+// folder is dir where that is one which can be entered, and else the root.
+func folder(dir string) string {
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() || unix.Access(dir, unix.X_OK) != nil {
+		return "/"
+	}
+	return dir
+}
+
+// start runs a command in the folder dir, where there is one, and returns as soon
+// as it runs; r gets its reply before any output, as RFC 4254 wants it.
+func (s *session) start(program string, argv []string, dir string, r *ssh.Request) error {
 	if s.started {
 		return errors.New("this session has its command already")
 	}
 	s.started = true
-	dir := s.agent.config.Dir
-	if st, err := os.Stat(dir); err != nil || !st.IsDir() || unix.Access(dir, unix.X_OK) != nil {
-		dir = "/"
-	}
+	dir = folder(dir)
 	env := s.environ(dir)
-	path, argv := command()
-	path, err := look(path, dir, env)
+	path, err := look(program, dir, env)
 	if err != nil {
 		s.fail(argv[0], err, r)
 		return nil

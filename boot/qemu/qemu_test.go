@@ -94,8 +94,11 @@ func TestArgsErrors(t *testing.T) {
 
 // The owner's arguments come last, where the kernel takes them for the stronger.
 func TestKernelArgs(t *testing.T) {
-	m := Machine{Arch: "x86_64", Cmdline: []string{"console=hvc0", "random.trust_cpu=off"}, Devices: []Device{Console{}, Entropy{}}}
-	want := []string{"earlycon=uart8250,io,0x3f8,115200", "console=ttyS0,115200", "random.trust_cpu=on", "console=hvc0", "random.trust_cpu=off"}
+	m := Machine{
+		Arch: "x86_64", Cmdline: []string{"console=hvc0", "random.trust_cpu=off", "swiotlb=force"},
+		Devices: []Device{Console{}, Entropy{}},
+	}
+	want := []string{"earlycon=uart8250,io,0x3f8,115200", "console=ttyS0,115200", "random.trust_cpu=on", "swiotlb=noforce", "console=hvc0", "random.trust_cpu=off", "swiotlb=force"}
 	if diff := cmp.Diff(want, m.KernelArgs()); diff != "" {
 		t.Error(diff)
 	}

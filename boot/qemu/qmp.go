@@ -5,9 +5,14 @@ package qemu
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // A QMP is a connection to a monitor; see docs/interop/qmp-spec.rst of qemu.
@@ -94,13 +99,30 @@ func (q *QMP) ShutdownReason() string {
 // It waits for the reply or for the end of the connection, which Close brings
 // about. When qemu refuses, the error is a *QMPError.
 func (q *QMP) Execute(command string, arguments, result any) error {
-	if err := q.execute(command, arguments, result); err != nil {
+	if err := q.execute(command, arguments, nil, result); err != nil {
 		return fmt.Errorf("qmp %s: %w", command, err)
 	}
 	return nil
 }
 
-func (q *QMP) execute(command string, arguments, result any) error {
+// Give hands a file over to qemu, which knows it by name until a command takes
+// it. The connection must be a unix socket.
+func (q *QMP) Give(name string, f *os.File) error {
+	if err := q.execute("getfd", map[string]any{"fdname": name}, f, nil); err != nil {
+		return fmt.Errorf("qmp getfd: %w", err)
+	}
+	return nil
+}
+
+// Monitor runs a command of the human monitor, for what QMP lacks, and returns
+// what it says.
+func (q *QMP) Monitor(line string) (string, error) {
+	var text string
+	err := q.Execute("human-monitor-command", map[string]any{"command-line": line}, &text)
+	return text, err
+}
+
+func (q *QMP) execute(command string, arguments any, file *os.File, result any) error {
 	reply := make(chan qmpReply, 1)
 	q.mu.Lock()
 	q.last++
@@ -121,7 +143,7 @@ func (q *QMP) execute(command string, arguments, result any) error {
 		return err
 	}
 	q.send.Lock()
-	_, err = q.conn.Write(append(data, '\n'))
+	err = q.write(append(data, '\n'), file)
 	q.send.Unlock()
 	if err != nil {
 		return err
@@ -143,6 +165,23 @@ func (q *QMP) execute(command string, arguments, result any) error {
 		return json.Unmarshal(r.Return, result)
 	}
 	return nil
+}
+
+// write sends a command, and a file along with it unless that is nil.
+func (q *QMP) write(data []byte, file *os.File) error {
+	if file == nil {
+		_, err := q.conn.Write(data)
+		return err
+	}
+	socket, ok := q.conn.(*net.UnixConn)
+	if !ok {
+		return errors.New("only a unix socket carries files")
+	}
+	n, _, err := socket.WriteMsgUnix(data, unix.UnixRights(int(file.Fd())), nil)
+	if err == nil && n < len(data) {
+		_, err = socket.Write(data[n:])
+	}
+	return err
 }
 
 // Close ends the connection.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +50,7 @@ func (p *Program) Prepare(s Share) (*Daemon, *os.File, error) {
 	} else if !st.IsDir() {
 		return nil, nil, fmt.Errorf("share %s: %s is not a directory", s.Tag, s.Dir)
 	}
-	listener, client, err := socketPair()
+	listener, client, err := socketPair(p.SocketDir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
 	}
@@ -108,23 +109,41 @@ func (d *Daemon) Err() error {
 	return fmt.Errorf("virtiofsd for share %s (%s) ended: %w: %s", d.Share.Tag, d.Share.Dir, err, text)
 }
 
+// maxSocketName is the size of sun_path less its end; see unix(7).
+const maxSocketName = 107
+
 // socketPair returns a listening socket and one that is connected to it. The
 // daemons insist on accepting a connection, and a socket pair has none to
-// accept. The kernel chooses an abstract name: no file that could be left.
-// Nobody can come first, and the daemons accept only once.
-func socketPair() (listener, client *os.File, err error) {
+// accept. Nobody can come first, and the daemons accept only once.
+//
+// Without a dir the kernel chooses an abstract name: no file that could be left.
+// With one the name is a file in it, which is removed as soon as both are
+// connected.
+func socketPair(dir string) (listener, client *os.File, err error) {
+	addr := &unix.SockaddrUnix{}
+	if dir != "" {
+		private, err := os.MkdirTemp(dir, "run-kernel-")
+		if err != nil {
+			return nil, nil, err
+		}
+		defer os.RemoveAll(private)
+		addr.Name = filepath.Join(private, "s")
+		if len(addr.Name) > maxSocketName {
+			return nil, nil, fmt.Errorf("socket %s: a name may have %d bytes; choose a shorter virtiofsd_socket_dir", addr.Name, maxSocketName)
+		}
+	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socket", err)
 	}
 	listener = os.NewFile(uintptr(fd), "virtiofsd-listener")
-	if err := unix.Bind(fd, &unix.SockaddrUnix{}); err != nil {
+	if err := unix.Bind(fd, addr); err != nil {
 		return nil, nil, errors.Join(os.NewSyscallError("bind", err), listener.Close())
 	}
 	if err := unix.Listen(fd, 1); err != nil {
 		return nil, nil, errors.Join(os.NewSyscallError("listen", err), listener.Close())
 	}
-	addr, err := unix.Getsockname(fd)
+	bound, err := unix.Getsockname(fd)
 	if err != nil {
 		return nil, nil, errors.Join(os.NewSyscallError("getsockname", err), listener.Close())
 	}
@@ -133,7 +152,7 @@ func socketPair() (listener, client *os.File, err error) {
 		return nil, nil, errors.Join(os.NewSyscallError("socket", err), listener.Close())
 	}
 	client = os.NewFile(uintptr(fd), "virtiofsd")
-	if err := unix.Connect(fd, addr); err != nil {
+	if err := unix.Connect(fd, bound); err != nil {
 		return nil, nil, errors.Join(os.NewSyscallError("connect", err), client.Close(), listener.Close())
 	}
 	return listener, client, nil

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"strings"
@@ -25,8 +26,11 @@ type Program struct {
 	Path string
 	Rust bool // else the C one
 
+	SocketDir string // where sockets are bound; empty: nowhere in the file system
+
 	readOnly   bool // has --readonly
 	noAnnounce bool // has --no-announce-submounts
+	translate  bool // has --translate-uid and --translate-gid
 }
 
 // Find looks for virtiofsd, or examines the one at path unless that is empty.
@@ -50,6 +54,7 @@ func Find(ctx context.Context, path string) (*Program, error) {
 		Path: path, Rust: strings.Contains(help, "--shared-dir"),
 		readOnly:   strings.Contains(help, "--readonly"),
 		noAnnounce: strings.Contains(help, "--no-announce-submounts"),
+		translate:  strings.Contains(help, "--translate-uid") && strings.Contains(help, "--translate-gid"),
 	}
 	if !p.Rust && !strings.Contains(help, "source=") {
 		if cause := context.Cause(ctx); cause != nil {
@@ -102,10 +107,24 @@ func (p *Program) args(s Share, dir string, root bool) []string {
 	if s.ReadOnly && p.readOnly {
 		args = append(args, "--readonly")
 	}
+	if !root && !s.ReadOnly && p.translate {
+		args = append(args, translation("uid", os.Getuid())...)
+		args = append(args, translation("gid", os.Getgid())...)
+	}
 	if p.noAnnounce {
 		// A mount of the host below the share looks like a directory: as a mount
 		// of the guest, an overlay couldn't look into it.
 		args = append(args, "--no-announce-submounts")
 	}
 	return args
+}
+
+// translation makes the files of a guest's users, root among them, ours, and
+// ours its root's. Without it root in the guest can create files, but not chown
+// them, as cp -a, tar and package managers do, and its other users can do neither.
+func translation(kind string, id int) []string {
+	return []string{
+		fmt.Sprintf("--translate-%s=squash-guest:0:%d:%d", kind, id, uint32(math.MaxUint32)),
+		fmt.Sprintf("--translate-%s=host:%d:0:1", kind, id),
+	}
 }

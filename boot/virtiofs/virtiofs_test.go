@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -59,6 +60,7 @@ func TestFind(t *testing.T) {
 		"exec >&2\n" + helpC:               {},
 		helpRust:                           {Rust: true, noAnnounce: true},
 		helpRust + "echo '  --readonly'\n": {Rust: true, noAnnounce: true, readOnly: true},
+		helpRust + "echo '  --translate-uid X --translate-gid X'\n": {Rust: true, noAnnounce: true, translate: true},
 	} {
 		got, err := find(text)
 		if err != nil {
@@ -106,6 +108,8 @@ func TestArgs(t *testing.T) {
 		return Share{Tag: "tag", Dir: "/a", ReadOnly: readOnly, Cache: Always}
 	}
 	const rust = "--fd=3 --shared-dir=/d,e --cache=always --log-level=error "
+	translated := fmt.Sprintf("--translate-uid=squash-guest:0:%[1]d:4294967295 --translate-uid=host:%[1]d:0:1 "+
+		"--translate-gid=squash-guest:0:%[2]d:4294967295 --translate-gid=host:%[2]d:0:1", os.Getuid(), os.Getgid())
 	for _, test := range []struct {
 		program        Program
 		readOnly, root bool
@@ -119,6 +123,9 @@ func TestArgs(t *testing.T) {
 		{Program{Rust: true, readOnly: true}, true, true, rust + "--sandbox=chroot --readonly"},
 		{Program{Rust: true, readOnly: true}, true, false, rust + "--sandbox=none --readonly"},
 		{Program{Rust: true, noAnnounce: true}, false, false, rust + "--sandbox=none --no-announce-submounts"},
+		{Program{Rust: true, translate: true}, false, true, rust + "--sandbox=chroot"},
+		{Program{Rust: true, translate: true, readOnly: true}, true, false, rust + "--sandbox=none --readonly"},
+		{Program{Rust: true, translate: true}, false, false, rust + "--sandbox=none " + translated},
 	} {
 		got := strings.Join(test.program.args(share(test.readOnly), "/d,e", test.root), " ")
 		if diff := cmp.Diff(test.want, got); diff != "" {
@@ -145,7 +152,7 @@ func TestCanRun(t *testing.T) {
 }
 
 func TestSocketPair(t *testing.T) {
-	listener, client, err := socketPair()
+	listener, client, err := socketPair("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +179,45 @@ func TestSocketPair(t *testing.T) {
 	defer conn.Close()
 	if got, err := io.ReadAll(conn); string(got) != "hello" || err != nil {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// A socket that is bound to a file works, and the file is gone.
+func TestSocketPairInADir(t *testing.T) {
+	dir := t.TempDir()
+	listener, client, err := socketPair(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	l, err := net.FileListener(listener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	listener.Close()
+	if !strings.HasPrefix(l.Addr().String(), dir+"/") {
+		t.Errorf("it is bound to %q", l.Addr())
+	}
+	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	long := filepath.Join(t.TempDir(), strings.Repeat("x", 99))
+	if err := os.Mkdir(long, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, dir := range map[string]string{"none": dir + "/none", "long": long} {
+		if _, _, err := socketPair(dir); err == nil {
+			t.Errorf("%s: it works", name)
+		}
+	}
+	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+		t.Errorf("left of a failure: %v, %v", left, err)
 	}
 }
 

@@ -7,12 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/boot"
-	"github.com/metaspace/run-kernel/boot/control"
 	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/boot/userland"
 	"github.com/metaspace/run-kernel/internal/cycle"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
@@ -64,7 +65,7 @@ command could not be run, so that this commit says nothing. A wrong command line
 		Annotations: map[string]string{helpTables: "run build kconfig", foldStatus: "bisect"},
 		Args:        a.afterDash,
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(dashed(c, args)) == 0 {
+			if len(dashed(c, args)) == 0 && a.config.Run.SSHCommand == "" && !a.config.Run.PingSSH {
 				return &usageError{problem: "no command to test with", hint: "run-kernel test -- COMMAND"}
 			}
 			return a.boot(c, args)
@@ -80,32 +81,59 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	if a.timeout < 0 {
 		return &usageError{problem: "--timeout: a duration can't be negative"}
 	}
+	if err := a.checkSSH(); err != nil {
+		return err
+	}
 	if a.dryRun {
 		return a.showBoot(ctx)
 	}
 	var options boot.Options
-	var server *control.Server
+	var place *workplace
 	if image := a.config.Run.Kernel; image != "" && !a.inTree() {
-		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, "", "", a.events)
+		u, o, err := a.treelessOptions(image)
+		if err != nil {
+			return err
+		}
+		if options = o; u.Why != "" {
+			a.events.Emit(event.Notice{Text: u.Why})
+		}
+		if options.System, err = u.System(ctx, "", a.events); err != nil {
+			return err
+		}
 	} else {
 		occupied, w, release, err := a.occupy(ctx, c.Name())
 		if err != nil {
 			return err
 		}
 		defer release()
-		ctx, server = occupied, w.control
+		ctx, place = occupied, w
 		if err := a.checkHost(ctx, w); err != nil {
 			return err
 		}
 		if image, err = a.image(ctx, w); err != nil {
 			return err
 		}
-		if options, err = w.BootOptions(image, a.env.Dir); err != nil {
+		if options, err = w.BootOptions(ctx, image, a.env.Dir); err != nil {
 			return err
 		}
-		server.SetPhase(string(event.PhaseBoot))
+		w.control.SetPhase(string(event.PhaseBoot))
 	}
 	a.events.Emit(event.PhaseStarted{Phase: event.PhaseBoot})
+	current := &currentGuest{app: a}
+	if place != nil {
+		current.server = place.control
+	}
+	if a.serial() == serialTelnet {
+		options.Console = &boot.Size{}
+		if err := a.serveTelnet(ctx, current); err != nil {
+			return fmt.Errorf("serial port: %w", err)
+		}
+	}
+	if a.onStdio(argv) {
+		options.Console = a.terminalSize()
+		return a.atSerial(ctx, current, options)
+	}
+	options.Started = current.started
 	vm, err := boot.Start(ctx, options)
 	if err != nil {
 		a.showTail(err)
@@ -113,13 +141,24 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	}
 	defer func() { _ = vm.Stop() }()
 	a.events.Emit(event.PhaseStarted{Phase: event.PhaseRun})
-	if server != nil {
-		server.SetPhase(string(event.PhaseRun))
-		server.SetGuest(vm.Client(), options.Kernel)
+	if place != nil {
+		place.control.SetPhase(string(event.PhaseRun))
+		place.offerSSH()
 	}
+	current.answers(vm)
 	err = a.runIn(ctx, vm, argv)
 	a.showTail(err)
 	return err
+}
+
+// treelessOptions are those of a guest whose kernel comes from elsewhere.
+func (a *app) treelessOptions(image string) (cycle.Userland, boot.Options, error) {
+	u, err := cycle.NewUserland(&a.config.Config, a.env.Dir)
+	if err != nil {
+		return u, boot.Options{}, err
+	}
+	o, err := cycle.BootOptions(&a.config.Config, u, image, a.env.Dir, "", "", a.events)
+	return u, o, err
 }
 
 // checkHost finds out whether this host can boot what a build makes, before that
@@ -131,7 +170,7 @@ func (a *app) checkHost(ctx context.Context, w *workplace) error {
 	if a.noBuild || a.config.Run.Kernel != "" {
 		return nil // it will show at once
 	}
-	options, err := w.BootOptions("", a.env.Dir)
+	options, err := w.BootOptions(ctx, "", a.env.Dir)
 	if err != nil {
 		return err
 	}
@@ -163,6 +202,10 @@ func (a *app) image(ctx context.Context, w *workplace) (string, error) {
 	case a.config.Run.Kernel != "":
 		return a.config.Run.Kernel, nil
 	case a.noBuild:
+		if missing, err := w.Missing(); err == nil && len(missing) > 0 { // Image says what is wrong
+			unfixed := &cycle.UnfixedError{Missing: missing}
+			a.events.Emit(event.Warning{Text: unfixed.Error(), Hint: unfixed.Hint()})
+		}
 		return w.Image()
 	}
 	w.control.SetPhase(string(event.PhaseBuild))
@@ -181,11 +224,21 @@ func (a *app) runIn(ctx context.Context, vm *boot.VM, argv []string) error {
 		defer cancel()
 		ctx = limited
 	}
-	status, err := a.runCommand(ctx, vm.Client(), argv)
+	ssh := a.sshWanted() != ""
+	var status int
+	var err error
+	if len(argv) > 0 || !ssh {
+		status, err = a.runCommand(ctx, vm.Client(), argv)
+	}
+	shell := len(argv) == 0
+	if ssh && status == 0 && err == nil {
+		status, err = a.inSSH(ctx, vm)
+		shell = a.config.Run.SSH && a.config.Run.SSHCommand == ""
+	}
 	switch {
 	case errors.Is(err, boot.ErrGone):
 		// The guest took the command with it.
-		if err := vm.Err(); err != nil || len(argv) == 0 {
+		if err := vm.Err(); err != nil || shell {
 			return err
 		}
 		return &boot.DeathError{Reason: "the guest was powered off before the command ended", Tail: vm.Tail()}
@@ -213,37 +266,74 @@ func (a *app) showTail(err error) {
 // showBoot prints what boot would run.
 func (a *app) showBoot(ctx context.Context) error {
 	image := a.config.Run.Kernel
-	var options boot.Options
 	if image != "" && !a.inTree() {
-		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, "", "", a.events)
-	} else {
-		tree, err := a.existingTree()
+		u, options, err := a.treelessOptions(image)
 		if err != nil {
 			return err
 		}
-		if err := a.checkArch(tree); err != nil {
-			return err
-		}
-		switch {
-		case image != "":
-		case a.noBuild:
-			if image, err = a.cycle(tree).Image(); err != nil {
-				return err
-			}
-		default:
-			var command []string
-			if command, image, err = a.cycle(tree).MakeCommand(); err != nil {
-				return err
-			}
-			a.showCommand(command)
-		}
-		options = cycle.BootOptions(&a.config.Config, image, a.env.Dir, tree.Source, "", a.events)
+		return a.showGuest(ctx, u, "", options, nil)
 	}
-	command, err := boot.Cmdline(ctx, options)
+	tree, err := a.existingTree()
 	if err != nil {
 		return err
 	}
-	a.showCommand(command)
+	if err := a.checkArch(tree); err != nil {
+		return err
+	}
+	c := a.cycle(tree)
+	var makeCommand []string
+	switch {
+	case image != "":
+	case a.noBuild:
+		image, err = c.Image()
+	default:
+		makeCommand, image, err = c.MakeCommand()
+	}
+	if err != nil {
+		return err
+	}
+	u, err := c.Userland()
+	if err != nil {
+		return err
+	}
+	options, err := cycle.BootOptions(&a.config.Config, u, image, a.env.Dir, tree.Source, "", a.events)
+	if err != nil {
+		return err
+	}
+	var state string
+	if u.Kind == userland.Nix {
+		if state, err = tree.StateDir(); err != nil {
+			return err
+		}
+	}
+	return a.showGuest(ctx, u, state, options, makeCommand)
+}
+
+// showGuest prints the commands that make and start a guest, in their order.
+func (a *app) showGuest(ctx context.Context, u cycle.Userland, state string, o boot.Options, makeCommand []string) error {
+	var commands [][]string
+	if u.Kind == userland.Nix {
+		b, err := u.Builder(state, a.events)
+		if err != nil {
+			return err
+		}
+		nix, err := b.Command(ctx, u.Flake)
+		if err != nil {
+			return err
+		}
+		commands = append(commands, nix)
+		// Whatever nix makes, qemu's command is the same.
+		o.System = filepath.Join(userland.Store, "system")
+	}
+	qemu, err := boot.Cmdline(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, command := range append(commands, makeCommand, qemu) {
+		if len(command) > 0 {
+			a.showCommand(command)
+		}
+	}
 	return nil
 }
 

@@ -4,14 +4,13 @@ package main
 
 import (
 	"context"
-	"io"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/tty"
 )
@@ -53,15 +52,11 @@ func (a *app) runAtTerminal(ctx context.Context, client *ssh.Client, c boot.Comm
 	if err != nil {
 		return 0, err
 	}
-	terminal, err := tty.Raw(a.env.Stdin)
+	in, restore, err := a.rawInput(cancel)
 	if err != nil {
 		return 0, err
 	}
-	a.text.SetRaw(true)
-	defer func() {
-		_ = terminal.Restore()
-		a.text.SetRaw(false)
-	}()
+	defer restore()
 
 	resized, stop := tty.Resized()
 	defer stop()
@@ -84,19 +79,7 @@ func (a *app) runAtTerminal(ctx context.Context, client *ssh.Client, c boot.Comm
 			}
 		}
 	}()
-	c.Terminal = &boot.Terminal{Type: getenv(a.env.Environ, "TERM"), Rows: rows, Columns: columns, Resize: sizes}
-	c.Stdin = tty.NewEscapes(a.env.Stdin,
-		func() { cancel(signalError{syscall.SIGHUP}) },
-		func() { _, _ = io.WriteString(a.env.Stderr, "\r\n"+tty.EscapeHelp) },
-	)
+	c.Terminal = &boot.Terminal{Type: config.Getenv(a.env.Environ, "TERM"), Rows: rows, Columns: columns, Resize: sizes}
+	c.Stdin = in
 	return boot.Run(ctx, client, c)
-}
-
-func getenv(environ []string, name string) string {
-	for _, e := range environ {
-		if v, ok := strings.CutPrefix(e, name+"="); ok {
-			return v
-		}
-	}
-	return ""
 }

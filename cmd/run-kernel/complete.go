@@ -55,7 +55,7 @@ func (a *app) addCompletions(root *cobra.Command) {
 	}
 
 	values := config.Choices()
-	values["userland"] = []string{"auto", "host"}
+	values["userland"] = config.Userlands
 	var each func(c *cobra.Command)
 	each = func(c *cobra.Command) {
 		if c.ValidArgsFunction == nil && !passesOn(c) && c.Annotations[wordsEnd] == "" {
@@ -77,7 +77,7 @@ func (a *app) addCompletions(root *cobra.Command) {
 	_ = root.RegisterFlagCompletionFunc("arch", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return a.arches(), cobra.ShellCompDirectiveNoFileComp
 	})
-	for _, flag := range []string{"smp", "memory-gib", "jobs", "hostname", "boot-timeout", "require", "kernel-extra-args", "qemu-extra-args"} {
+	for _, flag := range []string{"smp", "memory-gib", "jobs", "share", "ssh-command", "hostname", "boot-timeout", "require", "kernel-extra-args", "qemu-extra-args"} {
 		_ = root.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
 }

@@ -124,6 +124,7 @@ func TestHelpFlags(t *testing.T) {
 		},
 		"config":          slices.Concat(tables["run"], tables["kconfig"], tables["build"], []string{"config-file", "json"}),
 		"exec":            {"output", "config-file", "json", "verbose", "tty"},
+		"ssh":             {"output", "config-file", "stdio"},
 		"status":          {"output", "config-file", "json"},
 		"stop":            {"output", "config-file"},
 		"version":         {"json"},
@@ -135,7 +136,7 @@ func TestHelpFlags(t *testing.T) {
 	} {
 		want = append(slices.Clone(want), "help")
 		if path == "watch" {
-			want = slices.DeleteFunc(want, func(name string) bool { return name == "kernel" })
+			want = slices.DeleteFunc(want, func(name string) bool { return name == "kernel" || strings.Contains(name, "ssh") })
 		}
 		root := new(app).rootCommand()
 		root.InitDefaultVersionFlag()
@@ -174,6 +175,12 @@ func TestMakeFlags(t *testing.T) {
 		{"exec O=b make O=c", "exec --output=b make O=c"},
 		{"exec -t make O=b", "exec -t make O=b"},
 		{"exec -O d make O=b", "exec -O d make O=b"},
+		{"ssh O=b uname O=c", "ssh --output=b -- uname O=c"},
+		{"ssh -O d --config-file c -O e -N -O check", "ssh -O d --config-file c -O e -- -N -O check"},
+		{"ssh --stdio -Ob", "ssh --stdio -Ob"},
+		{"ssh -vv -- x", "ssh -- -vv -- x"},
+		{"ssh -- x --json", "ssh -- -- x --json"},
+		{"ssh", "ssh"},
 		{"boot uname O=b", "boot uname --output=b"},
 		{"boot boot O=b", "boot boot --output=b"},
 		// A flag's value is its own.
@@ -222,6 +229,7 @@ func TestStatus(t *testing.T) {
 		{"crash", fmt.Errorf("boot: %w", &boot.CrashError{}), 101, 1},
 		{"boot timeout", fmt.Errorf("boot: %w", &boot.TimeoutError{}), 102, 1},
 		{"command timeout", &boot.TimeoutError{Command: true}, 102, 1},
+		{"no sshd", &boot.NoSSHDError{}, 102, 1},
 		{"death", fmt.Errorf("boot: %w", &boot.DeathError{}), 103, 1},
 		{"init", &boot.InitError{}, 125, 125},
 		{"busy", &control.BusyError{}, 125, 125},

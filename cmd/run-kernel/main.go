@@ -24,6 +24,8 @@ func main() {
 	proc.Main()
 	virtiofs.Main()
 	tty.Main()
+	guest.AgentMain()
+	guest.SFTPMain()
 	if guest.IsInit() {
 		guest.Main()
 	}

@@ -82,8 +82,8 @@ type app struct {
 const rootLong = `run-kernel is the edit-build-boot loop for people who work on the Linux kernel.
 
 Run from a kernel source tree, it makes sure that .config can boot a guest, runs
-make, boots the result in qemu on this machine's own userland, and, in watch,
-does it again each time a source file changes.
+make, boots the result in qemu on this machine's own userland or on NixOS, and, in
+watch, does it again each time a source file changes.
 
 Without a command it does what boot does.`
 
@@ -126,7 +126,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(
 		a.watchCommand(), a.bootCommand(), a.buildCommand(), a.testCommand(), a.kconfigCommand(),
-		a.execCommand(), a.statusCommand(), a.stopCommand(), a.configCommand(), a.versionCommand(),
+		a.execCommand(), a.sshCommand(), a.consoleCommand(), a.statusCommand(), a.stopCommand(), a.gdbCommand(), a.dumpCommand(), a.initCommand(), a.configCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
 	root.InitDefaultHelpCmd()
@@ -166,6 +166,9 @@ func (a *app) setUp(c *cobra.Command) error {
 	var err error
 	if a.config, err = config.Load(sources); err != nil {
 		return err
+	}
+	if a.text != nil && a.serial() == serialLog {
+		a.text.ShowConsole(true)
 	}
 	if err := a.checkRequirements(c); err != nil {
 		return err

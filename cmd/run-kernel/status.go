@@ -48,6 +48,7 @@ func exitStatus(err error) int {
 		crash   *boot.CrashError
 		timeout *boot.TimeoutError
 		death   *boot.DeathError
+		noSSHD  *boot.NoSSHDError
 		signal  signalError
 	)
 	switch {
@@ -61,7 +62,7 @@ func exitStatus(err error) int {
 		return statusUsage
 	case errors.As(err, &crash):
 		return statusCrash
-	case errors.As(err, &timeout):
+	case errors.As(err, &timeout), errors.As(err, &noSSHD):
 		return statusTimeout
 	case errors.As(err, &death):
 		return statusDeath

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/boot/userland"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
@@ -33,7 +35,7 @@ With --exec, a command is run in each new guest.`,
 		Example: `  run-kernel watch
   run-kernel watch --exec 'dmesg | grep MARK'
   run-kernel watch O=../build --ignore Documentation`,
-		Annotations: map[string]string{helpTables: "watch run build kconfig", helpFlags: "-kernel"},
+		Annotations: map[string]string{helpTables: "watch run build kconfig", helpFlags: "-kernel -ssh -ssh-command -ping-ssh"},
 		Args:        noArgs,
 		RunE:        func(c *cobra.Command, args []string) error { return a.watch(c.Context()) },
 	}
@@ -47,6 +49,9 @@ func (a *app) watch(ctx context.Context) error {
 			problem: "watch builds the kernel that it boots, and run.kernel names another (" + a.config.Origin("run.kernel") + ")",
 			hint:    "run-kernel boot boots it; watch --kernel= watches all the same",
 		}
+	}
+	if err := a.noSSHInWatch(); err != nil {
+		return err
 	}
 	ctx, w, release, err := a.occupy(ctx, "watch")
 	if err != nil {
@@ -66,6 +71,17 @@ func (a *app) watch(ctx context.Context) error {
 		Root: w.Tree.Source, Ignore: c.Watch.Ignore, Quiet: c.Watch.Quiet.Std(), Max: c.Watch.Max.Std(), StateDir: state,
 		Extra: slices.Concat([]string{w.Tree.ConfigPath()}, c.Kconfig.Fragments, a.config.Files),
 	}
+	u, err := w.Userland()
+	if err != nil {
+		return err
+	}
+	if u.Kind == userland.Nix && u.Flake.Dir != "" {
+		files, err := u.Flake.Files(ctx)
+		if err != nil {
+			return err
+		}
+		o.Extra = append(o.Extra, files...)
+	}
 	if !w.Tree.InTree() {
 		o.Ignore = append(slices.Clone(o.Ignore), w.Tree.BuildDir)
 	}
@@ -79,8 +95,20 @@ func (a *app) watch(ctx context.Context) error {
 		a.events.Emit(event.Notice{Text: p})
 	}
 	a.events.Emit(event.WatchStarted{Dirs: watcher.Dirs(), Elapsed: time.Since(began)})
+	current := &currentGuest{app: a, server: w.control}
+	switch a.serial() {
+	case serialTelnet:
+		if err := a.serveTelnet(ctx, current); err != nil {
+			return fmt.Errorf("serial port: %w", err)
+		}
+	case serialStdio:
+		if a.text != nil {
+			a.text.ShowConsole(true)
+		}
+		a.events.Emit(event.Notice{Text: "the loop has the terminal; run-kernel console, in another one, connects to the serial port"})
+	}
 	loop := &watch.Loop{
-		Pass: &pass{app: a, workplace: w}, Changes: watcher.Changes(), Err: watcher.Err, Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
+		Pass: &pass{app: a, workplace: w, current: current}, Changes: watcher.Changes(), Err: watcher.Err, Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
 	}
 	loop.Run(ctx)
 	switch err := context.Cause(ctx); {
@@ -97,9 +125,11 @@ func (a *app) watch(ctx context.Context) error {
 type pass struct {
 	app *app
 	*workplace
+	current *currentGuest
 
 	mu     sync.Mutex
 	config []byte // .config as we last saw or wrote it
+	system string // NixOS that was booted last; empty: none
 }
 
 // Build implements watch.Pass.
@@ -113,7 +143,15 @@ func (p *pass) Build(ctx context.Context) (watch.Image, error) {
 		p.report(err)
 		return watch.Image{}, err
 	}
-	return watch.Image{Path: r.Image, New: r.NewImage}, nil
+	system, err := p.System(ctx)
+	if err != nil {
+		p.report(err)
+		return watch.Image{}, err
+	}
+	// Another system is as good a reason to boot as another kernel.
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return watch.Image{Path: r.Image, New: r.NewImage || p.system != "" && system != p.system}, nil
 }
 
 func (p *pass) readConfig() []byte {
@@ -144,11 +182,19 @@ func (p *pass) report(err error) {
 func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
 	p.control.SetPhase(string(event.PhaseBoot))
 	defer p.control.SetPhase("wait")
-	o, err := p.BootOptions(image, p.app.env.Dir)
+	o, err := p.BootOptions(ctx, image, p.app.env.Dir)
 	if err == nil {
+		o.Started = p.current.started
+		if p.app.serial() == serialTelnet {
+			o.Console = &boot.Size{}
+		}
+		p.mu.Lock()
+		p.system = o.System
+		p.mu.Unlock()
 		var vm *boot.VM
 		if vm, err = boot.Start(ctx, o); err == nil {
-			p.control.SetGuest(vm.Client(), image)
+			p.current.answers(vm)
+			p.offerSSH()
 			return p.newGuest(vm), nil
 		}
 	}
@@ -187,7 +233,7 @@ func (p *pass) newGuest(vm *boot.VM) *guestVM {
 	g := &guestVM{pass: p, vm: vm, done: make(chan struct{})}
 	go func() {
 		<-vm.Done()
-		p.control.SetGuest(nil, "")
+		p.current.gone(vm)
 		asked := true
 		g.stop.Do(func() { asked = false })
 		if err := vm.Err(); err != nil {

@@ -22,7 +22,8 @@ var wordFlags = map[string]string{
 
 // makeFlags makes flags of the words that are make's, such as O=DIR, wherever
 // make would take them: before the command and after it. What is the guest's or
-// make's own, after -- or after the first word of exec, stays as it is.
+// make's own, after -- or after the first word of exec, stays as it is; for ssh's
+// own, the -- is added.
 func makeFlags(root *cobra.Command, args []string) []string {
 	var out, tail []string
 	c, rest := root, args
@@ -34,6 +35,10 @@ func makeFlags(root *cobra.Command, args []string) []string {
 	positional := false
 	for len(rest) > 0 {
 		arg := rest[0]
+		if c.Annotations[othersFlags] != "" && !ownFlag(arg) {
+			out = append(out, "--")
+			break
+		}
 		if arg == "--" {
 			break
 		}
@@ -65,6 +70,17 @@ func makeFlags(root *cobra.Command, args []string) []string {
 
 // wordsEnd marks a command all of whose arguments are the guest's.
 const wordsEnd = "words-end"
+
+// othersFlags marks a command whose arguments are another program's, flags
+// included, from the first one on that isn't ours.
+const othersFlags = "others-flags"
+
+// ownFlag says whether such a command takes an argument for itself: ssh has no
+// long flags, and what it does by -O has no use here.
+func ownFlag(arg string) bool {
+	name, _, word := strings.Cut(arg, "=")
+	return len(arg) > 2 && arg[:2] == "--" || strings.HasPrefix(arg, "-O") || arg == "-h" || word && wordFlags[name] != ""
+}
 
 // takesNext says whether the next argument is the value of a flag.
 func takesNext(c *cobra.Command, arg string) bool {

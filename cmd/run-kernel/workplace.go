@@ -8,6 +8,7 @@ import (
 
 	"github.com/metaspace/run-kernel/boot/control"
 	"github.com/metaspace/run-kernel/internal/cycle"
+	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
 )
 
@@ -39,6 +40,13 @@ func (a *app) occupy(ctx context.Context, command string) (_ context.Context, w 
 		cancel(nil)
 		_ = server.Close()
 	}, nil
+}
+
+// offerSSH writes how ssh gets to the guest.
+func (w *workplace) offerSSH() {
+	if _, err := writeSSHConfig(w.Tree, w.Config.Run.Hostname); err != nil {
+		w.Events.Emit(event.Warning{Text: err.Error(), Hint: "run-kernel ssh and scp need it; all else works"})
+	}
 }
 
 func (a *app) cycle(tree *kbuild.Tree) *cycle.Cycle {

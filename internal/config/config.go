@@ -21,19 +21,29 @@ type Config struct {
 
 // Run is the guest.
 type Run struct {
-	SMP             int      `koanf:"smp" toml:"smp" help:"processors of the guest"`
-	MemoryGiB       int      `koanf:"memory_gib" toml:"memory_gib" help:"memory of the guest, in GiB"`
-	Kernel          string   `koanf:"kernel" toml:"kernel" path:"true" help:"boot this image and build nothing"`
-	KernelExtraArgs []string `koanf:"kernel_extra_args" toml:"kernel_extra_args" help:"more arguments for the kernel's command line"`
-	Userland        string   `koanf:"userland" toml:"userland" help:"what the guest's root is: auto, host (this machine's root, read-only under a tmpfs), or the path of another root directory"`
-	Boot            string   `koanf:"boot" toml:"boot" help:"how the kernel is started: direct, by qemu itself"`
-	Network         string   `koanf:"network" toml:"network" help:"the guest's network: user (qemu's user-mode network) or none"`
-	Hostname        string   `koanf:"hostname" toml:"hostname" help:"host name of the guest"`
-	Accel           string   `koanf:"accel" toml:"accel" help:"how qemu runs the guest: auto, kvm or tcg"`
-	QEMU            string   `koanf:"qemu" toml:"qemu" path:"tool" help:"program of qemu; empty: the one for the architecture in $PATH"`
-	QEMUExtraArgs   []string `koanf:"qemu_extra_args" toml:"qemu_extra_args" help:"more arguments for qemu"`
-	Virtiofsd       string   `koanf:"virtiofsd" toml:"virtiofsd" path:"tool" help:"program of virtiofsd; empty: searched for"`
-	BootTimeout     Duration `koanf:"boot_timeout" toml:"boot_timeout" help:"how long the guest may be silent before it answers; 0: for ever"`
+	SMP                int      `koanf:"smp" toml:"smp" help:"processors of the guest"`
+	MemoryGiB          int      `koanf:"memory_gib" toml:"memory_gib" help:"memory of the guest, in GiB"`
+	Kernel             string   `koanf:"kernel" toml:"kernel" path:"true" help:"boot this image and build nothing"`
+	KernelExtraArgs    []string `koanf:"kernel_extra_args" toml:"kernel_extra_args" help:"more arguments for the kernel's command line"`
+	Userland           string   `koanf:"userland" toml:"userland" help:"what the guest runs on: nix (the flake's NixOS), host (this machine's root, read-only under a tmpfs), the path of another root directory, or auto: nix if there is a flake, else host"`
+	Flake              string   `koanf:"flake" toml:"flake" help:"flake of the guest's NixOS: a directory or another reference that nix takes, and, after a #, the system's name (vm if there is none) or its toplevel's attribute path"`
+	Share              []string `koanf:"share" toml:"share" help:"directories of the host that the guest gets: TAG:PATH, or TAG:PATH:ro for one that it can't write"`
+	Serial             string   `koanf:"serial" toml:"serial" help:"the guest's serial port: disconnected, stdio (your terminal, unless there is a command), telnet (on localhost) or log (shown as it comes)"`
+	Log                bool     `koanf:"log" toml:"log" help:"the same as serial = \"log\", unless serial says otherwise"`
+	Stdin              bool     `koanf:"stdin" toml:"stdin" help:"the same as serial = \"stdio\", unless serial says otherwise"`
+	Debug              bool     `koanf:"debug" toml:"debug" help:"let the guest wait for a debugger, which run-kernel gdb starts, before its first instruction"`
+	Boot               string   `koanf:"boot" toml:"boot" help:"how the kernel is started: direct, by qemu itself"`
+	Network            string   `koanf:"network" toml:"network" help:"the guest's network: user (qemu's user-mode network) or none"`
+	SSH                bool     `koanf:"ssh" toml:"ssh" help:"after boot's command, if there is one, an ssh session in the guest: with its sshd, over a forwarded port (10022 or the next free one), or, where none answers, with run-kernel's own agent"`
+	SSHCommand         string   `koanf:"ssh_command" toml:"ssh_command" help:"shell command to run in such a session, instead of a shell"`
+	PingSSH            bool     `koanf:"ping_ssh" toml:"ping_ssh" help:"wait until the guest's sshd answers, for boot_timeout at most; with neither ssh nor ssh_command, that is all, and the guest ends"`
+	Hostname           string   `koanf:"hostname" toml:"hostname" help:"host name of the guest"`
+	Accel              string   `koanf:"accel" toml:"accel" help:"how qemu runs the guest: auto, kvm or tcg"`
+	QEMU               string   `koanf:"qemu" toml:"qemu" path:"tool" help:"program of qemu; empty: the one for the architecture in $PATH"`
+	QEMUExtraArgs      []string `koanf:"qemu_extra_args" toml:"qemu_extra_args" help:"more arguments for qemu"`
+	Virtiofsd          string   `koanf:"virtiofsd" toml:"virtiofsd" path:"tool" help:"program of virtiofsd; empty: searched for"`
+	VirtiofsdSocketDir string   `koanf:"virtiofsd_socket_dir" toml:"virtiofsd_socket_dir" path:"true" help:"folder in which virtiofsd's sockets are bound for a moment; empty: they have no name in the file system"`
+	BootTimeout        Duration `koanf:"boot_timeout" toml:"boot_timeout" help:"how long the guest may be silent before it answers; 0: for ever"`
 }
 
 // Kconfig is what run-kernel does to .config.
@@ -66,11 +76,14 @@ type Watch struct {
 // covered by git's lock.
 const settle = 100 * time.Millisecond
 
+// DefaultFlake is where a flake is looked for unless told, relative to the tree.
+const DefaultFlake = "./nixos"
+
 // Default returns the configuration without any file, variable or flag.
 func Default() Config {
 	return Config{
 		Run: Run{
-			SMP: 2, MemoryGiB: 4, Userland: "auto", Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
+			SMP: 2, MemoryGiB: 4, Userland: "auto", Flake: DefaultFlake, Share: []string{}, Serial: "disconnected", Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
 			BootTimeout: Duration(time.Minute), KernelExtraArgs: []string{}, QEMUExtraArgs: []string{},
 		},
 		Kconfig: Kconfig{Fix: true, Fragments: []string{}, Require: []string{}},
@@ -82,8 +95,12 @@ func Default() Config {
 var allowed = map[string][]string{
 	"run.boot":    {"direct"},
 	"run.network": {"user", "none"},
+	"run.serial":  {"disconnected", "stdio", "telnet", "log"},
 	"run.accel":   {"auto", "kvm", "tcg"},
 }
+
+// Userlands are the values of run.userland that are no path.
+var Userlands = []string{"auto", "nix", "host"}
 
 // least are the smallest values of numbers.
 var least = map[string]int{"run.smp": 1, "run.memory_gib": 1, "build.jobs": 0}

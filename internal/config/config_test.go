@@ -126,7 +126,9 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Default(), l.Config); diff != "" {
+	c = Default()
+	c.Run.Flake = filepath.Join(filepath.Dir(path), c.Run.Flake)
+	if diff := cmp.Diff(c, l.Config); diff != "" {
 		t.Error(diff)
 	}
 	for _, k := range keys {
@@ -251,7 +253,7 @@ func TestFileErrors(t *testing.T) {
 		{"too little", "[run]\nsmp = 0\n", "2", "run.smp: 0 is less than 1", ""},
 		{"negative", "[run]\nmemory_gib = 4\n[build]\njobs = -1\n", "4", "build.jobs: -1 is less than 0", ""},
 		{"no such value", "[run]\naccel = 'xen'\n", "2", `run.accel: "xen" isn't one of auto, kvm, tcg`, ""},
-		{"no such userland", "[run]\nuserland = 'debian'\n", "2", `run.userland: "debian" isn't auto, host or a path`, ""},
+		{"no such userland", "[run]\nuserland = 'debian'\n", "2", `run.userland: "debian" isn't auto, nix, host or a path`, ""},
 	} {
 		_, path, err := loadFile(t, c.text)
 		var v *ValueError
@@ -481,10 +483,11 @@ max = 0
 	if err := l.Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	again, _, err := loadFile(t, b.String())
+	again, path, err := loadFile(t, b.String())
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, b.String())
 	}
+	l.Run.Flake = filepath.Join(filepath.Dir(path), l.Run.Flake)
 	if diff := cmp.Diff(l.Config, again.Config); diff != "" {
 		t.Error(diff)
 	}

@@ -148,9 +148,9 @@ func absent(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is
 // userFile is the user's own file. The XDG Base Directory Specification says to
 // ignore a relative path.
 func userFile(environ []string) string {
-	dir := getenv(environ, "XDG_CONFIG_HOME")
+	dir := Getenv(environ, "XDG_CONFIG_HOME")
 	if !filepath.IsAbs(dir) {
-		home := getenv(environ, "HOME")
+		home := Getenv(environ, "HOME")
 		if home == "" {
 			return ""
 		}
@@ -159,7 +159,9 @@ func userFile(environ []string) string {
 	return filepath.Join(dir, "run-kernel", FileName)
 }
 
-func getenv(environ []string, name string) string {
+// Getenv looks a variable up in an environment as os.Environ returns it: the last
+// one of a name counts, and one that isn't there is empty.
+func Getenv(environ []string, name string) string {
 	for _, e := range slices.Backward(environ) {
 		if v, ok := strings.CutPrefix(e, name+"="); ok {
 			return v
@@ -403,10 +405,20 @@ func (k key) resolve(value any, dir string) any {
 		if k.path != "" && v != "" && !filepath.IsAbs(v) {
 			return filepath.Join(dir, v)
 		}
-		if k.name == "run.userland" && strings.Contains(v, "/") && !filepath.IsAbs(v) {
+		switch {
+		case k.name == "run.userland" && strings.Contains(v, "/") && !filepath.IsAbs(v):
 			return filepath.Join(dir, v)
+		case k.name == "run.flake":
+			return resolveFlake(v, dir)
 		}
 	case []string:
+		if k.name == "run.share" {
+			v = slices.Clone(v)
+			for i, s := range v {
+				v[i] = resolveShare(s, dir)
+			}
+			return v
+		}
 		if k.path != "" {
 			v = slices.Clone(v)
 			for i, p := range v {
@@ -435,8 +447,11 @@ func (l *Loaded) validate() error {
 			bad(k, fmt.Sprintf("%d is less than %d", v, n))
 		}
 	}
-	if u := l.Run.Userland; u != "auto" && u != "host" && !strings.Contains(u, "/") {
-		bad(keyNamed("run.userland"), fmt.Sprintf("%q isn't auto, host or a path with a slash", u))
+	if u := l.Run.Userland; !slices.Contains(Userlands, u) && !strings.Contains(u, "/") {
+		bad(keyNamed("run.userland"), fmt.Sprintf("%q isn't %s or a path with a slash", u, strings.Join(Userlands, ", ")))
+	}
+	if err := validateShares(l.Run.Share); err != nil {
+		errs = append(errs, &ValueError{Where: l.Origin("run.share"), Problem: "run.share: " + err.Error(), hint: shareHint})
 	}
 	return errors.Join(errs...)
 }

@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/boot/userland"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
@@ -24,23 +27,35 @@ type Cycle struct {
 	Config *config.Config
 	Events event.Sink
 	DryRun bool // Fix changes nothing
+
+	told sync.Once // why the userland is what it is
 }
 
-// groups are the requirements of a boot on the host's userland.
-func (c *Cycle) groups() []string {
-	groups := []string{
-		"base", "kvm-guest", "console", "initramfs", "clock", "entropy", "virtiofs", "agent", "host-userland",
+// Userland is what the guest runs on.
+func (c *Cycle) Userland() (Userland, error) { return NewUserland(c.Config, c.Tree.Source) }
+
+// groups are the requirements of a boot.
+func (c *Cycle) groups() ([]string, error) {
+	u, err := c.Userland()
+	if err != nil {
+		return nil, err
 	}
+	groups := []string{"base", "kvm-guest", "console", "initramfs", "clock", "entropy", "virtiofs", "agent"}
+	groups = append(groups, u.groups()...)
 	if c.Config.Run.Network == "user" {
 		groups = append(groups, "virtio-net")
 	}
-	return groups
+	return groups, nil
 }
 
 // Groups returns what the guest needs of the kernel, by group.
 func (c *Cycle) Groups() ([]kconfig.Group, error) {
+	names, err := c.groups()
+	if err != nil {
+		return nil, err
+	}
 	vars := map[string]string{"smp": strconv.Itoa(c.Config.Run.SMP)}
-	return kconfig.Groups(c.Tree.SrcArch(), vars, c.groups()...)
+	return kconfig.Groups(c.Tree.SrcArch(), vars, names...)
 }
 
 // Requirements returns all that .config must meet: the groups', the fragments'
@@ -198,7 +213,7 @@ func (c *Cycle) Build(ctx context.Context, args ...string) (*kbuild.Result, erro
 	}
 	c.Events.Emit(event.PhaseStarted{Phase: event.PhaseBuild})
 	image, target := c.image(f)
-	return c.Tree.Build(ctx, kbuild.BuildOptions{Image: image, Target: target, Args: args, Events: c.Events})
+	return c.Tree.Build(ctx, kbuild.BuildOptions{Image: image, Target: target, Modules: f.HasModules(), Args: args, Events: c.Events})
 }
 
 func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {
@@ -209,20 +224,20 @@ func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {
 		}
 		return report.Config, nil
 	}
-	results, err := c.Check()
+	missing, err := c.Missing()
 	if err != nil {
 		return nil, err
-	}
-	var missing []kconfig.Result
-	for _, r := range results {
-		if !r.Met && !r.Wish {
-			missing = append(missing, r)
-		}
 	}
 	if len(missing) > 0 {
 		return nil, &UnfixedError{missing}
 	}
 	return c.ReadConfig()
+}
+
+// Missing are the requirements that .config doesn't meet, without the wishes.
+func (c *Cycle) Missing() ([]kconfig.Result, error) {
+	results, err := c.Check()
+	return slices.DeleteFunc(results, func(r kconfig.Result) bool { return r.Met || r.Wish }), err
 }
 
 func (c *Cycle) image(f *kconfig.File) (path, target string) {
@@ -239,7 +254,8 @@ func (c *Cycle) MakeCommand(args ...string) (command []string, image string, err
 		return nil, "", err
 	}
 	image, target := c.image(f)
-	command, err = c.Tree.Command(append([]string{target}, args...)...)
+	o := kbuild.BuildOptions{Target: target, Modules: f.HasModules(), Args: args}
+	command, err = c.Tree.Command(o)
 	return command, image, err
 }
 
@@ -264,20 +280,40 @@ func (c *Cycle) Image() (string, error) {
 	return path, nil
 }
 
-// BootOptions are what the configuration says of the guest. dir is the working
-// directory; state is where the console's log goes, or empty for none.
-func BootOptions(c *config.Config, image, dir, tree, state string, events event.Sink) boot.Options {
+// imagePath is the path of the image that a build makes; empty without a .config.
+func (c *Cycle) imagePath() string {
+	f, err := c.ReadConfig()
+	if err != nil {
+		return ""
+	}
+	path, _ := c.image(f)
+	return path
+}
+
+// BootOptions are what the configuration says of the guest, but for a NixOS
+// system, which has to be built. dir is the working directory; state is where the
+// console's log goes, or empty for none.
+func BootOptions(c *config.Config, u Userland, image, dir, tree, state string, events event.Sink) (boot.Options, error) {
 	o := boot.Options{
 		Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
 		QEMU: c.Run.QEMU, QEMUArgs: c.Run.QEMUExtraArgs, Accel: c.Run.Accel, CPUs: c.Run.SMP, MemoryGiB: c.Run.MemoryGiB,
-		Network: c.Run.Network == "user", Userland: c.Run.Userland, Tree: tree, Virtiofsd: c.Run.Virtiofsd,
-		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(),
+		Network: c.Run.Network == "user", Tree: tree, Virtiofsd: c.Run.Virtiofsd, SocketDir: c.Run.VirtiofsdSocketDir,
+		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(), Debug: c.Run.Debug,
 		Events: events,
 	}
 	if state != "" {
 		o.ConsoleLog = filepath.Join(state, "console.log")
 	}
-	if o.Userland == "auto" || o.Userland == "host" {
+	for _, text := range c.Run.Share {
+		s, err := config.ParseShare(text)
+		if err != nil {
+			return o, err
+		}
+		o.Shares = append(o.Shares, boot.Share{Tag: s.Tag, Dir: s.Path, Path: "/mnt/" + s.Tag, ReadOnly: s.ReadOnly})
+	}
+	switch u.Kind {
+	case userland.Nix:
+	case userland.Host:
 		o.Userland = "/"
 		o.Shell = os.Getenv("SHELL")
 		// The host's programs and the user's settings, but as root.
@@ -287,20 +323,61 @@ func BootOptions(c *config.Config, image, dir, tree, state string, events event.
 		if home := os.Getenv("HOME"); home != "" {
 			o.Env = append(o.Env, "HOME="+home)
 		}
+	default:
+		o.Userland = u.Kind
 	}
 	for _, name := range []string{"TERM", "LANG", "LC_ALL", "COLORTERM"} {
 		if v := os.Getenv(name); v != "" {
 			o.Env = append(o.Env, name+"="+v)
 		}
 	}
-	return o
+	return o, nil
 }
 
-// BootOptions are those of the tree's guest.
-func (c *Cycle) BootOptions(image, dir string) (boot.Options, error) {
+// BootOptions are those of the tree's guest. Where it runs on NixOS, nix builds
+// that first, if it has changed.
+func (c *Cycle) BootOptions(ctx context.Context, image, dir string) (boot.Options, error) {
 	state, err := c.Tree.StateDir()
 	if err != nil {
 		return boot.Options{}, err
 	}
-	return BootOptions(c.Config, image, dir, c.Tree.Source, state, c.Events), nil
+	u, err := c.Userland()
+	if err != nil {
+		return boot.Options{}, err
+	}
+	if u.Why != "" {
+		c.told.Do(func() { c.Events.Emit(event.Notice{Text: u.Why}) })
+	}
+	o, err := BootOptions(c.Config, u, image, dir, c.Tree.Source, state, c.Events)
+	if err != nil {
+		return o, err
+	}
+	if o.System, err = u.System(ctx, state, c.Events); err != nil || image != c.imagePath() {
+		return o, err // another kernel's modules
+	}
+	modules, err := c.Tree.StageModules(ctx)
+	if err != nil {
+		return o, err
+	}
+	if modules != nil {
+		o.Modules, o.ModulesRelease = modules.Dir, modules.Release
+		if !c.Tree.InTree() {
+			o.Build = c.Tree.BuildDir
+		}
+	}
+	return o, nil
+}
+
+// System has nix build the system of the tree's guest, if that runs on one and it
+// has changed, and returns its toplevel.
+func (c *Cycle) System(ctx context.Context) (string, error) {
+	state, err := c.Tree.StateDir()
+	if err != nil {
+		return "", err
+	}
+	u, err := c.Userland()
+	if err != nil {
+		return "", err
+	}
+	return u.System(ctx, state, c.Events)
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/boot/userland"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/proc"
@@ -374,20 +376,28 @@ func TestBootOptions(t *testing.T) {
 	t.Setenv("PATH", "/opt/bin:/bin")
 	t.Setenv("HOME", "/home/me")
 	c := config.Default()
-	o := BootOptions(&c, "/image", "/work", "/tree", "/state", nil)
+	c.Run.Share = []string{"a:/one", "b:/two:ro"}
+	o, err := BootOptions(&c, Userland{Kind: userland.Host}, "/image", "/work", "/tree", "/state", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shares := []boot.Share{{Tag: "a", Dir: "/one", Path: "/mnt/a"}, {Tag: "b", Dir: "/two", Path: "/mnt/b", ReadOnly: true}}
+	if diff := cmp.Diff(shares, o.Shares); diff != "" {
+		t.Error(diff)
+	}
 	if o.Userland != "/" || o.Shell != "/bin/zsh" || !o.Network || o.ConsoleLog != "/state/console.log" || o.Tree != "/tree" || o.Dir != "/work" {
 		t.Errorf("got %+v", o)
 	}
 	if diff := cmp.Diff([]string{"PATH=/opt/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "HOME=/home/me", "TERM=dumb"}, o.Env); diff != "" {
 		t.Error(diff)
 	}
-	c.Run.Userland, c.Run.Network = "/other", "none"
-	o = BootOptions(&c, "/image", "/work", "", "", nil)
-	if o.Userland != "/other" || o.Shell != "" || o.Network || o.ConsoleLog != "" {
+	c.Run.Network = "none"
+	o, err = BootOptions(&c, Userland{Kind: "/other"}, "/image", "/work", "", "", nil)
+	if err != nil || o.Userland != "/other" || o.Shell != "" || o.Network || o.ConsoleLog != "" {
 		t.Errorf("got %+v", o)
 	}
 	l := newLab(t)
-	o, err := l.cycle.BootOptions("/image", "/work")
+	o, err = l.cycle.BootOptions(t.Context(), "/image", "/work")
 	if err != nil || o.Tree != l.dir || o.ConsoleLog != filepath.Join(l.dir, ".run-kernel", "console.log") {
 		t.Errorf("got %+v, %v", o, err)
 	}

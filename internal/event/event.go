@@ -106,6 +106,24 @@ type BuildFinished struct {
 	Err      error  // nil on success; context.Canceled when a change overtook it
 }
 
+// UserlandStarted says that nix builds the guest's system.
+type UserlandStarted struct {
+	Flake   string // as nix names it
+	Command []string
+}
+
+// UserlandProgress is a line that nix wrote meanwhile.
+type UserlandProgress struct {
+	Line string
+}
+
+// UserlandFinished ends what UserlandStarted began.
+type UserlandFinished struct {
+	Path    string // of the system in nix's store; empty on failure
+	Elapsed time.Duration
+	Err     error // nil on success
+}
+
 // BootStarted says that a VM is started.
 type BootStarted struct {
 	Image   string
@@ -169,22 +187,25 @@ type Waiting struct {
 	VM bool // whether a guest runs
 }
 
-func (PhaseStarted) event()    {}
-func (Notice) event()          {}
-func (Warning) event()         {}
-func (ConfigFixed) event()     {}
-func (BuildStarted) event()    {}
-func (BuildProgress) event()   {}
-func (Diagnostic) event()      {}
-func (BuildFinished) event()   {}
-func (BootStarted) event()     {}
-func (BootReady) event()       {}
-func (Console) event()         {}
-func (GuestCrashed) event()    {}
-func (VMStopped) event()       {}
-func (Output) event()          {}
-func (CommandFinished) event() {}
-func (Failed) event()          {}
-func (WatchStarted) event()    {}
-func (Changed) event()         {}
-func (Waiting) event()         {}
+func (PhaseStarted) event()     {}
+func (Notice) event()           {}
+func (Warning) event()          {}
+func (ConfigFixed) event()      {}
+func (BuildStarted) event()     {}
+func (BuildProgress) event()    {}
+func (Diagnostic) event()       {}
+func (BuildFinished) event()    {}
+func (UserlandStarted) event()  {}
+func (UserlandProgress) event() {}
+func (UserlandFinished) event() {}
+func (BootStarted) event()      {}
+func (BootReady) event()        {}
+func (Console) event()          {}
+func (GuestCrashed) event()     {}
+func (VMStopped) event()        {}
+func (Output) event()           {}
+func (CommandFinished) event()  {}
+func (Failed) event()           {}
+func (WatchStarted) event()     {}
+func (Changed) event()          {}
+func (Waiting) event()          {}

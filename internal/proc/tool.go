@@ -11,11 +11,11 @@ import (
 
 // packages names, for each tool that run-kernel may miss, what provides it on
 // Debian, Fedora, Arch and NixOS.
-var packages = map[string][4]string{
+var packages = map[string]Package{
 	"qemu-system-x86_64":  {"qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu"},
 	"qemu-system-aarch64": {"qemu-system-arm", "qemu-system-aarch64-core", "qemu-system-aarch64", "qemu"},
 	"qemu-system-riscv64": {"qemu-system-misc", "qemu-system-riscv-core", "qemu-system-riscv", "qemu"},
-	"virtiofsd":           {"virtiofsd (Debian 12: qemu-system-common)", "virtiofsd", "virtiofsd", "virtiofsd"},
+	"virtiofsd":           {"virtiofsd", "virtiofsd", "virtiofsd", "virtiofsd"},
 	"make":                {"make", "make", "make", "gnumake"},
 	"gcc":                 {"gcc", "gcc", "gcc", "gcc"},
 	"clang":               {"clang", "clang", "clang", "clang"},
@@ -28,8 +28,19 @@ var packages = map[string][4]string{
 	"pahole":              {"dwarves", "dwarves", "pahole", "pahole"},
 	"libelf":              {"libelf-dev", "elfutils-libelf-devel", "libelf", "elfutils"},
 	"openssl":             {"libssl-dev", "openssl-devel", "openssl", "openssl"},
+	"depmod":              {"kmod", "kmod", "kmod", "kmod"},
 	"git":                 {"git", "git", "git", "git"},
+	"gdb":                 {"gdb", "gdb", "gdb", "gdb"},
+	"ssh":                 {"openssh-client", "openssh-clients", "openssh", "openssh"},
+	"nix":                 {"nix-bin", "nix", "nix", "nix"},
 }
+
+// A Package is what a tool comes with, by distribution.
+type Package struct{ Debian, Fedora, Arch, NixOS string }
+
+// Packages returns what provides a tool, or one of the libraries libelf and
+// openssl. Its fields are empty when that isn't known.
+func Packages(tool string) Package { return packages[tool] }
 
 // InstallHint says which package provides tool on the usual distributions, or
 // returns "" when that isn't known. Besides programs it knows the libraries
@@ -42,7 +53,10 @@ func InstallHint(tool string) string {
 		}
 		return ""
 	}
-	return fmt.Sprintf("install it: Debian %s; Fedora %s; Arch %s; NixOS %s", p[0], p[1], p[2], p[3])
+	if tool == "virtiofsd" {
+		p.Debian += " (Debian 12: qemu-system-common)"
+	}
+	return fmt.Sprintf("install it: Debian %s; Fedora %s; Arch %s; NixOS %s", p.Debian, p.Fedora, p.Arch, p.NixOS)
 }
 
 // A MissingToolError says that a program isn't installed.

@@ -35,13 +35,22 @@ type Text struct {
 
 	mu       sync.Mutex
 	raw      bool   // a guest's shell has the terminal
+	console  bool   // show the guest's console
 	progress string // what the progress line shows; empty when there is none
 	midline  bool   // a command's output has not ended its line
 	told     int    // the plainInterval of the build whose progress was told
 }
 
 // NewText returns a renderer; its Event method is an event.Sink.
-func NewText(o Options) *Text { return &Text{o: o} }
+func NewText(o Options) *Text { return &Text{o: o, console: o.Verbose} }
+
+// ShowConsole says whether to show the lines of the guest's console, as Verbose
+// does.
+func (t *Text) ShowConsole(show bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.console = show
+}
 
 // SetRaw tells whether the terminal is in raw mode, where a line ends with
 // carriage return and line feed, and a progress line would be in the way.
@@ -80,10 +89,28 @@ func (t *Text) Event(e event.Event) {
 		t.diagnostic(e)
 	case event.BuildFinished:
 		t.buildFinished(e)
+	case event.UserlandStarted:
+		t.say("nix", "builds %s", e.Flake)
+		if t.o.Verbose {
+			t.say("nix", "%s", strings.Join(e.Command, " "))
+		}
+	case event.UserlandProgress:
+		switch {
+		case t.o.Verbose:
+			t.print("| " + e.Line)
+		case t.o.Width != nil && !t.o.Quiet && !t.raw:
+			t.setProgress("nix    " + e.Line)
+		}
+	case event.UserlandFinished:
+		if e.Err != nil {
+			t.say("nix", "gave up after %s", seconds(e.Elapsed))
+		} else {
+			t.say("nix", "%s after %s", e.Path, seconds(e.Elapsed))
+		}
 	case event.BootReady:
 		t.say("boot", "the guest answers after %s", seconds(e.Elapsed))
 	case event.Console:
-		if t.o.Verbose {
+		if t.console {
 			t.print("| " + e.Line)
 		}
 	case event.GuestCrashed:
@@ -191,19 +218,24 @@ func (t *Text) buildProgress(e event.BuildProgress) {
 	if t.o.Quiet || t.raw {
 		return
 	}
-	objects := fmt.Sprintf("%d", e.Done)
+	objects := count(e.Done, "object")
 	if e.Total > 0 {
-		objects += fmt.Sprintf("/%d", max(e.Total, e.Done))
+		objects = fmt.Sprintf("%d/%s", e.Done, count(max(e.Total, e.Done), "object"))
 	}
 	if t.o.Width == nil {
 		if n := int(e.Elapsed / plainInterval); n != t.told {
 			if t.told = n; n > 0 {
-				t.say("build", "%s objects after %s", objects, e.Elapsed.Truncate(time.Second))
+				t.say("build", "%s after %s", objects, e.Elapsed.Truncate(time.Second))
 			}
 		}
 		return
 	}
-	line := ansi.Strip(fmt.Sprintf("build  %s objects, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
+	t.setProgress(fmt.Sprintf("build  %s, %s  %s", objects, e.Elapsed.Truncate(time.Second), e.Current))
+}
+
+// setProgress writes the progress line over, of a terminal.
+func (t *Text) setProgress(line string) {
+	line = ansi.Strip(line)
 	line = strings.NewReplacer("\n", " ", "\t", " ").Replace(line)
 	// The last column stays free: a terminal would wrap there.
 	if w := t.o.Width(); w > 1 && utf8.RuneCountInString(line) >= w {

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/internal/doctor"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "say what this machine lacks, for what, and how to get it",
+		Long: `Doctor looks at what building, booting and watching a kernel takes: programs and
+their versions, KVM, virtiofsd, memory, the limits of inotify, room on the disk.
+It changes nothing. In a kernel tree it looks at what this tree takes.
+
+The exit status is 0 when nothing is missing, and 1 otherwise. With --json it
+prints an object with the fields healthy, checks (objects with the fields feature,
+name, state, version, path, text and hint) and install, the command that installs
+what is missing.`,
+		Example: `  run-kernel doctor
+  run-kernel doctor --json`,
+		Annotations: map[string]string{helpTables: "build", helpFlags: "qemu virtiofsd memory-gib config-file json verbose"},
+		Args:        noArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			b, r := a.config.Build, a.config.Run
+			o := doctor.Options{
+				Arch: qemu.ThisHost().Arch, QEMU: r.QEMU, Virtiofsd: r.Virtiofsd, MemoryGiB: r.MemoryGiB,
+				CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, BuildDir: a.env.Dir,
+			}
+			if tree, err := a.existingTree(); err == nil {
+				o.Root, o.BuildDir = tree.Source, tree.BuildDir
+			}
+			checks := doctor.Examine(c.Context(), o)
+			if err := a.showChecks(checks); err != nil {
+				return err
+			}
+			if !doctor.Healthy(checks) {
+				return statusError(statusUnmet)
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) showChecks(checks []doctor.Check) error {
+	here := doctor.ThisDistribution()
+	needed := doctor.Remedy(checks, here, false)
+	if a.json {
+		return json.NewEncoder(a.env.Stdout).Encode(map[string]any{
+			"healthy": doctor.Healthy(checks), "checks": checks, "install": needed,
+		})
+	}
+	w := a.env.Stdout
+	feature := ""
+	for _, c := range checks {
+		if c.Feature != feature {
+			feature = c.Feature
+			fmt.Fprintf(w, "%s\n", feature)
+		}
+		writeCheck(w, c)
+	}
+	if needed != "" {
+		fmt.Fprintf(w, "\nwhat is missing:  %s\n", needed)
+	}
+	if all := doctor.Remedy(checks, here, true); all != "" && all != needed {
+		fmt.Fprintf(w, "\nall of it:        %s\n", all)
+	}
+	return nil
+}
+
+// writeCheck writes a check in lines of less than 80 columns, as far as what it
+// says allows.
+func writeCheck(w io.Writer, c doctor.Check) {
+	const indent, width = 30, 79
+	var words []string
+	if c.Version != "" {
+		words = append(words, c.Version)
+	}
+	if c.Text != "" {
+		words = append(words, strings.Fields(c.Text)...)
+	}
+	if c.Path != "" {
+		words = append(words, c.Path)
+	}
+	if c.Hint != "" {
+		words = append(append(words[:len(words):len(words)], "→"), strings.Fields(c.Hint)...)
+	}
+	line := fmt.Sprintf("  %-8s %-18s", c.State, c.Name)
+	for _, word := range words {
+		if len(line)+1+len(word) > width && len(line) > indent {
+			fmt.Fprintln(w, line)
+			line = strings.Repeat(" ", indent-1)
+		}
+		line += " " + word
+	}
+	fmt.Fprintln(w, line)
+}

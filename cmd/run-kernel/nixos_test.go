@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// The flakes of testdata/flake need no nixpkgs, so that real nix builds them
+// without a network.
+
+// nixConfig lets root build without the users that nix is set up with, and
+// without a cache to ask.
+const nixConfig = "NIX_CONFIG=experimental-features = nix-command flakes\nsubstituters =\nbuild-users-group =\nsandbox = false\n"
+
+// flake copies a flake of testdata, and busybox beside it.
+func (l *lab) flake(name string) string {
+	l.t.Helper()
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		if os.Getenv("RUN_KERNEL_TEST_REQUIRE") != "" {
+			l.t.Fatal(err)
+		}
+		l.t.Skip(err)
+	}
+	dir := filepath.Join(l.t.TempDir(), "nixos")
+	data, err := os.ReadFile(busybox)
+	err = errors.Join(err, os.CopyFS(dir, os.DirFS(filepath.Join("testdata/flake", name))), os.WriteFile(filepath.Join(dir, "busybox"), data, 0o755))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.env = append(l.env, nixConfig)
+	return dir
+}
+
+// tool runs a program of the lab's userland, and returns what it prints.
+func (l *lab) tool(argv ...string) string {
+	l.t.Helper()
+	argv = append(append([]string{}, l.wrap...), argv...)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), l.env...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		l.t.Fatalf("%s: %v: %s", strings.Join(cmd.Args, " "), err, stderr.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// replace replaces text in a file.
+func replace(t *testing.T, path, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(data, []byte(from)) {
+		t.Fatalf("there is no %q in %s", from, path)
+	}
+	if err := os.WriteFile(path, bytes.ReplaceAll(data, []byte(from), []byte(to)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const callsNix = "nix    builds path:"
+
+func TestNix(t *testing.T) { testNix(t, testKernel(t)) }
+
+func TestTrixieNix(t *testing.T) { testNix(t, trixieKernel(t)) }
+
+func testNix(t *testing.T, k *kernel) {
+	flake := k.lab.flake("minimal")
+	boot := func(called bool, argv ...string) result {
+		t.Helper()
+		r := k.lab.expect(k.boot(append([]string{"--flake", flake, "--"}, argv...)...), 0)
+		if strings.Contains(r.stderr, callsNix) != called {
+			t.Errorf("nix was called: %v\n%s", !called, r.stderr)
+		}
+		return r
+	}
+	r := boot(true, `
+set -e
+grep -q ' / tmpfs rw' /proc/mounts
+test -f MAINTAINERS
+touch /nix/store/x && exit 50
+mount -o remount,rw /nix/store
+touch /nix/store/x && exit 51
+mkdir /run/store /run/root
+mount -t virtiofs run-kernel.store /run/store
+touch /run/store/x && exit 52
+unshare -m sh -e -c '
+	mount -t tmpfs none /run/root
+	mkdir /run/root/old
+	cd /run/root
+	pivot_root . old
+	test -e /old/proc/1'
+tr '\0' ' ' </proc/1/cmdline
+`)
+	if !strings.HasSuffix(r.stdout, "busybox init ") {
+		t.Errorf("the first process is %q", r.stdout)
+	}
+	log, err := os.ReadFile(filepath.Join(k.build, ".run-kernel/console.log"))
+	if err != nil || !bytes.Contains(log, []byte("stage 2: hello from /nix/store/")) {
+		t.Errorf("the second stage didn't run: %v\n%s", err, log)
+	}
+
+	// What nothing has changed for is booted as it is.
+	boot(false, "true")
+	link := filepath.Join(k.build, ".run-kernel/userland")
+	system, err := os.Readlink(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if roots := k.lab.tool("nix-store", "--query", "--roots", system); !strings.Contains(roots, link) {
+		t.Errorf("nothing keeps %s from the garbage collector: %s", system, roots)
+	}
+	// The rest shows without a boot.
+	calls := func(want bool, why string) {
+		t.Helper()
+		r := k.lab.expect(k.boot("--flake", flake, "--dry-run"), 0)
+		if strings.Contains(r.stdout, "nix-command flakes") != want {
+			t.Errorf("%s: nix would be called: %v", why, !want)
+		}
+	}
+	calls(false, "nothing changed")
+	if err := os.WriteFile(filepath.Join(flake, "flake.lock"), []byte(`{"nodes":{"root":{}},"root":"root","version":7}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	calls(true, "the lock changed")
+	replace(t, filepath.Join(flake, "init"), "greeting=hello", "greeting=changed")
+	boot(true, "true")
+	if log, err = os.ReadFile(filepath.Join(k.build, ".run-kernel/console.log")); err != nil || !bytes.Contains(log, []byte("stage 2: changed")) {
+		t.Errorf("the change didn't come through: %v", err)
+	}
+	if system, err = os.Readlink(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	k.lab.tool("nix-store", "--delete", system)
+	boot(true, "true")
+}
+
+// nix's own message shows, with ours above it.
+func TestNixErrors(t *testing.T) { testNixErrors(t, testKernel(t)) }
+
+func TestTrixieNixErrors(t *testing.T) { testNixErrors(t, trixieKernel(t)) }
+
+func testNixErrors(t *testing.T, k *kernel) {
+	for _, c := range []struct {
+		name     string
+		edit     [2]string // of flake.nix
+		suffix   string    // of the flake
+		nix, own string    // what nix says, and our hint
+	}{
+		{"syntax", [2]string{"outputs =", "outputs"}, "", "syntax error", "nix.log"},
+		{"evaluation", [2]string{"source = self;", "source = nonesuch;"}, "", "undefined variable 'nonesuch'", "nix.log"},
+		{"attribute", [2]string{"minimal", "minimal"}, "#none", "does not provide attribute", "name the system after a #"},
+		{"system", [2]string{"x86_64-linux", "riscv64-linux"}, "", "is required to build", "must be this host's"},
+		{"build", [2]string{`"-e"`, `"-e" "/none"`}, "", "builder for '", "nix.log"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := *k.lab
+			l.t = t
+			flake := l.flake("minimal")
+			replace(t, filepath.Join(flake, "flake.nix"), c.edit[0], c.edit[1])
+			r := l.expect(l.run(k.flags("boot", "--no-build", "--flake", flake+c.suffix, "--", "true")...), statusFailed)
+			ours, theirs := strings.Index(r.stderr, "error: nix could not build path:"), strings.Index(r.stderr, c.nix)
+			if ours < 0 || theirs < ours || !strings.Contains(r.stderr, c.own) {
+				t.Errorf("got %s", r.stderr)
+			}
+		})
+	}
+}
+
+// The original's example, with a stand-in for nixpkgs.
+func TestExample(t *testing.T) { testExample(t, testKernel(t)) }
+
+func TestTrixieExample(t *testing.T) { testExample(t, trixieKernel(t)) }
+
+func testExample(t *testing.T, k *kernel) {
+	stub := k.lab.flake("minimal")
+	copyOver(t, filepath.Join(stub, "flake.nix"), "testdata/flake/nixpkgs/flake.nix")
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "nixos"), os.DirFS("../../examples")); err != nil {
+		t.Fatal(err)
+	}
+	var stubbed struct {
+		Locked map[string]any `json:"locked"`
+	}
+	if err := json.Unmarshal([]byte(k.lab.tool("nix", "flake", "metadata", "--json", "path:"+stub)), &stubbed); err != nil {
+		t.Fatal(err)
+	}
+	delete(stubbed.Locked, "__final") // nix 2.26 shows it, and may not read it
+	locked, err := json.Marshal(stubbed.Locked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := fmt.Sprintf(`{
+	"nodes": {
+		"nixpkgs": {
+			"locked": %s,
+			"original": {"owner": "NixOS", "ref": "nixos-26.05", "repo": "nixpkgs", "type": "github"}
+		},
+		"root": {"inputs": {"nixpkgs": "nixpkgs"}}
+	},
+	"root": "root", "version": 7
+}`, locked)
+	if err := os.WriteFile(filepath.Join(dir, "nixos/flake.lock"), []byte(lock), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HOME", t.TempDir()) // there the system is kept outside of a tree
+	k.lab.dir = dir
+	if len(k.lab.wrap) > 0 {
+		k.lab.enterTrixie()
+	}
+	r := k.lab.expect(k.lab.run("--share=share:./", "--flake=./nixos", "--kernel="+filepath.Join(k.build, "vmlinux"), "--",
+		"hostname; cat /mnt/share/nixos/flake.nix; echo from the guest >/mnt/share/guest"), 0)
+	flake, err := os.ReadFile("../../examples/flake.nix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.stdout != "run-kernel\n"+string(flake) {
+		t.Errorf("got %q", r.stdout)
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, "guest")); err != nil || string(data) != "from the guest\n" {
+		t.Errorf("the guest wrote %q, %v", data, err)
+	}
+}
+
+func copyOver(t *testing.T, to, from string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err = errors.Join(err, os.WriteFile(to, data, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nixosKernel is a kernel with what NixOS needs, for the systems of a flake.
+func nixosKernel(t *testing.T, name string, prepare func(l *lab, flake string)) (k *kernel, flake string) {
+	t.Helper()
+	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
+	k = &kernel{source: source, build: filepath.Join(need(t, "RUN_KERNEL_TEST_CACHE", "cache"), "build-"+filepath.Base(source)+"-systemd")}
+	lock(t, k.build+".lock")
+	k.lab = newLab(t, source)
+	flake = k.lab.flake(name)
+	if prepare != nil {
+		prepare(k.lab, flake)
+	}
+	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_FLAKE="+flake, "RUN_KERNEL_KCONFIG_REQUIRE=MODULES=y MODULE_UNLOAD=y DUMMY=m")
+	k.prepare()
+	return k, flake
+}
+
+// systemdKernel is that with a userland of which systemd is the first process.
+func systemdKernel(t *testing.T) (k *kernel, flake string) {
+	t.Helper()
+	if os.Getenv("RUN_KERNEL_TEST_DEBIAN_ROOT") == "" && os.Geteuid() != 0 {
+		t.Skip("RUN_KERNEL_TEST_DEBIAN_ROOT isn't set: making one takes root")
+	}
+	root := need(t, "RUN_KERNEL_TEST_DEBIAN_ROOT", "Debian root with systemd")
+	return nixosKernel(t, "systemd", func(l *lab, flake string) {
+		stored := l.tool("nix-store", "--add-fixed", "--recursive", "sha256", root)
+		hash := l.tool("nix-store", "--query", "--hash", stored)
+		if err := os.WriteFile(filepath.Join(flake, "debian.hash"), []byte(hash), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestSystemd(t *testing.T) {
+	k, _ := systemdKernel(t)
+	r := k.lab.expect(k.boot("--", `
+set -e
+systemctl is-active multi-user.target
+systemctl is-system-running
+systemctl --failed --no-legend
+cat /run/private
+ls -A /mnt
+bwrap --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp --unshare-all --hostname bubble hostname
+systemd-run --quiet --pipe --property=PrivateMounts=yes --property=PrivateUsers=yes --property=PrivateNetwork=yes cat /proc/1/comm
+`), 0)
+	if want := "active\nrunning\ninside\nbubble\nsystemd\n"; r.stdout != want {
+		t.Errorf("got %q, want %q\n%s", r.stdout, want, r.stderr)
+	}
+}
+
+// Another terminal reaches the guest. When that shuts down, systemd ends every
+// process but the agent, which tells how.
+func TestSystemdExecAndPowerOff(t *testing.T) {
+	k, _ := systemdKernel(t)
+	s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; exec sleep infinity")...)
+	s.wait("up\n")
+	r := k.lab.expect(k.lab.run(k.flags("exec", "--", "cat", "/proc/1/comm")...), 0)
+	if r.stdout != "systemd\n" {
+		t.Errorf("the first process is %q", r.stdout)
+	}
+	k.lab.expect(k.lab.run(k.flags("exec", "--", "systemctl", "poweroff")...), 0)
+	<-s.ended
+	if status := exitCode(s.cmd.ProcessState); status != 128+int(syscall.SIGTERM) {
+		t.Errorf("status %d, want that of SIGTERM", status)
+	}
+}
+
+// A kernel without what systemd needs shows at once.
+func TestSystemdOnALesserKernel(t *testing.T) {
+	k, _ := systemdKernel(t)
+	lesser := testKernel(t)
+	r := k.lab.expect(k.lab.run("-O", lesser.build, "boot", "--no-build", "--", "true"), statusFailed)
+	for _, want := range []string{
+		"warning: .config lacks ", "init failed: systemd: Failed to mount API filesystems", "`run-kernel kconfig fix` enables",
+	} {
+		if !strings.Contains(r.stderr, want) {
+			t.Errorf("no %q in %s", want, r.stderr)
+		}
+	}
+}
+
+// A change of the system is booted like one of the kernel.
+func TestWatchFlake(t *testing.T) {
+	k, flake := nixosKernel(t, "minimal", nil)
+	s := k.lab.start(k.flags("watch", "--exec", "cat /run/greeting")...)
+	s.wait("hello\n")
+	s.wait("waiting for changes")
+	replace(t, filepath.Join(flake, "init"), "greeting=hello", "greeting=changed")
+	s.wait("\nchanged\n")
+	s.wait("waiting for changes")
+	// A flake that is broken leaves the guest alone.
+	replace(t, filepath.Join(flake, "flake.nix"), "outputs =", "outputs")
+	s.wait("error: nix could not build")
+	s.wait("the guest runs; waiting for changes")
+	if status, _ := s.end(syscall.SIGINT); status != 130 {
+		t.Errorf("status %d", status)
+	}
+}

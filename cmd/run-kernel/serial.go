@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/tty"
+)
+
+// Values of run.serial.
+const (
+	serialDisconnected = "disconnected"
+	serialStdio        = "stdio"
+	serialTelnet       = "telnet"
+	serialLog          = "log"
+)
+
+// serial is who has the guest's serial port. log and stdin are how it was said
+// before there was a key for it.
+func (a *app) serial() string {
+	switch r := a.config.Run; {
+	case r.Serial != serialDisconnected:
+		return r.Serial
+	case r.Stdin:
+		return serialStdio
+	case r.Log:
+		return serialLog
+	}
+	return serialDisconnected
+}
+
+// The port is the one that run-kernel always had, or else one of the next.
+const (
+	telnetPort  = 4000
+	telnetPorts = 100
+)
+
+// serveTelnet lets telnet connect to the serial port of the guest that runs, until
+// ctx ends.
+func (a *app) serveTelnet(ctx context.Context, current *currentGuest) error {
+	var l net.Listener
+	var err error
+	for port := telnetPort; port < telnetPort+telnetPorts; port++ {
+		l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	a.events.Emit(event.Notice{Text: "the serial port is at: telnet localhost " + port})
+	context.AfterFunc(ctx, func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go talk(ctx, conn, current)
+		}
+	}()
+	return nil
+}
+
+// talk joins one telnet with the guest, until either ends.
+func talk(ctx context.Context, conn net.Conn, current *currentGuest) {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	vm := current.get()
+	if vm == nil {
+		_, _ = io.WriteString(conn, "no guest runs at the moment\r\n")
+		return
+	}
+	telnet, err := tty.NewTelnet(conn)
+	if err != nil {
+		return
+	}
+	serial := vm.Serial()
+	defer serial.Close()
+	go func() {
+		_, _ = io.Copy(serial, telnet)
+		_ = serial.Close()
+	}()
+	_, _ = io.Copy(telnet, serial)
+}
+
+// onStdio says whether the guest's serial port is to be our standard input and
+// output.
+func (a *app) onStdio(argv []string) bool {
+	return a.serial() == serialStdio && len(argv) == 0 && a.sshWanted() == "" && !a.json
+}
+
+// terminalSize is that of our terminal, or zero.
+func (a *app) terminalSize() *boot.Size {
+	rows, columns, err := tty.Size(a.env.Stdin)
+	if err != nil {
+		return &boot.Size{}
+	}
+	return &boot.Size{Rows: rows, Columns: columns}
+}
+
+// atSerial boots a guest whose serial port is our standard input and output, and
+// ends with it.
+func (a *app) atSerial(ctx context.Context, current *currentGuest, o boot.Options) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	in, restore, err := a.rawInput(cancel)
+	if err != nil {
+		return err
+	}
+	defer restore()
+	a.text.ShowConsole(false) // it comes as it is
+	// It may read on for as long as we live: a read can't be taken back.
+	go func() { _, _ = io.Copy(current, in) }()
+	var output sync.WaitGroup
+	o.Started = func(vm *boot.VM) {
+		current.started(vm)
+		output.Go(func() { _, _ = io.Copy(a.env.Stdout, vm.Serial()) })
+	}
+	// All of it comes before the terminal is restored.
+	defer output.Wait()
+	vm, err := boot.Start(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = vm.Stop() }()
+	current.answers(vm)
+	select {
+	case <-vm.Done():
+		return vm.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// rawInput is standard input; a terminal is put into raw mode, and its escape keys
+// are ours: ~. ends the context.
+func (a *app) rawInput(cancel context.CancelCauseFunc) (in io.Reader, restore func(), err error) {
+	if !a.onTerminal() {
+		return a.env.Stdin, func() {}, nil
+	}
+	terminal, err := tty.Raw(a.env.Stdin)
+	if err != nil {
+		return nil, nil, err
+	}
+	if a.text != nil {
+		a.text.SetRaw(true)
+	}
+	in = tty.NewEscapes(a.env.Stdin,
+		func() { cancel(signalError{syscall.SIGHUP}) },
+		func() { _, _ = io.WriteString(a.env.Stderr, "\r\n"+tty.EscapeHelp) },
+	)
+	return in, func() {
+		_ = terminal.Restore()
+		if a.text != nil {
+			a.text.SetRaw(false)
+		}
+	}, nil
+}

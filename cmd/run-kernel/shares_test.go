@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestShares(t *testing.T) { testShares(t, testKernel(t)) }
+
+func TestTrixieShares(t *testing.T) { testShares(t, trixieKernel(t)) }
+
+func testShares(t *testing.T, k *kernel) {
+	dir := t.TempDir()
+	writable, readOnly := filepath.Join(dir, `with, blanks and "quotes" \`), filepath.Join(dir, strings.Repeat("x", 200))
+	for _, d := range []string{writable, readOnly} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(d, "file"), []byte("first\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := k.lab.start(k.flags("boot", "--no-build", "--share", "rw:"+writable, "--share", "ro:"+readOnly+":ro", "--", `
+cat /mnt/rw/file /mnt/ro/file
+echo changed >/mnt/rw/file
+mkdir -p /mnt/rw/deep/er && echo new >/mnt/rw/deep/er/new
+chown 1000:1000 /mnt/rw/deep
+chmod 600 /mnt/rw/deep/er/new
+ln -s file /mnt/rw/link
+
+mkdir /tmp/again
+mount -o remount,rw /mnt/ro
+mount -t virtiofs ro /tmp/again
+for d in /mnt/ro /tmp/again /proc/1/root/mnt/ro; do
+	echo written >$d/file && echo "wrote $d/file"
+	touch $d/new && echo "made $d/new"
+	rm -f $d/file && echo "removed $d/file"
+	chmod 777 $d/file && echo "chmod of $d/file"
+	ln $d/file $d/linked && echo "linked $d/file"
+	mknod $d/node b 8 0 && echo "made $d/node"
+done
+echo tried
+until grep second /mnt/ro/file; do sleep 0.1; done
+echo seen
+`)...)
+	began := s.wait("tried\n")
+	for _, did := range []string{"wrote", "made", "removed", "chmod of", "linked"} {
+		if strings.Contains(began, did+" /") {
+			t.Errorf("the guest %s what it may only read:\n%s", did, began)
+		}
+	}
+	if !strings.Contains(began, "first\nfirst\n") || !strings.Contains(began, "Read-only file system") {
+		t.Errorf("got %s", began)
+	}
+	if data, err := os.ReadFile(filepath.Join(readOnly, "file")); err != nil || string(data) != "first\n" {
+		t.Errorf("the host's file is %q, %v", data, err)
+	}
+	if entries, err := os.ReadDir(readOnly); err != nil || len(entries) != 1 {
+		t.Errorf("the read-only share has %v, %v", entries, err)
+	}
+	if data, err := os.ReadFile(filepath.Join(writable, "file")); err != nil || string(data) != "changed\n" {
+		t.Errorf("the guest wrote %q, %v", data, err)
+	}
+	st, err := os.Stat(filepath.Join(writable, "deep/er/new"))
+	if err != nil || st.Mode() != 0o600 || st.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("what root in the guest made is %+v, %v", st, err)
+	}
+
+	// As editors save.
+	fresh := filepath.Join(readOnly, ".file.new")
+	if err := os.WriteFile(fresh, []byte("second\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(fresh, filepath.Join(readOnly, "file")); err != nil {
+		t.Fatal(err)
+	}
+	if rest := s.wait("seen\n"); strings.Contains(rest, "Stale") {
+		t.Errorf("a saved file is stale: %s", rest)
+	}
+	<-s.ended
+}
+
+// The end of a daemon is the end of the VM, and is told with the share's name.
+func TestDaemonOfAShareDies(t *testing.T) {
+	k := testKernel(t)
+	dir := t.TempDir()
+	s := k.lab.start(k.flags("boot", "--no-build", "--share", "data:"+dir, "--", "echo up; exec sleep 1000")...)
+	s.wait("up\n")
+	pid := 0
+	for p, cmdline := range k.lab.processes() {
+		// Not its guard, and not run-kernel, which have it among their arguments.
+		if program, _, _ := strings.Cut(cmdline, " "); filepath.Base(program) == "virtiofsd" && strings.Contains(cmdline, "source="+dir) {
+			pid = p
+		}
+	}
+	if pid == 0 {
+		t.Fatalf("no daemon serves %s: %v", dir, k.lab.processes())
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.wait("virtiofsd for share data (" + dir + ") ended: signal: killed")
+	<-s.ended
+	if status := exitCode(s.cmd.ProcessState); status != statusDeath {
+		t.Errorf("status %d, want %d", status, statusDeath)
+	}
+}
+
+// ordinaryUser makes the lab that of a user who isn't root, with Debian 13's
+// tools, and returns an empty folder of that user's and an image that he can read. before is
+// run as root, in the background.
+func ordinaryUser(t *testing.T, k *kernel, before string) (share, image string) {
+	t.Helper()
+	k.lab.dir = "/tmp"
+	k.lab.enterTrixie("sh", "-c", before+`
+setpriv --reuid=4711 --regid=4711 --clear-groups "$@"
+status=$?
+kill $! 2>/dev/null
+exit $status`, "sh")
+	shared, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.lab.program = copyFile(t, shared)
+	home := t.TempDir()
+	share = filepath.Join(home, "share")
+	err = errors.Join(os.Chmod(filepath.Dir(home), 0o755), os.Mkdir(share, 0o755), os.Chown(home, 4711, 4711), os.Chown(share, 4711, 4711))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.lab.env = append(k.lab.env, "XDG_CONFIG_HOME=/nonexistent", "HOME="+home)
+	return share, copyFile(t, filepath.Join(k.build, "vmlinux"))
+}
+
+// owners checks that all below dir belongs to its owner.
+func owners(t *testing.T, dir string) {
+	t.Helper()
+	want, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		have, want := st.Sys().(*syscall.Stat_t), want.Sys().(*syscall.Stat_t)
+		if have.Uid != want.Uid || have.Gid != want.Gid {
+			t.Errorf("%s belongs to %d:%d, not to %d:%d", path, have.Uid, have.Gid, want.Uid, want.Gid)
+		}
+		count++
+		return nil
+	})
+	if err != nil || count < 2 {
+		t.Errorf("%s has %d files, %v", dir, count, err)
+	}
+}
+
+func TestOrdinaryUsersShare(t *testing.T) {
+	k := trixieKernel(t)
+	share, image := ordinaryUser(t, k, "")
+	seed := make([]byte, 16<<20)
+	_, _ = rand.Read(seed) // never fails
+	path := filepath.Join(share, "seed")
+	if err := errors.Join(os.WriteFile(path, seed, 0o644), os.Chown(path, 4711, 4711)); err != nil {
+		t.Fatal(err)
+	}
+	r := k.lab.expect(k.lab.run("boot", "--userland=host", "--kernel", image, "--share", "share:"+share, "--", `
+set -e
+cd /mnt/share
+stat -c %u:%g .
+mkdir d
+echo x >d/root
+chmod 777 d
+setpriv --reuid=1000 --regid=1000 --clear-groups sh -c 'echo x >d/other'
+chown 33:33 d/root
+cp -a /etc/passwd d
+tar cf - d | tar xf - --one-top-level=unpacked
+i=0
+while [ $i -lt 64 ]; do cat seed; i=$((i+1)); done >big
+`), 0)
+	owners(t, share)
+	if r.stdout != "0:0\n" {
+		t.Errorf("in the guest the user's folder belongs to %s", r.stdout)
+	}
+	big, err := os.Open(filepath.Join(share, "big"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer big.Close()
+	part := make([]byte, len(seed))
+	for i := range 64 {
+		if _, err := io.ReadFull(big, part); err != nil || !bytes.Equal(part, seed) {
+			t.Fatalf("part %d of what the guest wrote is wrong, %v", i, err)
+		}
+	}
+	if n, err := io.Copy(io.Discard, big); n != 0 || err != nil {
+		t.Errorf("%d bytes too many, %v", n, err)
+	}
+}
+
+func TestOrdinaryUsersNix(t *testing.T) {
+	k := trixieKernel(t)
+	flake := k.lab.flake("minimal")
+	share, image := ordinaryUser(t, k, "NIX_REMOTE= nix-daemon >/dev/null 2>&1 &")
+	for path := flake; path != "/tmp"; path = filepath.Dir(path) {
+		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.lab.env = append(k.lab.env, "NIX_REMOTE=daemon")
+	r := k.lab.expect(k.lab.run("boot", "--flake", flake, "--kernel", image, "--share", "share:"+share, "--", `
+set -e
+mkdir /mnt
+mount -t virtiofs share /mnt
+echo from the guest >/mnt/file
+touch /nix/store/x && exit 50
+mount -o remount,rw /nix/store
+touch /nix/store/x && exit 51
+id -u
+`), 0)
+	if r.stdout != "0\n" {
+		t.Errorf("got %q", r.stdout)
+	}
+	owners(t, share)
+	if data, err := os.ReadFile(filepath.Join(share, "file")); err != nil || !bytes.Equal(data, []byte("from the guest\n")) {
+		t.Errorf("the guest wrote %q, %v", data, err)
+	}
+}

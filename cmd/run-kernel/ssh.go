@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/boot/control"
+	"github.com/metaspace/run-kernel/internal/proc"
+)
+
+func (a *app) sshCommand() *cobra.Command {
+	var stdio bool
+	c := &cobra.Command{
+		Use:   "ssh [flags] [SSH-ARG...]",
+		Short: "connect ssh to the guest that runs for this tree",
+		Long: `Ssh starts OpenSSH's client for the guest that another run-kernel has booted for
+this tree. What follows is what ssh would take after the host's name: its own
+flags, and a command. Of flags, -O and all that begin with -- are ours; they come
+first. The guest needs neither an sshd nor a network.
+
+For scp, sftp, rsync and all else that speaks SSH, the file .run-kernel/ssh_config
+in the build directory says how the host "guest" is reached. A guest that is booted
+writes it, and so does this command. Files that are named without a folder are in
+root's home.`,
+		Example: `  run-kernel ssh
+  run-kernel ssh uname -r
+  run-kernel ssh -N -L 8080:localhost:80     # the guest's port 80 is the host's 8080`,
+		Annotations: map[string]string{othersFlags: "ssh's", helpFlags: "output config-file"},
+		Args:        cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if stdio {
+				if len(args) > 0 {
+					return unexpected(c, args[0])
+				}
+				return a.sshProxy(c.Context())
+			}
+			return a.execSSH(args)
+		},
+	}
+	c.Flags().BoolVar(&stdio, "stdio", false, "be ssh's ProxyCommand: speak the protocol itself on standard input and output")
+	return c
+}
+
+// execSSH becomes ssh. It returns only an error.
+func (a *app) execSSH(args []string) error {
+	ssh, err := proc.Look("ssh")
+	if err != nil {
+		return err
+	}
+	client, err := a.dial()
+	if err != nil {
+		return err
+	}
+	status, err := client.Status()
+	_ = client.Close()
+	if err != nil {
+		return err
+	}
+	if !status.Guest {
+		return &advisedError{errors.New("no guest runs at the moment"), "run-kernel status says what is being done instead"}
+	}
+	tree, err := a.existingTree()
+	if err != nil {
+		return err
+	}
+	path, err := writeSSHConfig(tree, a.config.Run.Hostname)
+	if err != nil {
+		return err
+	}
+	argv := append([]string{"ssh", "-F", path, guestHost}, args...)
+	return fmt.Errorf("become %s: %w", ssh, unix.Exec(ssh, argv, a.env.Environ))
+}
+
+// sshProxy connects the standard streams with the run-kernel that has the guest.
+// It works from anywhere, since ssh is started anywhere.
+func (a *app) sshProxy(ctx context.Context) error {
+	build := a.config.Build.Output
+	if build == "" {
+		tree, err := a.existingTree()
+		if err != nil {
+			return err
+		}
+		build = tree.BuildDir
+	}
+	conn, err := control.Connect(build)
+	if errors.Is(err, control.ErrNone) {
+		return &noneError{build}
+	} else if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	go func() {
+		_, _ = io.Copy(conn, a.env.Stdin)
+		_ = conn.(interface{ CloseWrite() error }).CloseWrite()
+	}()
+	_, err = io.Copy(a.env.Stdout, conn)
+	var signal signalError
+	switch {
+	case errors.As(context.Cause(ctx), &signal):
+		return statusError(exitStatus(signal)) // ssh ends it so when it has ended itself
+	case errors.Is(err, os.ErrClosed), errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+		return nil // ssh knows
+	}
+	return err
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/kbuild"
+)
+
+// guestHost is what ssh_config calls the guest, besides its host name.
+const guestHost = "guest"
+
+// plainHost is a name without the signs of a pattern.
+var plainHost = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// sshConfig is the text of an ssh_config(5) for the guest of a build directory,
+// which program connects to.
+func sshConfig(program, build, hostname string) (string, error) {
+	if strings.ContainsAny(program+build, "\n\r\x00") {
+		return "", errors.New("an ssh_config can't hold a path with a line break")
+	}
+	hosts := guestHost
+	if hostname != guestHost && plainHost.MatchString(hostname) {
+		hosts += " " + hostname
+	}
+	// A shell gets it, after ssh has replaced its own % signs.
+	proxy := strings.ReplaceAll(qemu.Quote([]string{program, "ssh", "--stdio", "-O", build}), "%", "%%")
+	return fmt.Sprintf(`# How ssh, scp, sftp and rsync reach the guest of
+# %s
+# run-kernel ssh and each boot write it anew.
+Host %s
+	ProxyCommand %s
+	User root
+	# The key is new at each start. Whose the socket is has been checked.
+	StrictHostKeyChecking no
+	UserKnownHostsFile /dev/null
+	GlobalKnownHostsFile /dev/null
+	LogLevel ERROR
+	ConnectTimeout 10
+`, build, hosts, proxy), nil
+}
+
+// writeSSHConfig writes the ssh_config of a tree's guest, in one step, and
+// returns its path.
+func writeSSHConfig(tree *kbuild.Tree, hostname string) (string, error) {
+	path, err := replaceSSHConfig(tree, hostname)
+	if err != nil {
+		return "", fmt.Errorf("ssh_config: %w", err)
+	}
+	return path, nil
+}
+
+func replaceSSHConfig(tree *kbuild.Tree, hostname string) (string, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	text, err := sshConfig(program, tree.BuildDir, hostname)
+	if err != nil {
+		return "", err
+	}
+	state, err := tree.StateDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(state, "ssh_config")
+	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+		return path, nil
+	}
+	// CreateTemp makes it the user's alone, as ssh wants its configuration.
+	f, err := os.CreateTemp(state, "ssh_config-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return path, nil
+}

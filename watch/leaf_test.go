@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package watch
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestLeaves(t *testing.T) {
+	root := t.TempDir()
+	l := leavesOf(root)
+	if !l.ok {
+		t.Skipf("the file system of %s doesn't count the folders in a folder by its links", root)
+	}
+	if err := os.WriteFile(filepath.Join(root, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if !l.has(root) {
+		t.Error("a folder of files has folders")
+	}
+	if l.has(filepath.Join(root, "file")) || l.has(filepath.Join(root, "none")) {
+		t.Error("what is no folder is a folder without folders")
+	}
+	if err := os.Mkdir(filepath.Join(root, "dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if l.has(root) {
+		t.Error("a folder with a folder has none")
+	}
+	if l.has("/proc/self") || leavesOf("/proc").ok {
+		t.Error("another file system is taken for one that counts")
+	}
+}
