@@ -34,7 +34,7 @@ page tables, hbreak works where break may not.
 
 With --stdio it starts no gdb, but speaks gdb's remote protocol on standard input
 and output: target remote | run-kernel gdb --stdio.`,
-		Example: `  run-kernel boot --debug                    # in one terminal
+		Example: `  run-kernel gdb
   run-kernel gdb -- -ex 'hbreak start_kernel' -ex continue`,
 		Annotations: map[string]string{helpFlags: "output config-file"},
 		Args:        a.afterDash,
@@ -124,8 +124,8 @@ func (a *app) dumpCommand() *cobra.Command {
 ELF core file of its size. The guest stands still meanwhile, and goes on. The file
 is of physical memory, as crash and drgn read it; with --virtual it has the kernel's
 addresses, as gdb needs them.`,
-		Example: `  run-kernel dump vmcore && crash vmlinux vmcore
-  run-kernel dump --virtual core && gdb vmlinux core`,
+		Example: `  run-kernel dump vmcore                     # then: crash vmlinux vmcore
+  run-kernel dump --virtual core             # then: gdb vmlinux core`,
 		Annotations: map[string]string{helpFlags: "output config-file"},
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 {
