@@ -39,15 +39,8 @@ func handOver(c *Config, port *os.File) error {
 	if err := (mount{"tmpfs", root, "tmpfs", 0, "mode=755"}).do(); err != nil {
 		return err
 	}
-	for _, s := range c.Shares {
-		if err := s.mount(root); err != nil {
-			return err
-		}
-	}
-	if c.Modules != nil {
-		if err := c.Modules.mount(root); err != nil {
-			log.Print(err) // a guest without modules is still of use
-		}
+	if err := c.mountShares(root); err != nil {
+		return err
 	}
 	if err := unix.Access(root+c.Init.Path, unix.X_OK); err != nil {
 		return fmt.Errorf("the userland's init %s: %w", c.Init.Path, err)

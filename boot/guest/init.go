@@ -75,15 +75,8 @@ func bringUp(c *Config) error {
 	if err := switchRoot(c); err != nil {
 		return err
 	}
-	for _, s := range c.Shares {
-		if err := s.mount(""); err != nil {
-			return err
-		}
-	}
-	if c.Modules != nil {
-		if err := c.Modules.mount(""); err != nil {
-			log.Print(err) // a guest without modules is still of use
-		}
+	if err := c.mountShares(""); err != nil {
+		return err
 	}
 	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 		log.Printf("set the hostname %q: %v", c.Hostname, err)

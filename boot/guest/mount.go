@@ -5,6 +5,7 @@ package guest
 import (
 	"errors"
 	"fmt"
+	"log"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -126,6 +127,22 @@ func lendLinks(from, to string) {
 			_ = os.Symlink(target, to+"/"+e.Name())
 		}
 	}
+}
+
+// mountShares mounts, below root, the shares, and the modules that are in one of
+// them.
+func (c *Config) mountShares(root string) error {
+	for _, s := range c.Shares {
+		if err := s.mount(root); err != nil {
+			return err
+		}
+	}
+	if c.Modules != nil {
+		if err := c.Modules.mount(root); err != nil {
+			log.Print(err) // a guest without modules is still of use
+		}
+	}
+	return nil
 }
 
 // mount mounts the share at its path below root.
