@@ -36,8 +36,8 @@ type BuildOptions struct {
 	Events  event.Sink
 }
 
-// makeArgs are the targets and variables for make.
-func (o *BuildOptions) makeArgs() []string {
+// goals are the targets, and what else o wants of make.
+func (o *BuildOptions) goals() []string {
 	args := []string{o.Target}
 	if o.Modules {
 		args = append(args, "modules")
@@ -94,7 +94,7 @@ func (e *noImageError) Hint() string { return "what make did is in " + e.log }
 // stopped, and the error is the cause of ctx. The error of a make that failed
 // is a *BuildError.
 func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
-	cmd, err := t.command(o.makeArgs()...)
+	cmd, err := t.command(o.goals()...)
 	if err != nil {
 		return nil, fmt.Errorf("build: %w", err)
 	}
@@ -114,7 +114,11 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, w
 
-	before, modulesBefore := identify(o.Image), fingerprint(t.modules())
+	before := identify(o.Image)
+	var modules string
+	if o.Modules {
+		modules = fingerprint(t.modules())
+	}
 	began := time.Now()
 	counts := t.newCounts(state, o.Target)
 	p := &output{tree: t, events: o.Events, log: bufio.NewWriter(log), began: began, total: counts.expected()}
@@ -156,7 +160,7 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 			err = &noImageError{o.Target, o.Image, log.Name()}
 			break
 		}
-		result.NewImage = after != before || o.Modules && fingerprint(t.modules()) != modulesBefore
+		result.NewImage = after != before || o.Modules && fingerprint(t.modules()) != modules
 		finished.Image, finished.NewImage = o.Image, result.NewImage
 		// Only a hint for the next progress bar.
 		_ = counts.save(p.done)

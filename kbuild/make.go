@@ -55,13 +55,10 @@ func (t *Tree) Variables() map[string]string {
 	return set
 }
 
-// Environ is the environment of make.
-func Environ() []string { return environ() }
-
-// environ is the environment of every make: the caller's, but for what an outer
+// Environ is the environment of every make: the caller's, but for what an outer
 // make would pass on and what makeArgs says already, and with messages that a
 // program can read.
-func environ() []string {
+func Environ() []string {
 	var env []string
 	for _, e := range os.Environ() {
 		switch name, _, _ := strings.Cut(e, "="); name {
@@ -88,13 +85,13 @@ func (t *Tree) command(args ...string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	cmd := exec.Command(path, append(t.makeArgs(), args...)...)
-	cmd.Env = environ()
+	cmd.Env = Environ()
 	return cmd, nil
 }
 
 // Command returns the command that Build would run.
 func (t *Tree) Command(o BuildOptions) ([]string, error) {
-	cmd, err := t.command(o.makeArgs()...)
+	cmd, err := t.command(o.goals()...)
 	if err != nil {
 		return nil, err
 	}

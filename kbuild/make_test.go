@@ -60,7 +60,7 @@ func TestEnviron(t *testing.T) {
 	for _, name := range []string{"KBUILD_BUILD_USER", "CCACHE_DIR", "LANG", "KCFLAGS"} {
 		t.Setenv(name, "kept")
 	}
-	got := environ()
+	got := Environ()
 	for _, e := range got {
 		if strings.HasSuffix(e, "=outer") {
 			t.Errorf("%s is passed on", e)
