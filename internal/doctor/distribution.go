@@ -72,8 +72,8 @@ func (d Distribution) install(tools []string) string {
 		name := p.Debian
 		switch d.ID {
 		case "debian":
-			if t == "virtiofsd" && d.Version == "12" {
-				name = "qemu-system-common" // it came with qemu
+			if d.Version == "12" && p.Debian12 != "" {
+				name = p.Debian12
 			}
 		case "fedora":
 			name = p.Fedora

@@ -11,7 +11,7 @@ import (
 
 // packages names, for each tool that run-kernel may miss, what provides it on
 // Debian, Fedora, Arch and NixOS.
-var packages = map[string]Package{
+var packages = map[string][4]string{
 	"qemu-system-x86_64":  {"qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu"},
 	"qemu-system-aarch64": {"qemu-system-arm", "qemu-system-aarch64-core", "qemu-system-aarch64", "qemu"},
 	"qemu-system-riscv64": {"qemu-system-misc", "qemu-system-riscv-core", "qemu-system-riscv", "qemu"},
@@ -35,26 +35,35 @@ var packages = map[string]Package{
 	"nix":                 {"nix-bin", "nix", "nix", "nix"},
 }
 
+// debian12 has the names that differ there: its virtiofsd comes with qemu.
+var debian12 = map[string]string{"virtiofsd": "qemu-system-common"}
+
 // A Package is what a tool comes with, by distribution.
-type Package struct{ Debian, Fedora, Arch, NixOS string }
+type Package struct {
+	Debian, Fedora, Arch, NixOS string
+	Debian12                    string // of that release, where it differs
+}
 
 // Packages returns what provides a tool, or one of the libraries libelf and
 // openssl. Its fields are empty when that isn't known.
-func Packages(tool string) Package { return packages[tool] }
+func Packages(tool string) Package {
+	p := packages[tool]
+	return Package{p[0], p[1], p[2], p[3], debian12[tool]}
+}
 
 // InstallHint says which package provides tool on the usual distributions, or
 // returns "" when that isn't known. Besides programs it knows the libraries
 // libelf and openssl.
 func InstallHint(tool string) string {
-	p, ok := packages[tool]
-	if !ok {
+	p := Packages(tool)
+	if p.Debian == "" {
 		if i := strings.LastIndexByte(tool, '-'); i > 0 && strings.HasSuffix(tool, "-gcc") {
 			return fmt.Sprintf("install the cross compiler: gcc-%s on Debian", strings.ReplaceAll(tool[:i], "_", "-"))
 		}
 		return ""
 	}
-	if tool == "virtiofsd" {
-		p.Debian += " (Debian 12: qemu-system-common)"
+	if p.Debian12 != "" {
+		p.Debian += " (Debian 12: " + p.Debian12 + ")"
 	}
 	return fmt.Sprintf("install it: Debian %s; Fedora %s; Arch %s; NixOS %s", p.Debian, p.Fedora, p.Arch, p.NixOS)
 }
