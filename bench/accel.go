@@ -5,13 +5,13 @@ package main
 import "github.com/metaspace/run-kernel/boot/qemu"
 
 // accel is the accelerator that run-kernel would choose: the floor gets the same.
-func accel() string {
+func accel() qemu.Accel {
 	a, _ := qemu.ThisHost().ChooseAccel("x86_64")
-	return string(a)
+	return a
 }
 
 func cpu() string {
-	if accel() == string(qemu.KVM) {
+	if accel() == qemu.KVM {
 		return "host"
 	}
 	return "max"

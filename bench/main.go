@@ -25,6 +25,8 @@ import (
 
 	"github.com/cavaliergopher/cpio"
 	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/boot/qemu"
 )
 
 // ready is what the floor's init prints.
@@ -168,28 +170,32 @@ func (b *bench) prepare() error {
 	return errors.Join(archive.Close(), f.Close())
 }
 
-// A floor is how the kernel is booted without run-kernel.
-type floor struct{ cpu, cmdline string }
-
-// plain is what anybody would type, and tuned has what run-kernel tells qemu and
-// the kernel to make them faster.
-func plain() floor { return floor{cpu(), ""} }
-
-func tuned() floor {
-	f := floor{cpu(), " swiotlb=noforce"}
-	if accel() == "tcg" {
-		f.cpu, f.cmdline = f.cpu+",-erms,-fsrm", f.cmdline+" no_timer_check"
+// plain are qemu's arguments as anybody would type them.
+func (b *bench) plain() []string {
+	return []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "q35", "-accel", string(accel()), "-cpu", cpu(), "-smp", "2", "-m", "4G",
+		"-kernel", b.image(), "-initrd", b.initramfs, "-append", strings.Join(floorCmdline, " "),
 	}
-	return f
 }
+
+// tuned are those with which run-kernel would start the same machine.
+func (b *bench) tuned() ([]string, error) {
+	m := qemu.Machine{
+		Arch: "x86_64", Accel: accel(), CPUs: 2, Memory: 4, Kernel: b.image(), Initrd: b.initramfs, Cmdline: floorCmdline,
+	}
+	return m.Args()
+}
+
+// floorCmdline is the kernel's command line of both.
+var floorCmdline = []string{"console=ttyS0", "panic=-1", "random.trust_cpu=on"}
+
+func (b *bench) image() string { return filepath.Join(b.build, "vmlinux") }
 
 // boot boots the kernel in qemu and returns the time until text appears on the
 // console.
-func (b *bench) boot(f floor, text string) (time.Duration, error) {
-	cmd := exec.Command("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "q35", "-accel", accel(), "-cpu", f.cpu, "-smp", "2", "-m", "4G", "-serial", "stdio",
-		"-kernel", filepath.Join(b.build, "vmlinux"), "-initrd", b.initramfs,
-		"-append", "console=ttyS0 panic=-1 random.trust_cpu=on"+f.cmdline)
+func (b *bench) boot(args []string, text string) (time.Duration, error) {
+	cmd := exec.Command("qemu-system-x86_64", append(args, "-serial", "stdio")...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err
@@ -223,11 +229,15 @@ func await(r *bufio.Reader, text string) error {
 // boots measures boots of ours, against the plain floor and against the tuned one.
 func (b *bench) boots() (toPlain, toTuned []pair, err error) {
 	for i := range b.rounds + 1 {
-		asTyped, err := b.boot(plain(), ready)
+		asTyped, err := b.boot(b.plain(), ready)
 		if err != nil {
 			return nil, nil, err
 		}
-		asOurs, err := b.boot(tuned(), ready)
+		tuned, err := b.tuned()
+		if err != nil {
+			return nil, nil, err
+		}
+		asOurs, err := b.boot(tuned, ready)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -288,7 +298,7 @@ func (b *bench) edits() ([]pair, error) {
 			return nil, fmt.Errorf("make: %w: %s", err, out)
 		}
 		made := time.Since(began)
-		booted, err := b.boot(plain(), ready)
+		booted, err := b.boot(b.plain(), ready)
 		if err != nil {
 			return nil, err
 		}
