@@ -54,6 +54,16 @@ func (e *Expr) of(op syntax.Op) []*Expr {
 	return []*Expr{e}
 }
 
+// rewrite makes of a conjunction or a disjunction an operation on what f makes of
+// its terms.
+func (e *Expr) rewrite(op syntax.Op, f func(*Expr) *Expr) *Expr {
+	var list []*Expr
+	for _, t := range e.Terms {
+		list = append(list, f(t).of(op)...)
+	}
+	return &Expr{Op: op, Terms: list}
+}
+
 // translate makes an Expr of what was written. With condition, it is one that a
 // value is compared with: a bare m is then m && MODULES.
 func (m *Model) translate(e *syntax.Expr, condition bool) *Expr {
@@ -85,11 +95,7 @@ var negated = map[syntax.Op]syntax.Op{
 func (m *Model) normalize(e *Expr) *Expr {
 	switch e.Op {
 	case syntax.And, syntax.Or:
-		var list []*Expr
-		for _, t := range e.Terms {
-			list = append(list, m.normalize(t).of(e.Op)...)
-		}
-		return &Expr{Op: e.Op, Terms: list}
+		return e.rewrite(e.Op, m.normalize)
 	case syntax.Not:
 		return m.negate(m.normalize(e.Terms[0]))
 	case syntax.Equal, syntax.Unequal:
@@ -129,12 +135,7 @@ func (m *Model) negate(e *Expr) *Expr {
 	case syntax.Not:
 		return e.Terms[0]
 	case syntax.And, syntax.Or:
-		op := negated[e.Op]
-		var list []*Expr
-		for _, t := range e.Terms {
-			list = append(list, m.negate(t).of(op)...)
-		}
-		return &Expr{Op: op, Terms: list}
+		return e.rewrite(negated[e.Op], m.negate)
 	case syntax.Sym:
 		switch e.Left {
 		case m.yes:

@@ -417,11 +417,7 @@ func (m *Model) implies(e, of *Expr) bool {
 func (m *Model) truth(e *Expr) *Expr {
 	switch e.Op {
 	case syntax.And, syntax.Or:
-		var list []*Expr
-		for _, t := range e.Terms {
-			list = append(list, m.truth(t).of(e.Op)...)
-		}
-		return &Expr{Op: e.Op, Terms: list}
+		return e.rewrite(e.Op, m.truth)
 	case syntax.Sym:
 		if e.Left.constant {
 			return e

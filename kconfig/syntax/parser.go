@@ -251,9 +251,7 @@ func (p *parser) statement(parent *Node, keyword string) error {
 		if strings.Contains(name, Pending) {
 			return nil
 		}
-		from := p.here()
-		err = p.source(name, parent, from)
-		return err
+		return p.source(name, parent, p.here())
 	case "if":
 		cond, err := p.expr()
 		if err != nil {

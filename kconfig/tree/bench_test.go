@@ -15,7 +15,7 @@ func BenchmarkLoad(b *testing.B) {
 	if dir == "" {
 		b.Skip("no kernel tree")
 	}
-	options := Options{Srctree: dir, Objtree: b.TempDir(), Arch: "x86", Cache: b.TempDir()}
+	options := Options{Srctree: dir, Objtree: b.TempDir(), Vars: map[string]string{"ARCH": "x86"}, Cache: b.TempDir()}
 	if _, err := Load(b.Context(), options); err != nil {
 		b.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -57,16 +58,7 @@ func newEnviron(ctx context.Context, o Options) (environ, error) {
 	if err != nil {
 		return nil, err
 	}
-	arch := o.Vars["ARCH"]
-	if o.Arch != "" {
-		arch = o.Arch
-	}
-	if arch == "" {
-		arch = e["ARCH"]
-	}
-	if arch == "" {
-		arch = hostArch()
-	}
+	arch := cmp.Or(o.Vars["ARCH"], e["ARCH"], hostArch())
 	e["ARCH"], e["SRCARCH"] = arch, srcArch(arch)
 	if _, err := os.Stat(filepath.Join(o.Srctree, "arch", e["SRCARCH"], "Kconfig")); err != nil && e["SRCARCH"] != "um" {
 		return nil, &model.NotTreeError{Dir: o.Srctree, Missing: filepath.Join("arch", e["SRCARCH"], "Kconfig")}

@@ -123,7 +123,7 @@ func build(t *testing.T, srctree string) (program, preload string) {
 func newOracle(t *testing.T, srctree, arch, program, preload, probes string) (*oracle, error) {
 	t.Helper()
 	o := &oracle{t: t, srctree: srctree, arch: arch, program: program, preload: preload, probes: probes}
-	options := Options{Srctree: srctree, Objtree: t.TempDir(), Arch: arch, Env: os.Environ(), Cache: cache(t)}
+	options := Options{Srctree: srctree, Objtree: t.TempDir(), Vars: map[string]string{"ARCH": arch}, Env: os.Environ(), Cache: cache(t)}
 	m, err := Load(t.Context(), options)
 	if err != nil {
 		return nil, err

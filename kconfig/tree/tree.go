@@ -18,7 +18,6 @@ import (
 type Options struct {
 	Srctree string            // the source tree
 	Objtree string            // the build directory; the source tree if it is empty
-	Arch    string            // make's ARCH; by default, that of the environment or of the machine
 	Env     []string          // the environment of make; os.Environ() if it is nil
 	Vars    map[string]string // the words NAME=VALUE of make's command line
 	Cache   string            // folder for the outputs of $(shell); none are kept if it is empty
