@@ -77,6 +77,9 @@ func (e *BusyError) Hint() string {
 // ErrNone says that nobody owns a VM of the build directory.
 var ErrNone = errors.New("no run-kernel runs for this tree")
 
+// ErrNoGuest says that an owner has no guest to act on.
+var ErrNoGuest = errors.New("no guest runs at the moment")
+
 // A Server is the owner's side.
 type Server struct {
 	listener *net.UnixListener
@@ -185,7 +188,7 @@ func (s *Server) serve(conn *net.UnixConn) {
 		s.mu.Unlock()
 		switch {
 		case guest == nil:
-			_ = c.Reject(ssh.ConnectionFailed, "no guest runs at the moment")
+			_ = c.Reject(ssh.ConnectionFailed, ErrNoGuest.Error())
 		case c.ChannelType() == serialChannel:
 			go join(c, func() (io.ReadWriteCloser, error) { return guest.Serial(), nil })
 		case c.ChannelType() == debuggerChannel:

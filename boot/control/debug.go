@@ -28,7 +28,7 @@ func (s *Server) dump(payload []byte) (err error) {
 	guest := s.guest
 	s.mu.Unlock()
 	if guest == nil {
-		return errors.New("no guest runs at the moment")
+		return ErrNoGuest
 	}
 	f, err := os.OpenFile(p.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -44,6 +44,9 @@ func (s *Server) dump(payload []byte) (err error) {
 type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return e.Reason }
+
+// Hint is where to look for what stands in the way.
+func (e *RefusedError) Hint() string { return "run-kernel status says what is being done" }
 
 // Dump writes the guest's memory to a file that doesn't exist yet, as an ELF core
 // file; see boot.VM.Dump. It takes as long as the disk does.

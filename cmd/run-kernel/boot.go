@@ -90,6 +90,12 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	var options boot.Options
 	var place *workplace
 	if image := a.config.Run.Kernel; image != "" && !a.inTree() {
+		if a.config.Run.Debug {
+			return &usageError{
+				problem: "run-kernel gdb finds a guest by its kernel tree, and this is none (" + a.config.Origin("run.debug") + ")",
+				hint:    "start in the tree that the kernel is from; --qemu-extra-args='-s -S' lets the guest wait for a gdb of yours on port 1234",
+			}
+		}
 		u, o, err := a.treelessOptions(image)
 		if err != nil {
 			return err
@@ -129,14 +135,20 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 			return fmt.Errorf("serial port: %w", err)
 		}
 	}
-	if a.onStdio(argv) {
-		options.Console = a.terminalSize()
-		return a.atSerial(ctx, current, options)
-	}
 	options.Started = current.started
+	showTail, run := a.showTail, func(ctx context.Context, vm *boot.VM) error { return a.runIn(ctx, vm, argv) }
+	if a.onStdio(argv) {
+		lent, takeBack, err := a.lendTerminal(ctx, current, &options)
+		if err != nil {
+			return err
+		}
+		defer takeBack()
+		ctx, run = lent, awaitEnd
+		showTail = func(error) {} // the user has seen it
+	}
 	vm, err := boot.Start(ctx, options)
 	if err != nil {
-		a.showTail(err)
+		showTail(err)
 		return err
 	}
 	defer func() { _ = vm.Stop() }()
@@ -146,8 +158,8 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 		place.offerSSH()
 	}
 	current.answers(vm)
-	err = a.runIn(ctx, vm, argv)
-	a.showTail(err)
+	err = run(ctx, vm)
+	showTail(err)
 	return err
 }
 

@@ -50,18 +50,23 @@ func (a *app) console(ctx context.Context) error {
 	}
 	defer restore()
 	go func() { _, _ = io.Copy(serial, in) }()
+	if err := a.print(ctx, serial); !errors.Is(err, errLeft) {
+		return err
+	}
+	return nil
+}
+
+// print copies what comes to standard output, until that or ctx ends.
+func (a *app) print(ctx context.Context, from io.Reader) error {
 	ended := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(a.env.Stdout, serial)
+		_, err := io.Copy(a.env.Stdout, from)
 		ended <- err
 	}()
 	select {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
-		if err := context.Cause(ctx); !errors.Is(err, errLeft) {
-			return err
-		}
-		return nil
+		return context.Cause(ctx)
 	}
 }

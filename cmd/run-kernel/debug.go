@@ -61,21 +61,11 @@ func (a *app) debugOnStdio(ctx context.Context) error {
 		return err
 	}
 	defer stub.Close()
-	ended := make(chan error, 2)
 	go func() {
-		_, err := io.Copy(stub, a.env.Stdin)
-		ended <- err
+		_, _ = io.Copy(stub, a.env.Stdin)
+		_ = stub.Close() // gdb has ended
 	}()
-	go func() {
-		_, err := io.Copy(a.env.Stdout, stub)
-		ended <- err
-	}()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return a.print(ctx, stub)
 }
 
 // gdb becomes gdb.
@@ -84,12 +74,8 @@ func (a *app) gdb(args []string) error {
 	if err != nil {
 		return err
 	}
-	client, err := a.dial()
+	status, err := a.ownerStatus()
 	if err != nil {
-		return err
-	}
-	status, err := client.Status()
-	if err := errors.Join(err, client.Close()); err != nil {
 		return err
 	}
 	gdb, err := proc.Look("gdb")
@@ -101,7 +87,7 @@ func (a *app) gdb(args []string) error {
 		vmlinux = status.Image
 	}
 	if _, err := os.Stat(vmlinux); err != nil {
-		return fmt.Errorf("no symbols to debug with: %w", err)
+		return &advisedError{fmt.Errorf("no symbols to debug with: %w", err), "run-kernel build makes them; for another kernel's, start gdb yourself and attach it: target remote | run-kernel gdb --stdio"}
 	}
 	self, err := os.Executable()
 	if err != nil {

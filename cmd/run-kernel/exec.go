@@ -61,12 +61,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Annotations: map[string]string{helpFlags: "output config-file json"},
 		Args:        noArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			client, err := a.dial()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			s, err := client.Status()
+			s, err := a.ownerStatus()
 			if err != nil {
 				return err
 			}
@@ -114,6 +109,16 @@ func (a *app) dial() (*control.Client, error) {
 		return nil, &noneError{tree.BuildDir}
 	}
 	return client, err
+}
+
+// ownerStatus asks the run-kernel that works on our tree what it does.
+func (a *app) ownerStatus() (control.Status, error) {
+	client, err := a.dial()
+	if err != nil {
+		return control.Status{}, err
+	}
+	defer client.Close()
+	return client.Status()
 }
 
 // A noneError says that there is nothing to act on.

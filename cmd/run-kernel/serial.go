@@ -98,7 +98,7 @@ func talk(ctx context.Context, conn net.Conn, current *currentGuest) {
 // onStdio says whether the guest's serial port is to be our standard input and
 // output.
 func (a *app) onStdio(argv []string) bool {
-	return a.serial() == serialStdio && len(argv) == 0 && a.sshWanted() == "" && !a.json
+	return a.serial() == serialStdio && len(argv) == 0 && !a.json
 }
 
 // terminalSize is that of our terminal, or zero.
@@ -110,32 +110,34 @@ func (a *app) terminalSize() *boot.Size {
 	return &boot.Size{Rows: rows, Columns: columns}
 }
 
-// atSerial boots a guest whose serial port is our standard input and output, and
-// ends with it.
-func (a *app) atSerial(ctx context.Context, current *currentGuest, o boot.Options) error {
+// lendTerminal makes our standard input and output the serial port of the guest
+// that o describes, from its start on. The context that it returns ends when the
+// user leaves. When the guest has ended, takeBack gives the terminal back.
+func (a *app) lendTerminal(ctx context.Context, current *currentGuest, o *boot.Options) (_ context.Context, takeBack func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	in, restore, err := a.rawInput(cancel)
 	if err != nil {
-		return err
+		cancel(nil)
+		return nil, nil, err
 	}
-	defer restore()
 	a.text.ShowConsole(false) // it comes as it is
 	// It may read on for as long as we live: a read can't be taken back.
 	go func() { _, _ = io.Copy(current, in) }()
 	var output sync.WaitGroup
+	o.Console = a.terminalSize()
 	o.Started = func(vm *boot.VM) {
 		current.started(vm)
 		output.Go(func() { _, _ = io.Copy(a.env.Stdout, vm.Serial()) })
 	}
-	// All of it comes before the terminal is restored.
-	defer output.Wait()
-	vm, err := boot.Start(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = vm.Stop() }()
-	current.answers(vm)
+	return ctx, func() {
+		output.Wait()
+		restore()
+		cancel(nil)
+	}, nil
+}
+
+// awaitEnd waits for the end of a guest, or for the user's wish for it.
+func awaitEnd(ctx context.Context, vm *boot.VM) error {
 	select {
 	case <-vm.Done():
 		return vm.Err()

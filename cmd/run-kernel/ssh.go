@@ -55,17 +55,12 @@ func (a *app) execSSH(args []string) error {
 	if err != nil {
 		return err
 	}
-	client, err := a.dial()
-	if err != nil {
-		return err
-	}
-	status, err := client.Status()
-	_ = client.Close()
+	status, err := a.ownerStatus()
 	if err != nil {
 		return err
 	}
 	if !status.Guest {
-		return &advisedError{errors.New("no guest runs at the moment"), "run-kernel status says what is being done instead"}
+		return &advisedError{control.ErrNoGuest, "run-kernel status says what is being done instead"}
 	}
 	tree, err := a.existingTree()
 	if err != nil {

@@ -52,9 +52,13 @@ func (a *app) checkSSH() error {
 			hint:    "give the guest one with --network user, or leave ping_ssh out: ssh works without",
 		}
 	}
-	if a.sshWanted() != "" && a.config.Run.Serial == serialStdio {
+	if key := a.sshWanted(); key != "" && a.serial() == serialStdio {
+		serial := "run.serial"
+		if a.config.Run.Serial != serialStdio {
+			serial = "run.stdin"
+		}
 		return &usageError{
-			problem: fmt.Sprintf("serial = stdio (%s) and %s (%s) both want the terminal", a.config.Origin("run.serial"), a.sshWanted(), a.config.Origin(a.sshWanted())),
+			problem: fmt.Sprintf("%s (%s) and %s (%s) both want the terminal", serial, a.config.Origin(serial), key, a.config.Origin(key)),
 			hint:    "leave one out, or use --serial=log",
 		}
 	}
