@@ -50,6 +50,12 @@ func Main() {
 			os.Exit(125)
 		}
 	}
+	// An exec outside of the main thread loses what the guard has set.
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		fmt.Fprintf(os.Stderr, "set the parent-death signal: %v\n", err)
+		os.Exit(125)
+	}
 	err := unix.Exec(program, append([]string{program}, args...), os.Environ())
 	fmt.Fprintf(os.Stderr, "exec %s: %v\n", program, err)
 	os.Exit(125)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -228,18 +229,19 @@ func (l *lab) await(deadline time.Time, keep func(cmdline string) bool) []string
 	}
 }
 
-// awaitProcess waits until a process of the lab has text in its command line,
-// and returns its id.
-func (l *lab) awaitProcess(text string) int {
+// awaitProcess waits until the command line of a process of the lab matches
+// pattern, and returns its id.
+func (l *lab) awaitProcess(pattern string) int {
 	l.t.Helper()
+	re := regexp.MustCompile(pattern)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		for pid, cmdline := range l.processes() {
-			if strings.Contains(cmdline, text) {
+			if re.MatchString(cmdline) {
 				return pid
 			}
 		}
 	}
-	l.t.Fatalf("no process with %q came up", text)
+	l.t.Fatalf("no process like %q came up", pattern)
 	return 0
 }
 

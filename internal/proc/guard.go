@@ -21,8 +21,10 @@ import (
 const (
 	guardName = "run-kernel-guard"
 
+	// What the guard says, a line each.
 	replyStarted = "started" // with the child's process id
 	replyFailed  = "failed"  // with the reason
+	replyEnded   = "ended"   // nothing is left
 )
 
 // Main turns the process into a guard, and never returns, when Start started
@@ -102,6 +104,7 @@ func guard(args []string) int {
 		killer()
 		reap(0)
 	}
+	fmt.Fprintln(life, replyEnded)
 	if status.Signaled() {
 		dieBy(status.Signal())
 		return 128 + int(status.Signal())

@@ -77,7 +77,8 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	theirs.Close()
 
 	p := &Process{guard: guard, life: life, done: make(chan struct{})}
-	reply, err := bufio.NewReader(life).ReadString('\n')
+	lines := bufio.NewReader(life)
+	reply, err := lines.ReadString('\n')
 	kind, text, _ := strings.Cut(strings.TrimSpace(reply), " ")
 	if err != nil || kind != replyStarted {
 		life.Close()
@@ -88,12 +89,23 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 		return nil, fmt.Errorf("start %s: guard ended early: %w", cmd.Path, errors.Join(err, waitErr))
 	}
 	p.pid, _ = strconv.Atoi(text)
+	go p.watchGuard(lines)
 	go func() {
 		p.err = guard.Wait()
 		p.closeLife()
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// watchGuard kills the process group of a guard that was killed. The kernel does
+// so by the parent-death signal, unless the child has lost that: an exec outside
+// of the main thread is enough. And as long as the child has our pipes, the end
+// of the guard alone wouldn't show.
+func (p *Process) watchGuard(lines *bufio.Reader) {
+	if _, err := lines.ReadString('\n'); errors.Is(err, io.EOF) {
+		_ = unix.Kill(-p.pid, unix.SIGKILL)
+	}
 }
 
 // Pid is the process id of the child and of its process group.

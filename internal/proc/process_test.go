@@ -277,6 +277,34 @@ func TestTheChildDiesWithItsGuard(t *testing.T) {
 	p.Kill()
 }
 
+// The parent-death signal is the kernel's and gets lost; the rest of the group
+// goes all the same, and a pipe that it holds keeps nobody.
+func TestAChildWithoutParentDeathSignalDiesWithItsGuard(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("setpriv", "--pdeathsig", "clear", "/bin/sh", "-c", "echo $$ $PPID; while :; do sleep 1000; done")
+	cmd.Stdout = w
+	cmd.Stderr = new(bytes.Buffer)
+	p, err := proc.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	var child, guard int
+	if _, err := fmt.Fscan(r, &child, &guard); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(guard, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err == nil {
+		t.Error("the end of the guard counts as success")
+	}
+	awaitGone(t, []int{child})
+}
+
 // The list of the guard's children is no snapshot: a child that dies while it is
 // read hands over its own children unseen. A long line of descendants makes that
 // likely.
