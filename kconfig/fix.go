@@ -22,34 +22,43 @@ type Fixer struct {
 	// Olddefconfig runs the kernel's own olddefconfig on the file at path, in the
 	// environment of the build.
 	Olddefconfig func(ctx context.Context, path string) error
+	// Solve finds what else has to be set. Without it, what is required is set, and
+	// no more.
+	Solve func(*File, []Requirement) (*Solution, error)
 }
 
 // A Report tells what Fix did.
 type Report struct {
-	Edits  []Edit   // all that changed, what followed from a requirement included
-	Unmet  []Result // wishes that this kernel doesn't grant
-	Config *File    // as it is now
+	Edits    []Edit    // all that changed, what followed from a requirement included
+	Settings []Setting // of what is required, and of what that needs
+	Unmet    []Result  // wishes that this kernel doesn't grant
+	Config   *File     // as it is now
 }
 
-// An UnmetError says that requirements can't be met by setting them.
+// An UnmetError says that requirements can't be met.
 type UnmetError struct{ Unmet []Result }
 
 func (e *UnmetError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the kernel's olddefconfig dropped %d of the required options:", len(e.Unmet))
+	fmt.Fprintf(&b, "%d of the required options can't be had:", len(e.Unmet))
 	for _, r := range e.Unmet {
+		if r.Proof != nil {
+			fmt.Fprintf(&b, "\n\t%s=%s, needed by %s: %s", r.Symbol, r.Want, r.Group, r.Why)
+			fmt.Fprintf(&b, "\n\t\t%s", strings.ReplaceAll(r.Proof.String(), "\n", "\n\t\t"))
+			continue
+		}
 		have := r.Have
 		if have == "" {
 			have = "absent: no such option in this kernel, or its dependencies are not met"
 		}
-		fmt.Fprintf(&b, "\n\t%s: want %s, got %s; needed by %s: %s", r.Symbol, r.Want, have, r.Group, r.Why)
+		fmt.Fprintf(&b, "\n\t%s: want %s, olddefconfig made it %s; needed by %s: %s", r.Symbol, r.Want, have, r.Group, r.Why)
 	}
 	return b.String()
 }
 
-// Hint says where the dependencies are shown.
+// Hint says where more is shown.
 func (e *UnmetError) Hint() string {
-	return ".config is as it was; `make menuconfig` shows, under /, what an option depends on"
+	return fmt.Sprintf(".config is as it was; `run-kernel kconfig explain %s` shows what the option depends on", e.Unmet[0].Symbol)
 }
 
 // Fix makes .config meet the requirements: it sets them in a copy, lets the
@@ -67,16 +76,30 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 		return nil, err
 	}
 	removeStale(filepath.Dir(path))
-	if len(unmet(old, requirements)) == 0 {
-		return &Report{Config: old}, nil
-	}
-	candidate := filepath.Join(filepath.Dir(path), candidatePrefix+strconv.Itoa(os.Getpid()))
-	defer removeCandidate(candidate)
-	fixed, err := x.solve(ctx, old, candidate, requirements)
+	solution, err := x.settings(old, requirements)
 	if err != nil {
 		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
 	}
-	if len(required(unmet(fixed, requirements))) > 0 && slices.ContainsFunc(unmet(old, requirements), isWish) {
+	if solution == nil {
+		return &Report{Config: old}, nil
+	}
+	refused := required(solution.Refused)
+	if len(solution.Settings) == 0 && len(refused) == 0 {
+		return &Report{Config: old, Unmet: solution.Refused}, nil
+	}
+	candidate := filepath.Join(filepath.Dir(path), candidatePrefix+strconv.Itoa(os.Getpid()))
+	defer removeCandidate(candidate)
+	for _, r := range refused {
+		solution.File.Set(r.Symbol, r.Want.Setting()) // olddefconfig shall see what was asked for
+	}
+	possible := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool {
+		return slices.ContainsFunc(solution.Refused, func(p Result) bool { return p.Symbol == r.Symbol })
+	})
+	fixed, err := x.solve(ctx, solution.File, candidate, possible)
+	if err != nil {
+		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
+	}
+	if x.Solve == nil && len(required(unmet(fixed, requirements))) > 0 && slices.ContainsFunc(unmet(old, requirements), isWish) {
 		// A wish may have been in the way, as when both are of one choice.
 		strict := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool { return r.Wish })
 		without, err := x.solve(ctx, old, candidate, strict)
@@ -89,9 +112,12 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 	}
 	open := unmet(fixed, requirements)
 	if missing := required(open); len(missing) > 0 {
+		if len(refused) > 0 {
+			missing = refused // with their proofs; of two that exclude each other, either may be missing
+		}
 		return nil, &UnmetError{missing}
 	}
-	report := &Report{Edits: Diff(old, fixed), Unmet: open, Config: fixed}
+	report := &Report{Edits: Diff(old, fixed), Settings: solution.Settings, Unmet: open, Config: fixed}
 	if len(report.Edits) == 0 {
 		// Only wishes were open, and none was granted.
 		report.Config = old
@@ -111,6 +137,27 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
 	}
 	return report, nil
+}
+
+// settings are what Solve finds, or without it what the requirements say; nil
+// when they are met already.
+func (x *Fixer) settings(old *File, requirements []Requirement) (*Solution, error) {
+	if x.Solve != nil {
+		return x.Solve(old, requirements)
+	}
+	open := unmet(old, requirements)
+	if len(open) == 0 {
+		return nil, nil
+	}
+	f, err := Parse(x.Path, old.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	s := &Solution{File: f}
+	for _, r := range open {
+		s.Settings = append(s.Settings, Setting{Symbol: r.Symbol, Value: r.Want.Setting()})
+	}
+	return s, nil
 }
 
 func isWish(r Result) bool { return r.Wish }
@@ -165,7 +212,7 @@ func (x *Fixer) solve(ctx context.Context, old *File, candidate string, requirem
 	refused := -1
 	for {
 		for _, r := range unmet(f, requirements) {
-			f.Set(r.Symbol, r.Want.toSet())
+			f.Set(r.Symbol, r.Want.Setting())
 		}
 		if err := writeSync(candidate, f.Bytes()); err != nil {
 			return nil, err

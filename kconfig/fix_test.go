@@ -219,7 +219,7 @@ func TestFixFails(t *testing.T) {
 			if !errors.As(err, &unmet) || len(unmet.Unmet) != 2 {
 				t.Fatalf("got %v", err)
 			}
-			for _, text := range []string{"X: want y, got absent", "Y: want y, got absent", "asked for"} {
+			for _, text := range []string{"X: want y, olddefconfig made it absent", "Y: want y, olddefconfig made it absent", "asked for"} {
 				if !strings.Contains(err.Error(), text) {
 					t.Errorf("%q doesn't contain %q", err, text)
 				}
@@ -229,7 +229,7 @@ func TestFixFails(t *testing.T) {
 			}
 		}},
 		{"other value", kernel{judge: func(f *File) { f.Set("B", "m") }}, []string{"B=y"}, func(t *testing.T, err error) {
-			if err == nil || !strings.Contains(err.Error(), "B: want y, got m") {
+			if err == nil || !strings.Contains(err.Error(), "B: want y, olddefconfig made it m") {
 				t.Errorf("got %v", err)
 			}
 		}},
@@ -341,6 +341,43 @@ func TestFixWishes(t *testing.T) {
 }
 
 // What one pass made possible, the next sets.
+// What a solver found is set, and what it proved impossible is shown with that.
+func TestFixSolved(t *testing.T) {
+	path := tree(t, original)
+	k := &kernel{t: t, drop: []string{"X"}}
+	x := Fixer{Path: path, Olddefconfig: k.olddefconfig, Solve: func(f *File, list []Requirement) (*Solution, error) {
+		solved, err := Parse("", f.Bytes())
+		if err != nil {
+			return nil, err
+		}
+		s := &Solution{File: solved}
+		for _, r := range list {
+			if r.Symbol == "X" {
+				s.Refused = append(s.Refused, Result{Requirement: r, Proof: &Step{Symbol: "X", Want: "y", At: "Kconfig:7", Text: "never"}})
+				continue
+			}
+			s.Settings = append(s.Settings, Setting{Symbol: "DEP", Value: "y", For: r.Symbol}, Setting{Symbol: r.Symbol, Value: "y"})
+			solved.Set("DEP", "y")
+			solved.Set(r.Symbol, "y")
+		}
+		return s, nil
+	}}
+	if _, err := x.Fix(t.Context(), needs(t, "X=y")); err == nil || !strings.Contains(err.Error(), "Kconfig:7: X=y: never") {
+		t.Errorf("got %v", err)
+	}
+	k.calls = 0
+	report, err := x.Fix(t.Context(), needs(t, "B=y", "X?=y"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Edit{{"B", "n", "y"}, {"DEP", "", "y"}}, report.Edits); diff != "" {
+		t.Error(diff)
+	}
+	if len(report.Unmet) != 1 || k.calls != 1 {
+		t.Errorf("unmet: %v, %d calls of olddefconfig", report.Unmet, k.calls)
+	}
+}
+
 func TestFixInSteps(t *testing.T) {
 	path := tree(t, original)
 	k := &kernel{t: t}
@@ -607,7 +644,7 @@ func TestToSet(t *testing.T) {
 		{Value: "100", Min: true, Room: "64"}: "100",
 		{Value: "y"}:                          "y",
 	} {
-		if got := want.toSet(); got != value {
+		if got := want.Setting(); got != value {
 			t.Errorf("%+v: %s, want %s", want, got, value)
 		}
 	}

@@ -27,8 +27,8 @@ type Want struct {
 	Room   string `json:"-"`      // for Min: what to set when it isn't met, with room for more; empty: Value
 }
 
-// toSet is the value that a fix writes.
-func (w Want) toSet() string {
+// Setting is the value that a fix writes.
+func (w Want) Setting() string {
 	if room, value := number(w.Room), number(w.Value); w.Min && room != nil && value != nil && room.Cmp(value) > 0 {
 		return w.Room
 	}
@@ -125,8 +125,9 @@ func validValue(v string) bool { return valueForm.MatchString(v) }
 // A Result is a requirement and what a file has of it.
 type Result struct {
 	Requirement
-	Have string `json:"have"` // empty when the file doesn't have the symbol
-	Met  bool   `json:"met"`
+	Have  string `json:"have"` // empty when the file doesn't have the symbol
+	Met   bool   `json:"met"`
+	Proof *Step  `json:"proof,omitempty"` // that it can't be met, where that is known
 }
 
 // Check compares a file with requirements, in their order.

@@ -161,7 +161,11 @@ func TestCheck(t *testing.T) {
 	requirements := []Requirement{
 		{Symbol: "A", Want: Want{Value: "y"}}, {Symbol: "B", Want: Want{Value: "n"}}, {Symbol: "C", Want: Want{Value: "y"}, Wish: true},
 	}
-	want := []Result{{requirements[0], "m", false}, {requirements[1], "n", true}, {requirements[2], "", false}}
+	want := []Result{
+		{Requirement: requirements[0], Have: "m"},
+		{Requirement: requirements[1], Have: "n", Met: true},
+		{Requirement: requirements[2]},
+	}
 	if diff := cmp.Diff(want, Check(f, requirements)); diff != "" {
 		t.Error(diff)
 	}

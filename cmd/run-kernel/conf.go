@@ -8,13 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
-	"github.com/metaspace/run-kernel/kbuild"
-	"github.com/metaspace/run-kernel/kconfig/model"
 	"github.com/metaspace/run-kernel/kconfig/tree"
 )
 
@@ -126,7 +122,7 @@ func (a *app) conf(ctx context.Context, r *confRequest) error {
 		defer release()
 		ctx = lockCtx
 	}
-	m, err := a.loadModel(ctx, t)
+	m, err := a.cycle(t).Model(ctx)
 	if err != nil {
 		return err
 	}
@@ -171,16 +167,4 @@ type noConfigError struct{ path string }
 func (e *noConfigError) Error() string { return e.path + " doesn't exist" }
 func (e *noConfigError) Hint() string {
 	return "--alldefconfig starts from the defaults of the Kconfig files, make defconfig from those of the architecture"
-}
-
-// loadModel reads the Kconfig files of a tree as the build would have it.
-func (a *app) loadModel(ctx context.Context, t *kbuild.Tree) (*model.Model, error) {
-	// The trees are large and live as long as we do: collecting garbage while they
-	// grow costs a third of the time.
-	defer debug.SetGCPercent(debug.SetGCPercent(800))
-	dir, err := os.UserCacheDir()
-	if err == nil {
-		dir = filepath.Join(dir, "run-kernel", "kconfig")
-	}
-	return tree.Load(ctx, tree.Options{Srctree: t.Source, Objtree: t.BuildDir, Env: kbuild.Environ(), Vars: t.Variables(), Cache: dir})
 }

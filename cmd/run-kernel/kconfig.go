@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-isatty"
@@ -24,12 +25,14 @@ import (
 func (a *app) kconfigCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "kconfig COMMAND",
-		Short: "check, fix and list the options that the guest needs",
+		Short: "check, fix, list and explain the options that the guest needs",
 		Long: `Kconfig compares .config with what the guest needs: the groups of options that this
-boot will use, the fragments of --fragment, and the options of --require.`,
+boot will use and those of --profile, the fragments of --fragment, and the options of
+--require.`,
 		Example: `  run-kernel kconfig check
   run-kernel kconfig fix --require KASAN=y
-  run-kernel kconfig list`,
+  run-kernel kconfig list
+  run-kernel kconfig explain VIRTIO_FS`,
 		Annotations: map[string]string{helpFlags: "none"},
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -38,24 +41,25 @@ boot will use, the fragments of --fragment, and the options of --require.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			return &usageError{problem: "kconfig needs a command", hint: "check, fix, list or conf; see run-kernel kconfig --help"}
+			return &usageError{problem: "kconfig needs a command", hint: "check, fix, list, explain or conf; see run-kernel kconfig --help"}
 		},
 	}
-	c.AddCommand(a.checkCommand(), a.fixCommand(), a.listCommand(), a.confCommand())
+	c.AddCommand(a.checkCommand(), a.fixCommand(), a.listCommand(), a.explainCommand(), a.confCommand())
 	return c
 }
 
 // kconfigFlags are those that say what the guest needs of a kernel.
-const kconfigFlags = "smp network fragment require arch " + generalFlags
+const kconfigFlags = "smp network fragment profile require arch " + generalFlags
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "compare .config with what the guest needs",
-		Long: `Check lists each option of .config that isn't as the guest needs it: what it is,
-what it should be, why, and what happens otherwise. It changes nothing. The status
-is 1 when something is missing. Wishes, which not every kernel can grant, are
-listed but don't count; with -v, what is as it should be is listed, too.
+		Long: `Check lists each option that isn't as the guest needs it: what the kernel's conf would
+make of .config there, what it should be, why, and what happens otherwise. It runs no
+make and changes nothing. The status is 1 when something is missing. Wishes, which not
+every kernel can grant, are listed but don't count; with -v, what is as it should be is
+listed, too.
 
 With --json it is an array of objects with the fields symbol (without CONFIG_);
 want, an object of value (y, m, n, a number or a quoted text), module (m will do as
@@ -63,10 +67,10 @@ well) and min (a greater number will do); wish; group; why; symptom (what happen
 without it); have (empty when .config doesn't have it); and met.`,
 		Example: `  run-kernel kconfig check
   run-kernel kconfig check O=../build --require KASAN=y --json`,
-		Annotations: map[string]string{helpFlags: kconfigFlags + " output"},
+		Annotations: map[string]string{helpFlags: kconfigFlags + " output cross-compile cc llvm"},
 		Args:        noArgs,
 		RunE: a.withCycle(func(ctx context.Context, c *cycle.Cycle) error {
-			results, err := c.Check()
+			results, err := c.Check(ctx)
 			if err != nil {
 				return err
 			}
@@ -130,12 +134,14 @@ func (a *app) fixCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fix",
 		Short: "change .config so that it has what the guest needs",
-		Long: `Fix sets what the guest needs in .config, lets the kernel's own olddefconfig judge
-the result, and replaces .config only if every requirement has survived that; else
-it says which did not, and .config stays as it is. The file before is kept as
-.config.old. Without a .config it starts from the architecture's defconfig.`,
+		Long: `Fix sets what the guest needs in .config, and the fewest other options that this takes;
+lets the kernel's own olddefconfig judge the result; and replaces .config only if every
+requirement has survived that. Else it proves, file by file and line by line, why it
+can't be, and .config stays as it is. The file before is kept as .config.old. Without a
+.config it starts from the architecture's defconfig.`,
 		Example: `  run-kernel kconfig fix
   run-kernel kconfig fix --fragment debug.config --require 'NR_CPUS>=16'
+  run-kernel kconfig fix --profile systemd,nixos
   run-kernel kconfig fix --dry-run`,
 		Annotations: map[string]string{helpTables: "build", helpFlags: kconfigFlags},
 		Args:        noArgs,
@@ -176,16 +182,19 @@ it says which did not, and .config stays as it is. The file before is kept as
 }
 
 func (a *app) listCommand() *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	c := &cobra.Command{
 		Use:   "list",
 		Short: "list what the guest needs, group by group",
 		Long: `List prints the options that the guest needs, group by group, with their reasons:
-those that this boot will use, and those of --fragment and --require.
+those that this boot will use, and those of --profile, --fragment and --require; with
+--all every group there is.
 
 With --json it is an array of objects with the fields name, description and
 requirements, which are as kconfig check --json has them, without have and met.`,
 		Example: `  run-kernel kconfig list
-  run-kernel kconfig list --network none --json`,
+  run-kernel kconfig list --network none --json
+  run-kernel kconfig list --all`,
 		Annotations: map[string]string{helpFlags: kconfigFlags},
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -193,7 +202,11 @@ requirements, which are as kconfig check --json has them, without have and met.`
 			if err != nil {
 				return err
 			}
-			groups, err := a.groups(a.cycle(tree))
+			c := a.cycle(tree)
+			if all {
+				a.config.Kconfig.Profiles = kconfig.GroupNames()
+			}
+			groups, err := a.groups(c)
 			if err != nil {
 				return err
 			}
@@ -218,6 +231,8 @@ requirements, which are as kconfig check --json has them, without have and met.`
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&all, "all", false, "list the groups that this boot will not use, too")
+	return c
 }
 
 // groups are all groups of requirements, the user's own last.
@@ -252,6 +267,14 @@ func (a *app) groups(c *cycle.Cycle) ([]kconfig.Group, error) {
 func (a *app) checkRequirements(c *cobra.Command) error {
 	if !listed(c, c.Flag("require"), "kconfig") {
 		return nil // it has no use for them
+	}
+	for _, name := range cycle.Profiles(&a.config.Config) {
+		if names := kconfig.GroupNames(); !slices.Contains(names, name) {
+			return &config.ValueError{
+				Where:   a.config.Origin("kconfig.profiles"),
+				Problem: fmt.Sprintf("there is no profile %q; there are %s", name, strings.Join(names, ", ")),
+			}
+		}
 	}
 	for _, text := range a.config.Kconfig.Require {
 		if _, err := kconfig.ParseRequire(text); err != nil {

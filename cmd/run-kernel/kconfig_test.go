@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,9 +69,12 @@ func TestFixNamesWhatCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := k.lab.expect(k.lab.run(k.flags("kconfig", "fix", "--require", "SERIAL_AMBA_PL011=y", "--require", "NO_SUCH_OPTION=y")...), statusFailed)
-	for _, name := range []string{"SERIAL_AMBA_PL011", "NO_SUCH_OPTION"} {
-		if !strings.Contains(r.stderr, name) {
-			t.Errorf("%s isn't named: %s", name, r.stderr)
+	for _, proof := range []string{
+		"drivers/tty/serial/Kconfig:50: SERIAL_AMBA_PL011=y: depends on ARM_AMBA=y",
+		"NO_SUCH_OPTION=y: no Kconfig file that belongs to this architecture mentions it",
+	} {
+		if !strings.Contains(r.stderr, proof) {
+			t.Errorf("no %q in: %s", proof, r.stderr)
 		}
 	}
 	if after, err := os.ReadFile(config); err != nil || string(after) != string(before) {
@@ -79,6 +83,74 @@ func TestFixNamesWhatCannotBe(t *testing.T) {
 	left, _ := filepath.Glob(filepath.Join(k.build, ".config.run-kernel*"))
 	if len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// What a requirement depends on is found, and no more than that is set.
+func TestFixFindsDependencies(t *testing.T) {
+	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
+	k := &kernel{source: source, build: t.TempDir(), lab: newLab(t, source)}
+	tinyconfig(t, k.lab, source, k.build)
+	k.lab.expect(k.lab.run(k.flags("kconfig", "fix")...), 0)
+	for _, c := range []struct {
+		require []string
+		extra   int    // at most so many options that nobody asked for
+		proof   string // why it can't be
+	}{
+		{require: []string{"DEBUG_INFO_BTF=y"}, extra: 4},
+		{require: []string{"HZ_1000=y", "HZ_250=y"}, proof: "it is in one choice with HZ_250"},
+	} {
+		words := []string{"kconfig", "fix", "--dry-run", "--json"}
+		for _, r := range c.require {
+			words = append(words, "--require", r)
+		}
+		r := k.lab.run(k.flags(words...)...)
+		if c.proof != "" {
+			if k.lab.expect(r, statusFailed); !strings.Contains(r.stdout+r.stderr, c.proof) {
+				t.Errorf("%s: no %q in %s%s", c.require, c.proof, r.stdout, r.stderr)
+			}
+			continue
+		}
+		k.lab.expect(r, 0)
+		if n := strings.Count(r.stdout, " needs it ("); n > c.extra {
+			t.Errorf("%s: %d more options were set: %s", c.require, n, r.stdout)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
+	k := &kernel{source: source, build: t.TempDir(), lab: newLab(t, source)}
+	tinyconfig(t, k.lab, source, k.build)
+	for symbol, texts := range map[string][]string{
+		"VIRTIO_FS": {
+			"VIRTIO_FS is absent: it depends on FUSE_FS [=n] (fs/fuse/Kconfig:33)", `fs/fuse/Kconfig:31: tristate "Virtio Filesystem"`,
+			"`run-kernel kconfig fix --require VIRTIO_FS=y` sets", "  FUSE_FS=y ", "VIRTIO_FS=y\n",
+		},
+		"CONFIG_FUTEX=y":    {"FUTEX is y: its default is y (init/Kconfig:1633)", "  prompt if   n  init/Kconfig:1631  EXPERT [=n]"},
+		"SERIAL_AMBA_PL011": {"It can't be y:", "ARM_AMBA=y"},
+		"VIRTIO":            {"  selected by  n  "},
+	} {
+		r := k.lab.expect(k.lab.run(k.flags("kconfig", "explain", symbol)...), 0)
+		for _, text := range texts {
+			if !strings.Contains(r.stdout, text) {
+				t.Errorf("%s: no %q in:\n%s", symbol, text, r.stdout)
+			}
+		}
+	}
+	r := k.lab.expect(k.lab.run(k.flags("kconfig", "explain", "VIRTOI_FS")...), statusUsage)
+	if !strings.Contains(r.stderr, "did you mean VIRTIO_FS?") {
+		t.Error(r.stderr)
+	}
+	var list []struct {
+		Symbol string `json:"symbol"`
+		Path   struct {
+			Settings []struct{ Symbol, Value, For, At string } `json:"settings"`
+		} `json:"path"`
+	}
+	r = k.lab.expect(k.lab.run(k.flags("kconfig", "explain", "--json", "VIRTIO_FS")...), 0)
+	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || len(list) != 1 || len(list[0].Path.Settings) < 2 {
+		t.Errorf("%v: %s", err, r.stdout)
 	}
 }
 

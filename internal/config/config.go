@@ -50,6 +50,7 @@ type Run struct {
 type Kconfig struct {
 	Fix       bool     `koanf:"fix" toml:"fix" flag:"kconfig-fix" help:"change .config when the guest needs it; otherwise only complain"`
 	Fragments []string `koanf:"fragments" toml:"fragments" flag:"fragment" path:"true" help:"configuration fragments whose options are required as well"`
+	Profiles  []string `koanf:"profiles" toml:"profiles" flag:"profile" help:"more groups of required options, such as systemd,nixos"`
 	Require   []string `koanf:"require" toml:"require" flag:"require" help:"more required options: FOO=y, FOO=y|m, FOO=n, FOO>=8, FOO=\"text\", or, as a wish, FOO?=y"`
 }
 
@@ -86,7 +87,7 @@ func Default() Config {
 			SMP: 2, MemoryGiB: 4, Userland: "auto", Flake: DefaultFlake, Share: []string{}, Serial: "disconnected", Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
 			BootTimeout: Duration(time.Minute), KernelExtraArgs: []string{}, QEMUExtraArgs: []string{},
 		},
-		Kconfig: Kconfig{Fix: true, Fragments: []string{}, Require: []string{}},
+		Kconfig: Kconfig{Fix: true, Fragments: []string{}, Profiles: []string{}, Require: []string{}},
 		Watch:   Watch{Quiet: Duration(settle), Max: Duration(5 * time.Second), Ignore: []string{}},
 	}
 }

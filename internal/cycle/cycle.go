@@ -4,13 +4,11 @@ package cycle
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 
 	"github.com/metaspace/run-kernel/boot"
@@ -33,163 +31,6 @@ type Cycle struct {
 
 // Userland is what the guest runs on.
 func (c *Cycle) Userland() (Userland, error) { return NewUserland(c.Config, c.Tree.Source) }
-
-// groups are the requirements of a boot.
-func (c *Cycle) groups() ([]string, error) {
-	u, err := c.Userland()
-	if err != nil {
-		return nil, err
-	}
-	groups := []string{"base", "kvm-guest", "console", "initramfs", "clock", "entropy", "virtiofs", "agent"}
-	groups = append(groups, u.groups()...)
-	if c.Config.Run.Network == "user" {
-		groups = append(groups, "virtio-net")
-	}
-	return groups, nil
-}
-
-// Groups returns what the guest needs of the kernel, by group.
-func (c *Cycle) Groups() ([]kconfig.Group, error) {
-	names, err := c.groups()
-	if err != nil {
-		return nil, err
-	}
-	vars := map[string]string{"smp": strconv.Itoa(c.Config.Run.SMP)}
-	return kconfig.Groups(c.Tree.SrcArch(), vars, names...)
-}
-
-// Requirements returns all that .config must meet: the groups', the fragments'
-// and the options asked for one by one.
-func (c *Cycle) Requirements() ([]kconfig.Requirement, error) {
-	groups, err := c.Groups()
-	if err != nil {
-		return nil, err
-	}
-	var lists [][]kconfig.Requirement
-	for _, g := range groups {
-		lists = append(lists, g.Requirements)
-	}
-	for _, path := range c.Config.Kconfig.Fragments {
-		list, err := kconfig.Fragment(path)
-		if err != nil {
-			return nil, err
-		}
-		lists = append(lists, list)
-	}
-	for _, text := range c.Config.Kconfig.Require {
-		r, err := kconfig.ParseRequire(text)
-		if err != nil {
-			return nil, err
-		}
-		lists = append(lists, []kconfig.Requirement{r})
-	}
-	return kconfig.Merge(lists...)
-}
-
-// ErrNoConfig says that there is no .config.
-var ErrNoConfig = errors.New("there is no .config")
-
-// ReadConfig reads .config. The error is ErrNoConfig when there is none.
-func (c *Cycle) ReadConfig() (*kconfig.File, error) {
-	f, err := kconfig.ReadFile(c.Tree.ConfigPath())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w in %s", ErrNoConfig, c.Tree.BuildDir)
-	}
-	return f, err
-}
-
-// Check compares .config with the requirements.
-func (c *Cycle) Check() ([]kconfig.Result, error) {
-	requirements, err := c.Requirements()
-	if err != nil {
-		return nil, err
-	}
-	f, err := c.ReadConfig()
-	if err != nil {
-		return nil, err
-	}
-	return kconfig.Check(f, requirements), nil
-}
-
-// Fix makes .config meet the requirements, starting from defconfig where there
-// is none, and reports what it changed.
-func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
-	requirements, err := c.Requirements()
-	if err != nil {
-		return nil, err
-	}
-	path := c.Tree.ConfigPath()
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		c.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
-		if c.DryRun {
-			dir, err := os.MkdirTemp("", "run-kernel-config-")
-			if err != nil {
-				return nil, err
-			}
-			defer os.RemoveAll(dir)
-			path = filepath.Join(dir, ".config")
-		}
-		if err := c.Tree.Configure(ctx, "defconfig", path); err != nil {
-			return nil, err
-		}
-	}
-	f, err := kconfig.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	// Wishes that this kernel doesn't grant would cost an olddefconfig each time.
-	settled := c.settledPath()
-	if key := settledKey(f.Bytes(), requirements); settled != "" {
-		if known, err := os.ReadFile(settled); err == nil && string(known) == key {
-			return &kconfig.Report{Config: f}, nil
-		}
-	}
-	fixer := kconfig.Fixer{
-		Path: path, DryRun: c.DryRun,
-		Olddefconfig: func(ctx context.Context, path string) error {
-			return c.Tree.Configure(ctx, "olddefconfig", path)
-		},
-	}
-	report, err := fixer.Fix(ctx, requirements)
-	if err != nil {
-		return nil, err
-	}
-	if settled != "" && !c.DryRun {
-		// Losing it costs a second, no more.
-		_ = os.WriteFile(settled, []byte(settledKey(report.Config.Bytes(), requirements)), 0o644)
-	}
-	if len(report.Edits) > 0 {
-		c.Events.Emit(configFixed(c.Tree.ConfigPath(), report, requirements))
-	}
-	return report, nil
-}
-
-func (c *Cycle) settledPath() string {
-	dir, err := c.Tree.StateDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(dir, "config-settled")
-}
-
-func settledKey(config []byte, requirements []kconfig.Requirement) string {
-	h := sha256.New()
-	h.Write(config)
-	fmt.Fprintf(h, "%+v", requirements)
-	return fmt.Sprintf("%x\n", h.Sum(nil))
-}
-
-func configFixed(path string, report *kconfig.Report, requirements []kconfig.Requirement) event.ConfigFixed {
-	why := make(map[string]string)
-	for _, r := range requirements {
-		why[r.Symbol] = r.Why
-	}
-	e := event.ConfigFixed{Path: path}
-	for _, d := range report.Edits {
-		e.Edits = append(e.Edits, event.ConfigEdit{Symbol: d.Symbol, From: d.From, To: d.To, Why: why[d.Symbol]})
-	}
-	return e
-}
 
 // An UnfixedError says that .config doesn't meet the requirements, and that
 // fixing it is switched off.
@@ -224,20 +65,33 @@ func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {
 		}
 		return report.Config, nil
 	}
-	missing, err := c.Missing()
+	results, err := c.Check(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(missing) > 0 {
-		return nil, &UnfixedError{missing}
+	if open := missing(results); len(open) > 0 {
+		return nil, &UnfixedError{open}
 	}
 	return c.ReadConfig()
 }
 
-// Missing are the requirements that .config doesn't meet, without the wishes.
+// Missing are the requirements that .config doesn't meet as it stands, without
+// the wishes. After a build that is exact.
 func (c *Cycle) Missing() ([]kconfig.Result, error) {
-	results, err := c.Check()
-	return slices.DeleteFunc(results, func(r kconfig.Result) bool { return r.Met || r.Wish }), err
+	requirements, err := c.Requirements()
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.ReadConfig()
+	if err != nil {
+		return nil, err
+	}
+	return missing(kconfig.Check(f, requirements)), nil
+}
+
+// missing drops what is met, and the wishes.
+func missing(results []kconfig.Result) []kconfig.Result {
+	return slices.DeleteFunc(results, func(r kconfig.Result) bool { return r.Met || r.Wish })
 }
 
 func (c *Cycle) image(f *kconfig.File) (path, target string) {

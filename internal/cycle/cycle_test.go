@@ -181,7 +181,7 @@ func TestRequirements(t *testing.T) {
 
 func TestCheckWithoutConfig(t *testing.T) {
 	l := newLab(t)
-	if _, err := l.cycle.Check(); !errors.Is(err, ErrNoConfig) || !strings.Contains(err.Error(), l.dir) {
+	if _, err := l.cycle.Check(t.Context()); !errors.Is(err, ErrNoConfig) || !strings.Contains(err.Error(), l.dir) {
 		t.Errorf("got %v", err)
 	}
 	if _, _, err := l.cycle.MakeCommand(); !errors.Is(err, ErrNoConfig) {

@@ -12,8 +12,13 @@ import (
 // Table writes rows in columns, each as wide as its widest cell. The last column
 // is wrapped at width, unless that is 0.
 func Table(w io.Writer, width int, header []string, rows [][]string) {
-	widths := make([]int, len(header))
-	for _, row := range append([][]string{header}, rows...) {
+	Rows(w, width, append([][]string{header}, rows...))
+}
+
+// Rows is Table without a header.
+func Rows(w io.Writer, width int, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
 		for i, cell := range row[:len(row)-1] {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
@@ -22,10 +27,16 @@ func Table(w io.Writer, width int, header []string, rows [][]string) {
 	for _, n := range widths[:len(widths)-1] {
 		indent += n + 2
 	}
-	for _, row := range append([][]string{header}, rows...) {
+	for _, row := range rows {
+		var start strings.Builder
 		for i, cell := range row[:len(row)-1] {
-			fmt.Fprint(w, cell, strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+			start.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
 		}
+		if row[len(row)-1] == "" {
+			fmt.Fprintln(w, strings.TrimRight(start.String(), " "))
+			continue
+		}
+		fmt.Fprint(w, start.String())
 		for i, l := range wrap(row[len(row)-1], width-indent) {
 			if i > 0 {
 				fmt.Fprint(w, strings.Repeat(" ", indent))

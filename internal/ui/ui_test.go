@@ -341,7 +341,7 @@ func TestTable(t *testing.T) {
 	want := `OPTION     HAVE  WHY
 VIRTIO_FS  n     the guest's userland is a
                  directory of the host
-ÄÖÜ        ß     
+ÄÖÜ        ß
 X          y     averylongwordthatdoesntfitintothecolumnatallandstaysasitis
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {

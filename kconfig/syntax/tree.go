@@ -213,26 +213,31 @@ type Expr struct {
 
 // String is the expression as it would be written.
 func (e *Expr) String() string {
+	return e.Format(func(s *Symbol) string { return s.Name })
+}
+
+// Format is String with a name for each symbol that is no constant.
+func (e *Expr) Format(name func(*Symbol) string) string {
 	var b strings.Builder
-	e.write(&b, Or)
+	e.write(&b, Or, name)
 	return b.String()
 }
 
-func (e *Expr) write(b *strings.Builder, outer Op) {
+func (e *Expr) write(b *strings.Builder, outer Op, name func(*Symbol) string) {
 	switch e.Op {
 	case Sym:
-		e.Left.write(b)
+		e.Left.write(b, name)
 	case Not:
 		b.WriteByte('!')
-		e.X.write(b, Not)
+		e.X.write(b, Not, name)
 	case And, Or:
 		paren := outer == Not || outer == And && e.Op == Or
 		if paren {
 			b.WriteByte('(')
 		}
-		e.X.write(b, e.Op)
+		e.X.write(b, e.Op, name)
 		b.WriteString(" " + e.Op.String() + " ")
-		e.Y.write(b, e.Op)
+		e.Y.write(b, e.Op, name)
 		if paren {
 			b.WriteByte(')')
 		}
@@ -241,16 +246,28 @@ func (e *Expr) write(b *strings.Builder, outer Op) {
 			b.WriteByte('(')
 			defer b.WriteByte(')')
 		}
-		e.Left.write(b)
+		e.Left.write(b, name)
 		b.WriteString(e.Op.String())
-		e.Right.write(b)
+		e.Right.write(b, name)
 	}
 }
 
-func (s *Symbol) write(b *strings.Builder) {
-	if s.Const && s.Name != "y" && s.Name != "m" && s.Name != "n" {
+func (s *Symbol) write(b *strings.Builder, name func(*Symbol) string) {
+	switch {
+	case !s.Const:
+		b.WriteString(name(s))
+	case s.Name == "y" || s.Name == "m" || s.Name == "n":
+		b.WriteString(s.Name)
+	default:
 		fmt.Fprintf(b, "%q", s.Name)
-		return
 	}
-	b.WriteString(s.Name)
+}
+
+// Mentions tells whether a symbol of this name occurs in the expression.
+func (e *Expr) Mentions(name string) bool {
+	if e == nil {
+		return false
+	}
+	is := func(s *Symbol) bool { return s != nil && !s.Const && s.Name == name }
+	return is(e.Left) || is(e.Right) || e.X.Mentions(name) || e.Y.Mentions(name)
 }

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package cycle
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/metaspace/run-kernel/internal/config"
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/kbuild"
+	"github.com/metaspace/run-kernel/kconfig"
+	"github.com/metaspace/run-kernel/kconfig/closure"
+	"github.com/metaspace/run-kernel/kconfig/model"
+	"github.com/metaspace/run-kernel/kconfig/tree"
+)
+
+// groups are the requirements of a boot.
+func (c *Cycle) groups() ([]string, error) {
+	u, err := c.Userland()
+	if err != nil {
+		return nil, err
+	}
+	groups := []string{"base", "kvm-guest", "console", "initramfs", "clock", "entropy", "virtiofs", "agent"}
+	groups = append(groups, u.groups()...)
+	if c.Config.Run.Network == "user" {
+		groups = append(groups, "virtio-net")
+	}
+	for _, name := range Profiles(c.Config) {
+		if !slices.Contains(groups, name) {
+			groups = append(groups, name)
+		}
+	}
+	return groups, nil
+}
+
+// Profiles are the names of the groups that the configuration asks for.
+func Profiles(c *config.Config) []string {
+	return strings.FieldsFunc(strings.Join(c.Kconfig.Profiles, ","), func(r rune) bool { return r == ',' })
+}
+
+// Groups returns what the guest needs of the kernel, by group.
+func (c *Cycle) Groups() ([]kconfig.Group, error) {
+	names, err := c.groups()
+	if err != nil {
+		return nil, err
+	}
+	vars := map[string]string{"smp": strconv.Itoa(c.Config.Run.SMP)}
+	return kconfig.Groups(c.Tree.SrcArch(), vars, names...)
+}
+
+// Requirements returns all that .config must meet: the groups', the fragments'
+// and the options asked for one by one.
+func (c *Cycle) Requirements() ([]kconfig.Requirement, error) {
+	groups, err := c.Groups()
+	if err != nil {
+		return nil, err
+	}
+	var lists [][]kconfig.Requirement
+	for _, g := range groups {
+		lists = append(lists, g.Requirements)
+	}
+	for _, path := range c.Config.Kconfig.Fragments {
+		list, err := kconfig.Fragment(path)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, list)
+	}
+	for _, text := range c.Config.Kconfig.Require {
+		r, err := kconfig.ParseRequire(text)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, []kconfig.Requirement{r})
+	}
+	return kconfig.Merge(lists...)
+}
+
+// ErrNoConfig says that there is no .config.
+var ErrNoConfig = errors.New("there is no .config")
+
+// ReadConfig reads .config. The error is ErrNoConfig when there is none.
+func (c *Cycle) ReadConfig() (*kconfig.File, error) {
+	f, err := kconfig.ReadFile(c.Tree.ConfigPath())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w in %s", ErrNoConfig, c.Tree.BuildDir)
+	}
+	return f, err
+}
+
+// Model reads the Kconfig files as the build has them.
+func (c *Cycle) Model(ctx context.Context) (*model.Model, error) {
+	// What is read is large and lives as long as we need it: collecting garbage
+	// while it grows costs a third of the time.
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
+	dir, err := os.UserCacheDir()
+	if err == nil {
+		dir = filepath.Join(dir, "run-kernel", "kconfig")
+	}
+	return tree.Load(ctx, tree.Options{Srctree: c.Tree.Source, Objtree: c.Tree.BuildDir, Env: kbuild.Environ(), Vars: c.Tree.Variables(), Cache: dir})
+}
+
+// tryModel is Model, where that is possible: what the engine doesn't understand
+// is left to the kernel's own conf.
+func (c *Cycle) tryModel(ctx context.Context) (*model.Model, error) {
+	m, err := c.Model(ctx)
+	var incomplete *model.NotTreeError
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return m, err
+	case errors.As(err, &incomplete): // make says what is missing
+	default:
+		c.Events.Emit(event.Notice{Text: fmt.Sprintf("options are only set and not solved for, as the kernel's conf alone understands this tree: %v", err)})
+	}
+	return nil, nil
+}
+
+// Check compares what .config says, or what the kernel's conf would make of it,
+// with the requirements.
+func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
+	requirements, err := c.Requirements()
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.ReadConfig()
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.tryModel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if m == nil {
+		return kconfig.Check(f, requirements), nil
+	}
+	return closure.Check(m, closure.Evaluate(m, f), requirements), nil
+}
+
+// Fix makes .config meet the requirements, starting from defconfig where there
+// is none, and reports what it changed.
+func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
+	requirements, err := c.Requirements()
+	if err != nil {
+		return nil, err
+	}
+	path := c.Tree.ConfigPath()
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		c.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
+		if c.DryRun {
+			dir, err := os.MkdirTemp("", "run-kernel-config-")
+			if err != nil {
+				return nil, err
+			}
+			defer os.RemoveAll(dir)
+			path = filepath.Join(dir, ".config")
+		}
+		if err := c.Tree.Configure(ctx, "defconfig", path); err != nil {
+			return nil, err
+		}
+	}
+	f, err := kconfig.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if c.settled(f.Bytes(), requirements) {
+		return &kconfig.Report{Config: f}, nil
+	}
+	m, err := c.tryModel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fixer := kconfig.Fixer{
+		Path: path, DryRun: c.DryRun,
+		Olddefconfig: func(ctx context.Context, path string) error {
+			return c.Tree.Configure(ctx, "olddefconfig", path)
+		},
+	}
+	if m != nil {
+		fixer.Solve = func(f *kconfig.File, list []kconfig.Requirement) (*kconfig.Solution, error) {
+			return closure.Solve(m, f, list)
+		}
+	}
+	report, err := fixer.Fix(ctx, requirements)
+	if err != nil {
+		return nil, err
+	}
+	if !c.DryRun {
+		c.settle(m, report.Config.Bytes(), requirements)
+	}
+	if len(report.Edits) > 0 {
+		c.Events.Emit(configFixed(c.Tree.ConfigPath(), report, requirements))
+	}
+	return report, nil
+}
+
+// A settlement says that a .config is as good as it gets. Finding that out again
+// would cost a while at each pass.
+type settlement struct {
+	Key   string   `json:"key"`   // of .config and the requirements
+	Stamp string   `json:"stamp"` // of the files
+	Files []string `json:"files"` // those with the Kconfig language, in the source tree
+}
+
+func (c *Cycle) settlementPath() string {
+	dir, err := c.Tree.StateDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "config-settled")
+}
+
+// settled says whether nothing has changed since a .config was settled.
+func (c *Cycle) settled(config []byte, requirements []kconfig.Requirement) bool {
+	data, err := os.ReadFile(c.settlementPath())
+	var known settlement
+	return err == nil && json.Unmarshal(data, &known) == nil &&
+		known.Key == settledKey(config, requirements) && known.Stamp == c.stamp(known.Files)
+}
+
+func (c *Cycle) settle(m *model.Model, config []byte, requirements []kconfig.Requirement) {
+	known := settlement{Key: settledKey(config, requirements)}
+	if m != nil {
+		known.Files = m.Tree.Files
+	}
+	known.Stamp = c.stamp(known.Files)
+	data, err := json.Marshal(known)
+	if path := c.settlementPath(); path != "" && err == nil {
+		// Losing it costs a second, no more.
+		_ = os.WriteFile(path, data, 0o644)
+	}
+}
+
+// stamp changes when one of the files does.
+func (c *Cycle) stamp(files []string) string {
+	h := sha256.New()
+	for _, name := range files {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(c.Tree.Source, name)
+		}
+		if st, err := os.Stat(name); err == nil {
+			fmt.Fprintln(h, name, st.Size(), st.ModTime().UnixNano())
+		}
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+func settledKey(config []byte, requirements []kconfig.Requirement) string {
+	h := sha256.New()
+	h.Write(config)
+	fmt.Fprintf(h, "%+v", requirements)
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+func configFixed(path string, report *kconfig.Report, requirements []kconfig.Requirement) event.ConfigFixed {
+	why := make(map[string]string)
+	for _, s := range report.Settings {
+		if s.For != "" {
+			why[s.Symbol] = fmt.Sprintf("%s needs it (%s)", s.For, s.At)
+		}
+	}
+	for _, r := range requirements {
+		why[r.Symbol] = r.Why
+	}
+	e := event.ConfigFixed{Path: path}
+	for _, d := range report.Edits {
+		e.Edits = append(e.Edits, event.ConfigEdit{Symbol: d.Symbol, From: d.From, To: d.To, Why: why[d.Symbol]})
+	}
+	return e
+}

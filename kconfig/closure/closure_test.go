@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package closure
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/metaspace/run-kernel/kconfig"
+	"github.com/metaspace/run-kernel/kconfig/model"
+	"github.com/metaspace/run-kernel/kconfig/syntax"
+)
+
+func newModel(t *testing.T, text string) *model.Model {
+	t.Helper()
+	d := model.Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, Folds: true}
+	tree, err := syntax.Parse(syntax.Options{
+		Dialect:  d.Dialect,
+		ReadFile: func(string) ([]byte, error) { return []byte(text), nil },
+		Getenv:   func(string) (string, bool) { return "", false },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.New(tree, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func requirements(t *testing.T, text string) []kconfig.Requirement {
+	t.Helper()
+	var list []kconfig.Requirement
+	for _, word := range strings.Fields(text) {
+		r, err := kconfig.ParseRequire(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+func TestSolve(t *testing.T) {
+	for _, c := range []struct {
+		name, text, config, require string
+
+		want    string // the settings, and for what
+		refused string // the proof
+	}{
+		{name: "a prompt", text: "config A\n\tbool \"a\"\n", require: "A=y", want: "A=y"},
+		{name: "nothing to do", text: "config A\n\tbool \"a\"\n\tdefault y\n", require: "A=y"},
+		{
+			name: "dependencies come first", text: "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\nconfig C\n\tbool \"c\"\n\tdepends on B\n",
+			require: "C=y", want: "A=y for B, B=y for C, C=y",
+		},
+		{
+			name: "the fewest", text: "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\nconfig C\n\tbool \"c\"\nconfig D\n\tbool \"d\"\n\tdepends on B || C\n",
+			require: "D=y", want: "C=y for D, D=y",
+		},
+		{
+			name: "what is required costs nothing", text: "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\nconfig C\n\tbool \"c\"\nconfig D\n\tbool \"d\"\n\tdepends on B || C\n",
+			require: "D=y A=y B=y", want: "A=y, B=y, D=y",
+		},
+		{
+			name: "EXPERT comes last", text: "config EXPERT\n\tbool \"e\"\nconfig A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\nconfig C\n\tbool \"c\"\n\tdepends on EXPERT || B\n",
+			require: "C=y", want: "A=y for B, B=y for C, C=y",
+		},
+		{
+			name: "what the user declined comes after what nobody spoke of", text: "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\nconfig C\n\tbool \"c\"\n\tdepends on A || B\n",
+			config: "# CONFIG_A is not set\n", require: "C=y", want: "B=y for C, C=y",
+		},
+		{
+			name: "a selector", text: "config A\n\tbool\n\tdepends on X\nconfig X\n\tbool \"x\"\nconfig B\n\tbool \"b\"\n\tselect A\n",
+			require: "A=y", want: "B=y for A, X=y for A",
+		},
+		{
+			name: "a default", text: "config A\n\tbool\n\tdefault y if B\nconfig B\n\tbool \"b\"\n",
+			require: "A=y", want: "B=y for A",
+		},
+		{
+			name: "a default that another one hides", text: "config A\n\tbool\n\tdefault n if C\n\tdefault y if B\nconfig B\n\tbool \"b\"\nconfig C\n\tbool \"c\"\n\tdefault y\n",
+			require: "A=y", want: "B=y for A, C=n for A",
+		},
+		{
+			name: "a default doesn't help where .config says no", text: "config A\n\tbool \"a\"\n\tdefault y if B\nconfig B\n\tbool \"b\"\n",
+			config: "# CONFIG_A is not set\n", require: "A=y", want: "A=y",
+		},
+		{
+			name: "a negation", text: "config A\n\tbool \"a\"\n\tdefault y\nconfig B\n\tbool \"b\"\n\tdepends on !A\n",
+			require: "B=y", want: "A=n for B, B=y",
+		},
+		{
+			name: "a negation of what is selected", text: "config S\n\tbool \"s\"\n\tdefault y\n\tselect A\nconfig A\n\tbool\nconfig B\n\tbool \"b\"\n\tdepends on !A\n",
+			require: "B=y", want: "S=n for A, B=y",
+		},
+		{
+			name: "a comparison", text: "config A\n\tint \"a\"\n\tdefault 1\nconfig B\n\tbool \"b\"\n\tdepends on A > 3\n",
+			require: "B=y", want: "A=4 for B, B=y",
+		},
+		{
+			name: "modules", text: "config MODULES\n\tbool \"m\"\n\tmodules\nconfig A\n\ttristate \"a\"\n\tdepends on m\n",
+			require: "A=m", want: "MODULES=y for A, A=m",
+		},
+		{
+			name: "a module will do", text: "config MODULES\n\tbool \"m\"\n\tdefault y\n\tmodules\nconfig A\n\ttristate \"a\"\n\tdefault m\nconfig B\n\ttristate \"b\"\n\tdepends on A\n",
+			config: "CONFIG_A=m\n", require: "B=y|m", want: "B=m",
+		},
+		{
+			name: "a choice", text: "choice\n\tprompt \"c\"\nconfig A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\nendchoice\n",
+			config: "CONFIG_A=y\n# CONFIG_B is not set\n", require: "B=y", want: "B=y",
+		},
+		{
+			name: "not this one of a choice", text: "choice\n\tprompt \"c\"\nconfig A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\nendchoice\n",
+			config: "CONFIG_A=y\n# CONFIG_B is not set\n", require: "A=n", want: "B=y for A",
+		},
+		{
+			name: "room in a range", text: "config END\n\tint\n\tdefault 8 if !BIG\n\tdefault 64\nconfig BIG\n\tbool \"big\"\nconfig N\n\tint \"n\"\n\trange 1 END\n",
+			require: "N>=32", want: "BIG=y for END, N=32",
+		},
+		{
+			name: "a wish gets no more than itself", text: "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\nconfig C\n\tbool \"c\"\n",
+			require: "B?=y C?=y", want: "C=y", refused: "B=y: a wish isn't worth other edits: it would take A=y, B=y",
+		},
+		{
+			name: "a wish gives way", text: "choice\n\tprompt \"c\"\nconfig A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\nendchoice\n",
+			require: "A=y B?=y", refused: "it is in one choice with A, which must be y",
+		},
+		{
+			name: "a default of what is required", text: "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A || C\nconfig C\n\tbool\n\tdefault y if D\nconfig D\n\tbool \"d\"\n",
+			require: "B=y D=y", want: "D=y, B=y",
+		},
+
+		{
+			name: "a choice that is reconsidered", text: "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\nconfig C\n\tbool\n\tdefault y if A\n\tdefault y if B\nconfig D\n\tbool \"d\"\n\tdepends on C && !A\n",
+			require: "D=y", want: "B=y for C, D=y",
+		},
+
+		{name: "unknown", text: "config A\n\tbool \"a\"\n", require: "X=y", refused: "no Kconfig file that belongs to this architecture mentions it"},
+		{
+			name: "undefined", text: "config A\n\tbool \"a\"\n\tdepends on ARM && B\nconfig B\n\tbool \"b\"\n", require: "A=y",
+			refused: "Kconfig:3: A=y: depends on ARM=y\n\tARM=y: no Kconfig file that belongs to this architecture defines it",
+		},
+		{
+			name: "a conflict", text: "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\nconfig C\n\tbool \"c\"\n\tdepends on B\n", require: "C=y A=n",
+			refused: "Kconfig:8: C=y: depends on B=y\n\tKconfig:5: B=y: depends on A=y\n\t\tKconfig:1: A=y: it must be n, needed by require (asked for)",
+		},
+		{
+			name: "a conflict of dependencies", text: "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\nconfig C\n\tbool \"c\"\n\tdepends on !A\n", require: "B=y C=y",
+			want: "A=y for B, B=y", refused: "Kconfig:8: C=y: depends on A=n\n\tKconfig:1: A=n: it must be y, needed by B",
+		},
+		{
+			name: "no prompt, and nobody sets it", text: "config A\n\tbool\n", require: "A=y", refused: "Kconfig:1: A=y: it has no prompt, and nothing sets it",
+		},
+		{
+			name: "a failed probe", text: "config A\n\tbool \"a\"\n\tdepends on $(shell,echo n)\n", require: "A=y", refused: "A=y: depends on what is n",
+		},
+		{
+			name: "out of range", text: "config N\n\tint \"n\"\n\trange 1 8\n", require: "N=9", refused: "its range is 1 to 8, by Kconfig:3",
+		},
+		{
+			name: "a select isn't forced past dependencies", text: "config A\n\tbool\n\tdepends on X\nconfig X\n\tbool\nconfig B\n\tbool \"b\"\n\tselect A\n", require: "A=y",
+			refused: "Kconfig:1: A=y: selected by B, which needs X=y\n\tKconfig:4: X=y: it has no prompt, and nothing sets it",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if strings.Contains(c.text, "$(shell") {
+				c.text = strings.ReplaceAll(c.text, "$(shell,echo n)", "n")
+			}
+			m := newModel(t, c.text)
+			f, err := kconfig.Parse(".config", []byte(c.config))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := Solve(m, f, requirements(t, c.require))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, set := range s.Settings {
+				text := set.Symbol + "=" + set.Value
+				if set.For != "" {
+					text += " for " + set.For
+				}
+				got = append(got, text)
+			}
+			if diff := cmp.Diff(c.want, strings.Join(got, ", ")); diff != "" {
+				t.Error(diff)
+			}
+			proof := ""
+			for _, r := range s.Refused {
+				proof += r.Proof.String()
+			}
+			if (c.refused == "") != (proof == "") || !strings.Contains(proof, c.refused) {
+				t.Errorf("refused:\n%s\nwant:\n%s", proof, c.refused)
+			}
+			if c.config != "" && strings.Contains(c.name, "this one of a choice") {
+				if v, _ := s.File.Get("A"); v != "n" {
+					t.Errorf("A is %q", v)
+				}
+			}
+		})
+	}
+}

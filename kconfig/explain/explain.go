@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package explain
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/metaspace/run-kernel/kconfig"
+	"github.com/metaspace/run-kernel/kconfig/closure"
+	"github.com/metaspace/run-kernel/kconfig/model"
+	"github.com/metaspace/run-kernel/kconfig/syntax"
+)
+
+// An Explanation is what there is to know of a symbol.
+type Explanation struct {
+	Symbol string  `json:"symbol"`
+	Type   string  `json:"type"`
+	Value  string  `json:"value"` // as in .config; empty where it isn't in it
+	Why    Reason  `json:"why"`
+	Places []Place `json:"places"` // where it is defined
+
+	Defaults   []Default `json:"defaults,omitempty"`
+	Ranges     []Range   `json:"ranges,omitempty"`
+	SelectedBy []Link    `json:"selectedBy,omitempty"`
+	ImpliedBy  []Link    `json:"impliedBy,omitempty"`
+	Selects    []Link    `json:"selects,omitempty"`
+	Choice     []string  `json:"choice,omitempty"` // the members of the choice that it is in
+
+	Path *Path `json:"path,omitempty"` // to another value
+}
+
+// A Reason is why a symbol has its value.
+type Reason struct {
+	Text string `json:"text"`
+	At   string `json:"at,omitempty"` // file:line
+}
+
+// A Place defines a symbol.
+type Place struct {
+	At      string `json:"at"`
+	Prompt  string `json:"prompt,omitempty"`
+	Visible string `json:"visible,omitempty"` // n, m or y: the most that the prompt allows
+	Depends []Term `json:"depends,omitempty"`
+	Help    string `json:"help,omitempty"`
+}
+
+// A Term is a condition, all of which must hold.
+type Term struct {
+	Text   string `json:"text"`  // with the value of each symbol
+	Value  string `json:"value"` // n, m or y
+	At     string `json:"at"`
+	Prompt bool   `json:"prompt"` // for users to see the prompt only
+}
+
+// A Default is one of a symbol's; the first whose condition holds counts.
+type Default struct {
+	Value  string `json:"value"`
+	If     string `json:"if,omitempty"`
+	Active bool   `json:"active"` // this one would count
+	At     string `json:"at"`
+}
+
+// A Range is one of a number's; the first whose condition holds counts.
+type Range struct {
+	Low    string `json:"low"`
+	High   string `json:"high"`
+	If     string `json:"if,omitempty"`
+	Active bool   `json:"active"`
+	At     string `json:"at"`
+}
+
+// A Link is a select or an imply.
+type Link struct {
+	Symbol string `json:"symbol"` // on the other end
+	If     string `json:"if,omitempty"`
+	Value  string `json:"value"` // n, m or y: what it makes of its target now
+	At     string `json:"at"`
+}
+
+// A Path leads to a value, or says that there is none.
+type Path struct {
+	Want     string            `json:"want"`
+	Settings []kconfig.Setting `json:"settings,omitempty"` // in .config, the fewest that will do
+	Proof    *kconfig.Step     `json:"proof,omitempty"`    // that it can't be had
+}
+
+// Explain explains a symbol of a model, as it is with a .config, and looks for a
+// path to the value that want names; none if that is empty.
+func Explain(m *model.Model, f *kconfig.File, sym *model.Symbol, want string) (*Explanation, error) {
+	x := &explainer{model: m, state: closure.Evaluate(m, f), symbol: sym}
+	e := &Explanation{Symbol: sym.Name, Type: sym.Type.String()}
+	e.Value, _ = x.state.Value(sym)
+	if want == "" && e.Value == "" && (sym.Type == syntax.Bool || sym.Type == syntax.Tristate) {
+		e.Value = "n"
+	}
+	for _, n := range sym.Nodes {
+		e.Places = append(e.Places, x.place(n))
+	}
+	x.properties(e)
+	for _, other := range m.Symbols {
+		for _, p := range other.Properties() {
+			if p.Target != sym {
+				continue
+			}
+			link := x.link(p, other)
+			if p.Source.Kind == syntax.Select {
+				e.SelectedBy = append(e.SelectedBy, link)
+			} else {
+				e.ImpliedBy = append(e.ImpliedBy, link)
+			}
+		}
+	}
+	// Those that matter now come first.
+	for _, list := range [][]Link{e.SelectedBy, e.ImpliedBy} {
+		slices.SortStableFunc(list, func(a, b Link) int { return level(b.Value) - level(a.Value) })
+	}
+	if rivals := sym.Rivals(); len(rivals) > 0 {
+		for _, r := range rivals {
+			e.Choice = append(e.Choice, r.Name+"="+x.state.String(r))
+		}
+	}
+	e.Why = x.why(e)
+	if want == "" {
+		return e, nil
+	}
+	r, err := kconfig.ParseRequire(sym.Name + "=" + want)
+	if err != nil {
+		return nil, err
+	}
+	s, err := closure.Solve(m, f, []kconfig.Requirement{r})
+	if err != nil {
+		return nil, err
+	}
+	e.Path = &Path{Want: want}
+	if len(s.Refused) > 0 {
+		e.Path.Proof = s.Refused[0].Proof
+	} else {
+		e.Path.Settings = s.Settings
+	}
+	return e, nil
+}
+
+func level(value string) int { return slices.Index([]string{"n", "m", "y"}, value) }
+
+// number is what is written without quotes as well, like a symbol.
+var number = regexp.MustCompile(`^(-?[0-9]+|0[xX][0-9a-fA-F]+)$`)
+
+type explainer struct {
+	model  *model.Model
+	state  *model.State
+	symbol *model.Symbol
+}
+
+// show is an expression with the value of each of its symbols.
+func (x *explainer) show(e *syntax.Expr) string {
+	if e == nil {
+		return ""
+	}
+	return e.Format(func(s *syntax.Symbol) string {
+		if sym := x.model.Lookup(s.Name); sym != nil && !s.Const && sym.Defined() {
+			return s.Name + " [=" + x.state.String(sym) + "]"
+		}
+		if number.MatchString(s.Name) {
+			return s.Name
+		}
+		return s.Name + " [not defined]"
+	})
+}
+
+func (x *explainer) place(n *syntax.Node) Place {
+	p := Place{At: n.Pos.String(), Help: n.Help()}
+	if n.Prompt != nil {
+		p.Prompt = n.Prompt.Text
+		for _, prompt := range x.symbol.Prompts() {
+			if prompt.Node == n {
+				p.Visible = x.state.Eval(prompt.Visible).String()
+			}
+		}
+		if c := n.Prompt.Cond; c != nil {
+			p.Depends = append(p.Depends, x.terms(c, n.Prompt.Pos, true)...)
+		}
+	}
+	for up := n; up != nil; up = up.Parent {
+		for _, d := range up.Depends {
+			p.Depends = append(p.Depends, x.terms(d.Expr, d.Pos, false)...)
+		}
+		if up != n && n.Prompt != nil {
+			for _, v := range up.Visible {
+				p.Depends = append(p.Depends, x.terms(v, up.Pos, true)...)
+			}
+		}
+	}
+	return p
+}
+
+// terms are those of a conjunction.
+func (x *explainer) terms(e *syntax.Expr, at syntax.Pos, prompt bool) []Term {
+	if e.Op == syntax.And {
+		return append(x.terms(e.X, at, prompt), x.terms(e.Y, at, prompt)...)
+	}
+	return []Term{{Text: x.show(e), Value: x.state.EvalSource(e).String(), At: at.String(), Prompt: prompt}}
+}
+
+func (x *explainer) properties(e *Explanation) {
+	ranged, defaulted := false, false
+	for _, p := range x.symbol.Properties() {
+		holds := x.state.Eval(p.Cond) != model.No
+		at, cond := p.Source.Pos.String(), x.show(p.Source.Cond)
+		switch p.Source.Kind {
+		case syntax.Default:
+			e.Defaults = append(e.Defaults, Default{Value: x.show(p.Source.Value), If: cond, Active: holds && !defaulted, At: at})
+			defaulted = defaulted || holds
+		case syntax.Range:
+			e.Ranges = append(e.Ranges, Range{Low: x.state.String(p.Low), High: x.state.String(p.High), If: cond, Active: holds && !ranged, At: at})
+			ranged = ranged || holds
+		case syntax.Select:
+			e.Selects = append(e.Selects, x.link(p, p.Target))
+		}
+	}
+}
+
+func (x *explainer) link(p model.Property, other *model.Symbol) Link {
+	value := min(x.state.Tristate(p.Owner), x.state.Eval(p.Cond))
+	return Link{Symbol: other.Name, If: x.show(p.Source.Cond), Value: value.String(), At: p.Source.Pos.String()}
+}
+
+// why says what the value comes from, in the order in which that is decided.
+func (x *explainer) why(e *Explanation) Reason {
+	sym, s := x.symbol, x.state
+	visible, set := s.Visible(sym), s.Set(sym)
+	value := s.Tristate(sym)
+	is := sym.Type == syntax.Bool || sym.Type == syntax.Tristate
+	switch {
+	case !sym.Defined():
+		return Reason{Text: "no Kconfig file that belongs to this architecture defines it"}
+	case is && len(e.Choice) > 0 && value == model.Yes:
+		return Reason{Text: "it is what its choice came to"}
+	case is && len(e.Choice) > 0 && visible != model.No:
+		for _, r := range sym.Rivals() {
+			if s.Tristate(r) == model.Yes {
+				return Reason{Text: "its choice came to " + r.Name, At: r.Nodes[0].Pos.String()}
+			}
+		}
+	case is && value != model.No && s.Selected(sym) == value:
+		for _, l := range e.SelectedBy {
+			if l.Value == value.String() {
+				return Reason{Text: "it is selected by " + l.Symbol, At: l.At}
+			}
+		}
+	case visible != model.No && set && is && visible < model.Yes && value == visible && sym.Type == syntax.Tristate:
+		return Reason{Text: fmt.Sprintf(".config says so, and its dependencies allow no more than %s", visible)}
+	case visible != model.No && set:
+		return Reason{Text: ".config says so"}
+	}
+	if is && value == model.No {
+		if t := blocking(e.Places); t != nil {
+			return Reason{Text: "it depends on " + t.Text, At: t.At}
+		}
+	}
+	for _, d := range e.Defaults {
+		if d.Active {
+			text := "its default is " + d.Value
+			if d.If != "" {
+				text += ", if " + d.If
+			}
+			return Reason{Text: text, At: d.At}
+		}
+	}
+	for _, l := range e.ImpliedBy {
+		if is && value != model.No && l.Value != "n" {
+			return Reason{Text: "it is implied by " + l.Symbol, At: l.At}
+		}
+	}
+	switch {
+	case len(sym.Prompts()) == 0 && len(e.SelectedBy) > 0:
+		return Reason{Text: "nothing that selects it is set, and it has no prompt"}
+	case len(e.Defaults) > 0:
+		return Reason{Text: "none of its defaults applies"}
+	}
+	return Reason{Text: "nothing sets it"}
+}
+
+// blocking is a term that makes all places impossible; nil if there is one that
+// isn't.
+func blocking(places []Place) *Term {
+	var found *Term
+	for i := range places {
+		j := slices.IndexFunc(places[i].Depends, func(t Term) bool { return t.Value == "n" && !t.Prompt })
+		if j < 0 {
+			return nil
+		}
+		if found == nil {
+			found = &places[i].Depends[j]
+		}
+	}
+	return found
+}

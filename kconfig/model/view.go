@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package model
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/metaspace/run-kernel/kconfig/syntax"
+)
+
+// A Prompt is a place where users can set a symbol.
+type Prompt struct {
+	Node    *syntax.Node
+	Visible *Expr // all that it takes to be visible; nil is y
+}
+
+// A Property is a default, a select, an imply or a range of a symbol.
+type Property struct {
+	Owner     *Symbol
+	Source    *syntax.Property
+	Node      *syntax.Node
+	Value     *Expr   // of a default
+	Target    *Symbol // of a select or an imply
+	Low, High *Symbol // of a range
+	Cond      *Expr   // with the dependencies of the place; nil is y
+}
+
+// Prompts are the places where users can set the symbol.
+func (s *Symbol) Prompts() []Prompt {
+	var list []Prompt
+	for _, p := range s.prompts {
+		list = append(list, Prompt{p.entry.node, p.visible})
+	}
+	return list
+}
+
+// Properties are the symbol's of all places, in the order of the files.
+func (s *Symbol) Properties() []Property {
+	var list []Property
+	for _, e := range s.entries {
+		for _, p := range e.properties {
+			list = append(list, Property{
+				Owner: s, Source: p.source, Node: e.node, Value: p.value, Target: p.target, Low: p.low, High: p.high, Cond: p.cond,
+			})
+		}
+	}
+	return list
+}
+
+// Depends is what the symbol depends on: that one of its places can be had. Nil
+// is y.
+func (s *Symbol) Depends() *Expr { return s.depends }
+
+// Title is the name of the symbol; that of most choices is their prompt.
+func (s *Symbol) Title() string {
+	if s.Name == "" && len(s.prompts) > 0 {
+		return "the choice " + strconv.Quote(s.prompts[0].entry.node.Prompt.Text)
+	}
+	return s.title()
+}
+
+// Constant tells whether it is a value, such as y, and no symbol.
+func (s *Symbol) Constant() bool { return s.constant }
+
+// Defined tells whether the tree defines the symbol; else it is only mentioned.
+func (s *Symbol) Defined() bool { return len(s.entries) > 0 }
+
+// Rivals are the other members of the choice that the symbol is a member of.
+func (s *Symbol) Rivals() []*Symbol {
+	if !s.member {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.choice.Members), func(m *Symbol) bool { return m == s })
+}
+
+// Mentions tells whether a symbol occurs in the expression.
+func (e *Expr) Mentions(s *Symbol) bool { return e.mentions(s) }
+
+// String is the expression as it would be written.
+func (e *Expr) String() string {
+	var b strings.Builder
+	e.format(&b, syntax.Or, func(b *strings.Builder, s *Symbol) { b.WriteString(s.Title()) })
+	return b.String()
+}
+
+// Modules is the symbol that switches modules on; the constant n where no
+// symbol does.
+func (m *Model) Modules() *Symbol { return m.modules }
+
+// Eval is the value of an expression.
+func (s *State) Eval(e *Expr) Tristate { return s.eval(e) }
+
+// EvalSource is the value of a condition as it was written.
+func (s *State) EvalSource(e *syntax.Expr) Tristate { return s.eval(s.m.translate(e, true)) }
+
+// Visible is the most that users can set a symbol to; n where they can't.
+func (s *State) Visible(sym *Symbol) Tristate {
+	s.calc(sym)
+	return s.of(sym).visible
+}
+
+// Selected is the least that a symbol is, because others select it.
+func (s *State) Selected(sym *Symbol) Tristate {
+	s.calc(sym)
+	return s.of(sym).select_
+}
+
+// Set tells whether the user has set a symbol, be it to n, and whether or not
+// that has an effect.
+func (s *State) Set(sym *Symbol) bool {
+	s.calc(sym)
+	return s.of(sym).user
+}
+
+// Value is what .config says of a symbol, spelled as there, with n for "is not
+// set"; false where it says nothing.
+func (s *State) Value(sym *Symbol) (text string, ok bool) {
+	text = s.String(sym)
+	if !s.of(sym).write {
+		return "", false
+	}
+	if sym.Type == syntax.String {
+		text = `"` + escaper.Replace(text) + `"`
+	}
+	return text, true
+}
