@@ -46,7 +46,7 @@ boot will use, the fragments of --fragment, and the options of --require.`,
 }
 
 // kconfigFlags are those that say what the guest needs of a kernel.
-const kconfigFlags = "smp network fragment require arch " + generalFlags
+const kconfigFlags = "smp mount-type virtiofsd network fragment require arch " + generalFlags
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
@@ -66,7 +66,7 @@ without it); have (empty when .config doesn't have it); and met.`,
 		Annotations: map[string]string{helpFlags: kconfigFlags + " output"},
 		Args:        noArgs,
 		RunE: a.withCycle(func(ctx context.Context, c *cycle.Cycle) error {
-			results, err := c.Check()
+			results, err := c.Check(ctx)
 			if err != nil {
 				return err
 			}
@@ -193,7 +193,7 @@ requirements, which are as kconfig check --json has them, without have and met.`
 			if err != nil {
 				return err
 			}
-			groups, err := a.groups(a.cycle(tree))
+			groups, err := a.groups(cmd.Context(), a.cycle(tree))
 			if err != nil {
 				return err
 			}
@@ -221,8 +221,8 @@ requirements, which are as kconfig check --json has them, without have and met.`
 }
 
 // groups are all groups of requirements, the user's own last.
-func (a *app) groups(c *cycle.Cycle) ([]kconfig.Group, error) {
-	groups, err := c.Groups()
+func (a *app) groups(ctx context.Context, c *cycle.Cycle) ([]kconfig.Group, error) {
+	groups, err := c.Groups(ctx)
 	if err != nil {
 		return nil, err
 	}

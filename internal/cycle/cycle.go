@@ -34,23 +34,50 @@ type Cycle struct {
 // Userland is what the guest runs on.
 func (c *Cycle) Userland() (Userland, error) { return NewUserland(c.Config, c.Tree.Source) }
 
+// KernelVersion is that of the kernel to boot; empty when it isn't the tree's.
+func (c *Cycle) KernelVersion() string {
+	if c.Config.Run.Kernel != "" {
+		return ""
+	}
+	version, err := c.Tree.Version()
+	if err != nil {
+		return "" // make will say more
+	}
+	return version
+}
+
+// mountType is how the guest will get directories of the host.
+func (c *Cycle) mountType(ctx context.Context) string {
+	m, err := boot.ChooseMounter(ctx, boot.Options{
+		MountType: c.Config.Run.MountType, Virtiofsd: c.Config.Run.Virtiofsd, KernelVersion: c.KernelVersion(),
+	})
+	if err != nil {
+		return boot.Virtiofs // a boot will say what is wrong
+	}
+	return m.Type
+}
+
 // groups are the requirements of a boot.
-func (c *Cycle) groups() ([]string, error) {
+func (c *Cycle) groups(ctx context.Context) ([]string, error) {
 	u, err := c.Userland()
 	if err != nil {
 		return nil, err
 	}
-	groups := []string{"base", "kvm-guest", "console", "initramfs", "clock", "entropy", "virtiofs", "agent"}
+	mountType, network := c.mountType(ctx), c.Config.Run.Network == "user"
+	groups := []string{"base", "kvm-guest", "console", "initramfs", "clock", "entropy", mountType, "agent"}
 	groups = append(groups, u.groups()...)
-	if c.Config.Run.Network == "user" {
+	if network || mountType == boot.NineP {
+		groups = append(groups, "inet")
+	}
+	if network {
 		groups = append(groups, "virtio-net")
 	}
 	return groups, nil
 }
 
 // Groups returns what the guest needs of the kernel, by group.
-func (c *Cycle) Groups() ([]kconfig.Group, error) {
-	names, err := c.groups()
+func (c *Cycle) Groups(ctx context.Context) ([]kconfig.Group, error) {
+	names, err := c.groups(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +87,8 @@ func (c *Cycle) Groups() ([]kconfig.Group, error) {
 
 // Requirements returns all that .config must meet: the groups', the fragments'
 // and the options asked for one by one.
-func (c *Cycle) Requirements() ([]kconfig.Requirement, error) {
-	groups, err := c.Groups()
+func (c *Cycle) Requirements(ctx context.Context) ([]kconfig.Requirement, error) {
+	groups, err := c.Groups(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +126,8 @@ func (c *Cycle) ReadConfig() (*kconfig.File, error) {
 }
 
 // Check compares .config with the requirements.
-func (c *Cycle) Check() ([]kconfig.Result, error) {
-	requirements, err := c.Requirements()
+func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
+	requirements, err := c.Requirements(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +141,7 @@ func (c *Cycle) Check() ([]kconfig.Result, error) {
 // Fix makes .config meet the requirements, starting from defconfig where there
 // is none, and reports what it changed.
 func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
-	requirements, err := c.Requirements()
+	requirements, err := c.Requirements(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +251,7 @@ func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {
 		}
 		return report.Config, nil
 	}
-	missing, err := c.Missing()
+	missing, err := c.Missing(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -235,8 +262,8 @@ func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {
 }
 
 // Missing are the requirements that .config doesn't meet, without the wishes.
-func (c *Cycle) Missing() ([]kconfig.Result, error) {
-	results, err := c.Check()
+func (c *Cycle) Missing(ctx context.Context) ([]kconfig.Result, error) {
+	results, err := c.Check(ctx)
 	return slices.DeleteFunc(results, func(r kconfig.Result) bool { return r.Met || r.Wish }), err
 }
 
@@ -297,7 +324,8 @@ func BootOptions(c *config.Config, u Userland, image, dir, tree, state string, e
 	o := boot.Options{
 		Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
 		QEMU: c.Run.QEMU, QEMUArgs: c.Run.QEMUExtraArgs, Accel: c.Run.Accel, CPUs: c.Run.SMP, MemoryGiB: c.Run.MemoryGiB,
-		Network: c.Run.Network == "user", Tree: tree, Virtiofsd: c.Run.Virtiofsd, SocketDir: c.Run.VirtiofsdSocketDir,
+		Network: c.Run.Network == "user", Tree: tree,
+		MountType: c.Run.MountType, Virtiofsd: c.Run.Virtiofsd, SocketDir: c.Run.VirtiofsdSocketDir,
 		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(), Debug: c.Run.Debug,
 		Events: events,
 	}
@@ -352,8 +380,12 @@ func (c *Cycle) BootOptions(ctx context.Context, image, dir string) (boot.Option
 	if err != nil {
 		return o, err
 	}
-	if o.System, err = u.System(ctx, state, c.Events); err != nil || image != c.imagePath() {
-		return o, err // another kernel's modules
+	if o.System, err = u.System(ctx, state, c.Events); err != nil {
+		return o, err
+	}
+	o.KernelVersion = c.KernelVersion()
+	if image != c.imagePath() {
+		return o, nil // another kernel's modules
 	}
 	modules, err := c.Tree.StageModules(ctx)
 	if err != nil {
