@@ -21,7 +21,7 @@ import (
 )
 
 func TestInitramfs(t *testing.T) {
-	config := guest.Config{Hostname: "host", Root: "root", Dir: "/work", Shares: []guest.Share{{Tag: "a", Path: "/a", ReadOnly: true}}}
+	config := guest.Config{Hostname: "host", Root: &guest.Share{Tag: "root"}, Dir: "/work", Shares: []guest.Share{{Tag: "a", Path: "/a", ReadOnly: true}}}
 	f, err := memFile("initramfs")
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/metaspace/run-kernel/boot/guest"
+	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
@@ -34,6 +35,7 @@ const (
 func TestMain(m *testing.M) {
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	proc.Main()
+	readonly.Main()
 	virtiofs.Main()
 	switch os.Getenv(roleVariable) {
 	case "qemu":
@@ -73,7 +75,9 @@ func fakeQEMU(args []string, behaviour string) int {
 		return os.NewFile(uintptr(fd), use)
 	}
 	console, monitor, agent := open("-serial"), open("-mon"), open("-devicevirtserialport")
-	open("-devicevhost-user-fs-pci")
+	if _, ok := ids["-devicevhost-user-fs-pci"]; ok {
+		open("-devicevhost-user-fs-pci")
+	}
 
 	fmt.Fprintln(monitor, `{"QMP": {"version": {}, "capabilities": []}}`)
 	go func() {

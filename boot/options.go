@@ -23,6 +23,8 @@ type Options struct {
 	Kernel     string   // path of the image
 	KernelArgs []string // appended to the kernel's command line
 
+	KernelVersion string // such as 6.1.176; empty: unknown
+
 	QEMU      string   // program; empty: the architecture's from $PATH
 	QEMUArgs  []string // appended to qemu's command line
 	Accel     string   // auto, kvm or tcg
@@ -35,6 +37,7 @@ type Options struct {
 	Tree      string // directory that is being edited: shared apart, with fresh contents; empty: none
 	Build     string // where it is built, likewise; empty: it is in one of the others, or isn't needed
 	Shares    []Share
+	MountType string // how the guest gets all of these: MountAuto (which empty is as well), Virtiofs or NineP
 	Virtiofsd string // program; empty: searched for
 	SocketDir string // where its sockets are bound for a moment; empty: nowhere in the file system
 
@@ -68,14 +71,14 @@ type Share struct {
 // A plan is what Options come to on this host: every tool found, every choice
 // made, nothing started.
 type plan struct {
-	options   Options
-	arch      string
-	qemu      string
-	virtiofsd *virtiofs.Program
-	accel     qemu.Accel
-	why       string // why not KVM, when it was wished for
-	shares    []virtiofs.Share
-	guest     guest.Config
+	options Options
+	arch    string
+	qemu    string
+	mounter *Mounter
+	accel   qemu.Accel
+	why     string // why not KVM, when it was wished for
+	shares  []virtiofs.Share
+	guest   guest.Config
 }
 
 const (
@@ -95,11 +98,7 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	if p.qemu, err = proc.Look(program); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
-	if p.virtiofsd, err = virtiofs.Find(ctx, o.Virtiofsd); err != nil {
-		return nil, fmt.Errorf("boot: %w", err)
-	}
-	p.virtiofsd.SocketDir = o.SocketDir
-	if err := p.virtiofsd.CanRun(); err != nil {
+	if p.mounter, err = ChooseMounter(ctx, o); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	switch accel := qemu.Accel(o.Accel); accel {
@@ -132,8 +131,9 @@ func (p *plan) planShares() error {
 	if o.System != "" {
 		p.planSystem()
 	} else {
-		p.shares = []virtiofs.Share{{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}}
-		p.guest.Root = rootTag
+		s := virtiofs.Share{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}
+		root := p.mounter.mount(s, "")
+		p.shares, p.guest.Root = []virtiofs.Share{s}, &root
 		if o.Console != nil {
 			p.guest.Console = &guest.Console{Rows: o.Console.Rows, Columns: o.Console.Columns}
 		}
@@ -143,8 +143,7 @@ func (p *plan) planShares() error {
 	}
 	for _, s := range []struct{ tag, dir string }{{treeTag, o.Tree}, {buildTag, o.Build}} {
 		if s.dir != "" {
-			p.shares = append(p.shares, virtiofs.Share{Tag: s.tag, Dir: s.dir, ReadOnly: true, Cache: virtiofs.Auto})
-			p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.tag, Path: s.dir, ReadOnly: true})
+			p.mount(virtiofs.Share{Tag: s.tag, Dir: s.dir, ReadOnly: true, Cache: virtiofs.Auto}, s.dir)
 		}
 	}
 	if o.Modules != "" {
@@ -152,9 +151,8 @@ func (p *plan) planShares() error {
 	}
 	seen := map[string]bool{rootTag: true, storeTag: true, treeTag: true, buildTag: true}
 	for _, s := range o.Shares {
-		// VIRTIO 1.2, section 5.11.4: the tag has 36 bytes.
-		if s.Tag == "" || len(s.Tag) > 36 || strings.ContainsAny(s.Tag, ",\x00") {
-			return fmt.Errorf("share %q: a tag has 1 to 36 bytes and no comma", s.Tag)
+		if limit := p.mounter.maxTag(); s.Tag == "" || len(s.Tag) > limit || strings.ContainsAny(s.Tag, ",\x00") {
+			return fmt.Errorf("share %q: by %s, a tag has 1 to %d bytes and no comma", s.Tag, p.mounter.Type, limit)
 		}
 		if seen[s.Tag] {
 			return fmt.Errorf("share %q: the tag is used twice", s.Tag)
@@ -167,9 +165,12 @@ func (p *plan) planShares() error {
 		if err != nil {
 			return err
 		}
-		p.shares = append(p.shares, virtiofs.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Cache: virtiofs.Auto})
-		if o.System == "" { // NixOS mounts what its configuration says
-			p.guest.Shares = append(p.guest.Shares, guest.Share{Tag: s.Tag, Path: filepath.Clean(s.Path), ReadOnly: s.ReadOnly})
+		share := virtiofs.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Cache: virtiofs.Auto}
+		// NixOS mounts what its configuration says; but that says virtiofs.
+		if o.System == "" || p.mounter.Type != Virtiofs {
+			p.mount(share, filepath.Clean(s.Path))
+		} else {
+			p.shares = append(p.shares, share)
 		}
 	}
 	// A mount hides what was mounted below it before.
@@ -187,6 +188,12 @@ func (p *plan) planShares() error {
 	return nil
 }
 
+// mount shares a directory that the guest mounts on path.
+func (p *plan) mount(s virtiofs.Share, path string) {
+	p.shares = append(p.shares, s)
+	p.guest.Shares = append(p.guest.Shares, p.mounter.mount(s, path))
+}
+
 // planSystem shares the store of a NixOS system, which configures all the rest by
 // itself.
 func (p *plan) planSystem() {
@@ -197,8 +204,7 @@ func (p *plan) planSystem() {
 		init.Systemctl = systemctl
 	}
 	store := filepath.Dir(system)
-	p.shares = []virtiofs.Share{{Tag: storeTag, Dir: store, ReadOnly: true, Cache: virtiofs.Always}}
-	p.guest.Shares = []guest.Share{{Tag: storeTag, Path: store, ReadOnly: true}}
+	p.mount(virtiofs.Share{Tag: storeTag, Dir: store, ReadOnly: true, Cache: virtiofs.Always}, store)
 	p.guest.Init = init
 }
 
@@ -222,7 +228,7 @@ func (p *plan) machine() *qemu.Machine {
 	m := &qemu.Machine{
 		Arch: p.arch, Accel: p.accel, CPUs: o.CPUs, Memory: o.MemoryGiB,
 		Kernel: o.Kernel, Initrd: fmt.Sprintf("/proc/self/fd/%d", fdInitramfs),
-		SharedMemory: true, Name: "run-kernel",
+		Name: "run-kernel", SharedMemory: p.mounter.Type == Virtiofs,
 		Devices: []qemu.Device{
 			qemu.Console{FD: fdConsole},
 			qemu.Monitor{FD: fdMonitor},
@@ -235,11 +241,11 @@ func (p *plan) machine() *qemu.Machine {
 		m.Devices = append(m.Devices, qemu.UserNetwork{})
 	}
 	for i, s := range p.shares {
-		m.Devices = append(m.Devices, qemu.FileSystem{Tag: s.Tag, FD: fdShares + i})
+		m.Devices = append(m.Devices, p.mounter.device(s, fdShares+i))
 	}
 	// A panic ends qemu at once, instead of a minute's silence.
 	m.Cmdline = []string{"panic=-1"}
-	if p.accel == qemu.TCG {
+	if p.accel == qemu.TCG && p.mounter.Type == Virtiofs {
 		// virtiofsd writes file contents into the guest's memory behind qemu's back,
 		// which goes on to run the translation of what was there before. When the
 		// guest clears each page itself, qemu sees that the page has changed.

@@ -38,6 +38,10 @@ func TestCmdline(t *testing.T) {
 			o.Debug, o.Tree, o.Build = true, l.dir, share
 			o.Modules, o.ModulesRelease = share+"/modules", "6.1.0"
 		},
+		"9p": func(o *Options) {
+			o.MountType = NineP
+			o.Shares = []Share{{Tag: "data", Dir: share, Path: "/mnt/data", ReadOnly: true}}
+		},
 		"all": func(o *Options) {
 			o.CPUs, o.MemoryGiB, o.Network, o.Tree = 4, 8, true, l.dir
 			o.Shares = []Share{{Tag: "data", Dir: share, Path: "/mnt/data"}}
@@ -73,7 +77,7 @@ func TestBadShares(t *testing.T) {
 	for want, shares := range map[string][]Share{
 		"used twice":           {{Tag: "a", Dir: l.dir, Path: "/a"}, {Tag: "a", Dir: l.dir, Path: "/b"}},
 		"1 to 36 bytes":        {{Tag: strings.Repeat("x", 37), Dir: l.dir, Path: "/a"}},
-		`"": a tag`:            {{Dir: l.dir, Path: "/a"}},
+		`by virtiofs, a tag`:   {{Dir: l.dir, Path: "/a"}},
 		"no comma":             {{Tag: "a,b", Dir: l.dir, Path: "/a"}},
 		"no such file":         {{Tag: "a", Dir: l.dir + "/none", Path: "/a"}},
 		"not a directory":      {{Tag: "a", Dir: l.kernel, Path: "/a"}},
@@ -88,10 +92,15 @@ func TestBadShares(t *testing.T) {
 			t.Errorf("%s: got %v", want, err)
 		}
 	}
-	o := l.options()
-	o.Shares = []Share{{Tag: strings.Repeat("x", 36), Dir: l.dir, Path: "/a"}}
-	if _, err := newPlan(context.Background(), o); err != nil {
-		t.Error(err)
+	for limit, mountType := range map[int]string{36: Virtiofs, 31: NineP} {
+		o := l.options()
+		o.MountType = mountType
+		for tag, want := range map[string]bool{strings.Repeat("x", limit): true, strings.Repeat("x", limit+1): false} {
+			o.Shares = []Share{{Tag: tag, Dir: l.dir, Path: "/a"}}
+			if _, err := newPlan(context.Background(), o); (err == nil) != want {
+				t.Errorf("%s, %s: got %v", mountType, tag, err)
+			}
+		}
 	}
 }
 
@@ -109,10 +118,10 @@ func TestSharesBelowOthersComeLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []guest.Share{
-		{Tag: "above", Path: filepath.Dir(l.dir), ReadOnly: true},
-		{Tag: treeTag, Path: l.dir, ReadOnly: true},
-		{Tag: "below", Path: l.dir + "/x"},
-		{Tag: "inner", Path: l.dir + "/x/y"},
+		{Tag: "above", Path: filepath.Dir(l.dir), Type: Virtiofs, ReadOnly: true},
+		{Tag: treeTag, Path: l.dir, Type: Virtiofs, ReadOnly: true},
+		{Tag: "below", Path: l.dir + "/x", Type: Virtiofs},
+		{Tag: "inner", Path: l.dir + "/x/y", Type: Virtiofs},
 	}
 	if diff := cmp.Diff(want, p.guest.Shares); diff != "" {
 		t.Error(diff)
@@ -190,7 +199,10 @@ func TestPlanOfASystem(t *testing.T) {
 	}
 	want := guest.Config{
 		Hostname: o.Hostname, Dir: o.Dir, Shell: o.Shell, Env: o.Env, Init: &guest.Init{Path: system + "/init"},
-		Shares: []guest.Share{{Tag: storeTag, Path: store, ReadOnly: true}, {Tag: treeTag, Path: l.dir, ReadOnly: true}},
+		Shares: []guest.Share{
+			{Tag: storeTag, Path: store, Type: Virtiofs, ReadOnly: true},
+			{Tag: treeTag, Path: l.dir, Type: Virtiofs, ReadOnly: true},
+		},
 	}
 	slices.SortFunc(want.Shares, func(a, b guest.Share) int { return strings.Compare(a.Path, b.Path) })
 	if diff := cmp.Diff(want, p.guest); diff != "" {

@@ -80,6 +80,9 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	if p.why != "" {
 		o.Events.Emit(event.Notice{Text: "no KVM, so the guest is slow: " + p.why})
 	}
+	if p.mounter.Why != "" {
+		o.Events.Emit(event.Notice{Text: p.mounter.notice()})
+	}
 	vm, err := p.start(ctx)
 	var silent *TimeoutError
 	if errors.As(err, &silent) && p.accel == qemu.KVM && o.Accel != string(qemu.KVM) && len(silent.Tail) == 0 {
@@ -144,18 +147,22 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	}
 	theirs = append(theirs, initramfs)
 	for _, s := range p.shares {
-		d, socket, err := p.virtiofsd.Prepare(s)
+		share, d, err := p.mounter.open(s)
 		if err != nil {
 			return nil, err
 		}
-		vm.daemons = append(vm.daemons, d)
-		theirs = append(theirs, socket)
+		theirs = append(theirs, share)
+		if d != nil {
+			vm.daemons = append(vm.daemons, d)
+		}
 	}
 
 	machine := p.machine()
-	if memory, err := hugeFile(o.MemoryGiB); err == nil {
-		machine.MemoryFD = 3 + len(theirs)
-		theirs = append(theirs, memory)
+	if machine.SharedMemory {
+		if memory, err := hugeFile(o.MemoryGiB); err == nil {
+			machine.MemoryFD = 3 + len(theirs)
+			theirs = append(theirs, memory)
+		}
 	}
 	args, err := machine.Args()
 	if err != nil {

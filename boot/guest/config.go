@@ -16,7 +16,7 @@ const (
 // Config tells the init what to bring up.
 type Config struct {
 	Hostname string   `json:"hostname"`
-	Root     string   `json:"root"`    // virtiofs tag of the userland; empty: a tmpfs
+	Root     *Share   `json:"root"`    // the userland; nil: a tmpfs
 	Init     *Init    `json:"init"`    // nil: the agent stays the first process
 	Shares   []Share  `json:"shares"`  // mounted over the userland, in this order
 	Dir      string   `json:"dir"`     // where sessions start
@@ -47,11 +47,25 @@ type Console struct {
 	Columns int `json:"columns"`
 }
 
+// File systems of shares, as mount(2) names them.
+const (
+	Virtiofs = "virtiofs"
+	NineP    = "9p"
+)
+
 // A Share is a directory of the host.
 type Share struct {
 	Tag      string `json:"tag"`
-	Path     string `json:"path"` // where the guest mounts it; made when missing
+	Path     string `json:"path"` // where the guest mounts it; made when missing. The root has none
+	Type     string `json:"type"` // of the file system
+	Options  string `json:"options"`
 	ReadOnly bool   `json:"read_only"`
+}
+
+// NinePOptions are the options of a mount by 9p with a cache of that kind.
+func NinePOptions(cache string) string {
+	// The default size of a message is for slower transports.
+	return "trans=virtio,version=9p2000.L,msize=262144,cache=" + cache
 }
 
 // Network is the configuration of the first Ethernet interface.

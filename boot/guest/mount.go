@@ -16,7 +16,7 @@ const pseudo = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 // needs says, for a file system, which option of the kernel provides it.
 var needs = map[string]string{
 	"devtmpfs": "CONFIG_DEVTMPFS", "proc": "CONFIG_PROC_FS", "sysfs": "CONFIG_SYSFS", "tmpfs": "CONFIG_TMPFS",
-	"virtiofs": "CONFIG_VIRTIO_FS", "overlay": "CONFIG_OVERLAY_FS", "devpts": "CONFIG_UNIX98_PTYS",
+	Virtiofs: "CONFIG_VIRTIO_FS", NineP: "CONFIG_9P_FS", "overlay": "CONFIG_OVERLAY_FS", "devpts": "CONFIG_UNIX98_PTYS",
 }
 
 type mount struct {
@@ -36,8 +36,12 @@ func (m mount) do() error {
 		return nil
 	case errors.Is(err, unix.ENODEV) && needs[m.fstype] != "":
 		return fmt.Errorf("mount %s on %s: the kernel lacks %s", m.fstype, m.target, needs[m.fstype])
-	case errors.Is(err, unix.EINVAL) && m.fstype == "virtiofs":
+	case errors.Is(err, unix.EINVAL) && m.fstype == Virtiofs:
 		return fmt.Errorf("mount virtiofs %q on %s: no such device; the kernel needs CONFIG_VIRTIO_PCI=y: %w", m.source, m.target, err)
+	case errors.Is(err, unix.EINVAL) && m.fstype == NineP:
+		return fmt.Errorf("mount 9p %q on %s: no such transport; the kernel needs CONFIG_NET_9P_VIRTIO=y: %w", m.source, m.target, err)
+	case errors.Is(err, unix.ENOENT) && m.fstype == NineP:
+		return fmt.Errorf("mount 9p %q on %s: no such device; the kernel needs CONFIG_VIRTIO_PCI=y: %w", m.source, m.target, err)
 	}
 	return fmt.Errorf("mount %s on %s: %w", m.fstype, m.target, err)
 }
@@ -48,13 +52,11 @@ func (m mount) do() error {
 // refuses to leave; container tools in the guest need that.
 func switchRoot(c *Config) error {
 	const lower, upper, root = "/lower", "/upper", "/root.new"
-	for _, m := range []mount{
-		{c.Root, lower, "virtiofs", unix.MS_RDONLY, ""},
-		{"tmpfs", upper, "tmpfs", 0, "mode=755"},
-	} {
-		if err := m.do(); err != nil {
-			return err
-		}
+	if err := c.Root.mount(lower); err != nil {
+		return err
+	}
+	if err := (mount{"tmpfs", upper, "tmpfs", 0, "mode=755"}).do(); err != nil {
+		return err
 	}
 	for _, d := range []string{upper + "/data", upper + "/work"} {
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -133,7 +135,7 @@ func lendLinks(from, to string) {
 // them.
 func (c *Config) mountShares(root string) error {
 	for _, s := range c.Shares {
-		if err := s.mount(root); err != nil {
+		if err := s.mount(root + s.Path); err != nil {
 			return err
 		}
 	}
@@ -145,13 +147,13 @@ func (c *Config) mountShares(root string) error {
 	return nil
 }
 
-// mount mounts the share at its path below root.
-func (s Share) mount(root string) error {
+// mount mounts the share.
+func (s Share) mount(target string) error {
 	var flags uintptr
 	if s.ReadOnly {
 		flags = unix.MS_RDONLY
 	}
-	return mount{s.Tag, root + s.Path, "virtiofs", flags, ""}.do()
+	return mount{s.Tag, target, s.Type, flags, s.Options}.do()
 }
 
 // mount puts the modules where modprobe looks for them, below root. NixOS's kmod

@@ -80,6 +80,45 @@ func (f FileSystem) Args(id string) []string {
 // KernelArgs implements Device.
 func (FileSystem) KernelArgs(string) []string { return nil }
 
+// Security is how the owners and modes of a guest's files look on the host; see
+// security_model in qemu(1).
+type Security string
+
+const (
+	// Passthrough gives files the owners that they have in the guest. For root only.
+	Passthrough Security = "passthrough"
+	// None leaves all files that a guest makes to whoever runs qemu, with their modes
+	// and types. The guest can't give them away, and sees that. The mapped models would
+	// let it, but what they make is of use to nobody on the host: files without modes
+	// and links that are none, with the truth in attributes beside them.
+	None Security = "none"
+)
+
+// NineP is a directory that qemu itself serves by the 9P protocol.
+type NineP struct {
+	Tag      string
+	Dir      string
+	ReadOnly bool
+	Security Security // empty: None
+}
+
+// Args implements Device.
+func (p NineP) Args(id string) []string {
+	security := p.Security
+	if security == "" {
+		security = None
+	}
+	// Files of different file systems must not look like the same one.
+	local := fmt.Sprintf("local,id=%s,path=%s,security_model=%s,multidevs=remap", id, escape(p.Dir), security)
+	if p.ReadOnly {
+		local += ",readonly=on"
+	}
+	return []string{"-fsdev", local, "-device", "virtio-9p-pci,fsdev=" + id + ",mount_tag=" + escape(p.Tag)}
+}
+
+// KernelArgs implements Device.
+func (NineP) KernelArgs(string) []string { return nil }
+
 // UserNetwork is an Ethernet interface on qemu's user-mode network.
 type UserNetwork struct{}
 

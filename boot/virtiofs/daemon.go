@@ -8,10 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -67,10 +67,8 @@ func (p *Program) Prepare(s Share) (*Daemon, *os.File, error) {
 		// ownership of files: a user namespace would make root's look nobody's.
 		cmd = exec.Command(p.Path, p.args(s, s.Dir, root)...)
 	default:
-		cmd = readOnlyCommand(s.Dir, p.Path, p.args(s, readOnlyDir, root))
-		if !root {
-			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS}
-		}
+		cmd = readOnlyCommand(s.Dir, p.Path, p.args(s, readonly.Place, root))
+		cmd.SysProcAttr = readonly.MayMount()
 	}
 	cmd.ExtraFiles = []*os.File{listener}
 	cmd.Stderr = d.stderr

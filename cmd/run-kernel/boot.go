@@ -214,7 +214,7 @@ func (a *app) image(ctx context.Context, w *workplace) (string, error) {
 	case a.config.Run.Kernel != "":
 		return a.config.Run.Kernel, nil
 	case a.noBuild:
-		if missing, err := w.Missing(); err == nil && len(missing) > 0 { // Image says what is wrong
+		if missing, err := w.Missing(ctx); err == nil && len(missing) > 0 { // Image says what is wrong
 			unfixed := &cycle.UnfixedError{Missing: missing}
 			a.events.Emit(event.Warning{Text: unfixed.Error(), Hint: unfixed.Hint()})
 		}
@@ -312,6 +312,7 @@ func (a *app) showBoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	options.KernelVersion = c.KernelVersion()
 	var state string
 	if u.Kind == userland.Nix {
 		if state, err = tree.StateDir(); err != nil {

@@ -28,12 +28,12 @@ name, state, version, path, text and hint) and install, the command that install
 what is missing.`,
 		Example: `  run-kernel doctor
   run-kernel doctor --json`,
-		Annotations: map[string]string{helpTables: "build", helpFlags: "qemu virtiofsd memory-gib config-file json verbose"},
+		Annotations: map[string]string{helpTables: "build", helpFlags: "qemu mount-type virtiofsd memory-gib config-file json verbose"},
 		Args:        noArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			b, r := a.config.Build, a.config.Run
 			o := doctor.Options{
-				Arch: qemu.ThisHost().Arch, QEMU: r.QEMU, Virtiofsd: r.Virtiofsd, MemoryGiB: r.MemoryGiB,
+				Arch: qemu.ThisHost().Arch, QEMU: r.QEMU, MountType: r.MountType, Virtiofsd: r.Virtiofsd, MemoryGiB: r.MemoryGiB,
 				CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, BuildDir: a.env.Dir,
 			}
 			if tree, err := a.existingTree(); err == nil {

@@ -49,7 +49,7 @@ boot will use and those of --profile, the fragments of --fragment, and the optio
 }
 
 // kconfigFlags are those that say what the guest needs of a kernel.
-const kconfigFlags = "smp network fragment profile require arch " + generalFlags
+const kconfigFlags = "smp mount-type virtiofsd network fragment profile require arch " + generalFlags
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
@@ -206,7 +206,7 @@ requirements, which are as kconfig check --json has them, without have and met.`
 			if all {
 				a.config.Kconfig.Profiles = kconfig.GroupNames()
 			}
-			groups, err := a.groups(c)
+			groups, err := a.groups(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
@@ -236,8 +236,8 @@ requirements, which are as kconfig check --json has them, without have and met.`
 }
 
 // groups are all groups of requirements, the user's own last.
-func (a *app) groups(c *cycle.Cycle) ([]kconfig.Group, error) {
-	groups, err := c.Groups()
+func (a *app) groups(ctx context.Context, c *cycle.Cycle) ([]kconfig.Group, error) {
+	groups, err := c.Groups(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/metaspace/run-kernel/boot/guest"
+	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
 	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/internal/tty"
@@ -22,6 +23,7 @@ import (
 func main() {
 	// Other roles of this executable.
 	proc.Main()
+	readonly.Main()
 	virtiofs.Main()
 	tty.Main()
 	guest.AgentMain()

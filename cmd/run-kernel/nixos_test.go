@@ -258,7 +258,8 @@ func nixosKernel(t *testing.T, name string, prepare func(l *lab, flake string)) 
 	if prepare != nil {
 		prepare(k.lab, flake)
 	}
-	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_FLAKE="+flake, "RUN_KERNEL_KCONFIG_REQUIRE=MODULES=y MODULE_UNLOAD=y DUMMY=m")
+	k.require = "MODULES=y MODULE_UNLOAD=y DUMMY=m " + ninePOptions
+	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_FLAKE="+flake, "RUN_KERNEL_KCONFIG_REQUIRE="+k.require)
 	k.prepare()
 	return k, flake
 }

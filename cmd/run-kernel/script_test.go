@@ -53,7 +53,7 @@ var fakeTree = map[string]string{
 }
 
 // systemTools are what the scripts and their tools take from the machine.
-var systemTools = []string{"sh", "cat", "chmod", "env", "grep", "head", "mkdir", "rm", "sleep", "stat", "touch", "mount", "setpriv", "unshare", "bash"}
+var systemTools = []string{"sh", "cat", "chmod", "cp", "env", "grep", "head", "mkdir", "rm", "sleep", "stat", "touch", "mount", "setpriv", "unshare", "bash"}
 
 // setUpScript makes the folders of a script: linux, the tree, where it starts;
 // tools, all that is in $PATH; fake, which tells the tools what to do.

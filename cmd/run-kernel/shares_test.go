@@ -5,7 +5,9 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -13,13 +15,19 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/metaspace/run-kernel/boot/virtiofs"
 )
 
-func TestShares(t *testing.T) { testShares(t, testKernel(t)) }
+func TestShares(t *testing.T) { testShares(t, testKernel(t), "virtiofs") }
 
-func TestTrixieShares(t *testing.T) { testShares(t, trixieKernel(t)) }
+func TestShares9P(t *testing.T) { testShares(t, testKernel(t), "9p") }
 
-func testShares(t *testing.T, k *kernel) {
+func TestTrixieShares(t *testing.T) { testShares(t, trixieKernel(t), "virtiofs") }
+
+func TestTrixieShares9P(t *testing.T) { testShares(t, trixieKernel(t), "9p") }
+
+func testShares(t *testing.T, k *kernel, mountType string) {
 	dir := t.TempDir()
 	writable, readOnly := filepath.Join(dir, `with, blanks and "quotes" \`), filepath.Join(dir, strings.Repeat("x", 200))
 	for _, d := range []string{writable, readOnly} {
@@ -30,7 +38,8 @@ func testShares(t *testing.T, k *kernel) {
 			t.Fatal(err)
 		}
 	}
-	s := k.lab.start(k.flags("boot", "--no-build", "--share", "rw:"+writable, "--share", "ro:"+readOnly+":ro", "--", `
+	s := k.lab.start(k.flags("boot", "--no-build", "--mount-type", mountType, "--share", "rw:"+writable, "--share", "ro:"+readOnly+":ro", "--", `
+grep -q ' /mnt/rw `+mountType+` ' /proc/mounts || exit
 cat /mnt/rw/file /mnt/ro/file
 echo changed >/mnt/rw/file
 mkdir -p /mnt/rw/deep/er && echo new >/mnt/rw/deep/er/new
@@ -40,7 +49,7 @@ ln -s file /mnt/rw/link
 
 mkdir /tmp/again
 mount -o remount,rw /mnt/ro
-mount -t virtiofs ro /tmp/again
+mount -t `+mountType+` `+mountOptions[mountType]+` ro /tmp/again
 for d in /mnt/ro /tmp/again /proc/1/root/mnt/ro; do
 	echo written >$d/file && echo "wrote $d/file"
 	touch $d/new && echo "made $d/new"
@@ -90,6 +99,9 @@ echo seen
 	<-s.ended
 }
 
+// mountOptions are what mount takes for a share in the guest.
+var mountOptions = map[string]string{"virtiofs": "", "9p": "-o trans=virtio,version=9p2000.L"}
+
 // The end of a daemon is the end of the VM, and is told with the share's name.
 func TestDaemonOfAShareDies(t *testing.T) {
 	k := testKernel(t)
@@ -116,17 +128,27 @@ func TestDaemonOfAShareDies(t *testing.T) {
 	}
 }
 
-// ordinaryUser makes the lab that of a user who isn't root, with Debian 13's
-// tools, and returns an empty folder of that user's and an image that he can read. before is
-// run as root, in the background.
+// asUser runs a command as a user who isn't root.
+var asUser = []string{"setpriv", "--reuid=4711", "--regid=4711", "--clear-groups"}
+
+// ordinaryUser makes the lab that of such a user, with Debian 13's tools, and
+// returns what usersHome does. before is run as root, in the background.
 func ordinaryUser(t *testing.T, k *kernel, before string) (share, image string) {
 	t.Helper()
 	k.lab.dir = "/tmp"
 	k.lab.enterTrixie("sh", "-c", before+`
-setpriv --reuid=4711 --regid=4711 --clear-groups "$@"
+`+strings.Join(asUser, " ")+` "$@"
 status=$?
 kill $! 2>/dev/null
 exit $status`, "sh")
+	return k.usersHome()
+}
+
+// usersHome gives the user of asUser a home, and returns an empty folder in it, and
+// an image that he can read.
+func (k *kernel) usersHome() (share, image string) {
+	t := k.lab.t
+	t.Helper()
 	shared, err := program()
 	if err != nil {
 		t.Fatal(err)
@@ -239,5 +261,56 @@ id -u
 	owners(t, share)
 	if data, err := os.ReadFile(filepath.Join(share, "file")); err != nil || !bytes.Equal(data, []byte("from the guest\n")) {
 		t.Errorf("the guest wrote %q, %v", data, err)
+	}
+}
+
+// An ordinary user whom no virtiofsd serves gets 9p, and what the guest writes is
+// his.
+func TestOrdinaryUser9P(t *testing.T) {
+	k := testKernel(t)
+	args := []string{"boot", "--userland=host"}
+	notice := "9p instead of virtiofs, which is faster: "
+	if p, err := virtiofs.Find(t.Context(), ""); err == nil && p.Rust {
+		args, notice = append(args, "--mount-type=9p"), ""
+	}
+	k.lab.wrap = asUser
+	share, image := k.usersHome()
+	r := k.lab.expect(k.lab.run(append(args, "--kernel", image, "--share", "share:"+share, "--", `
+set -e
+id -u
+grep -q ' / overlay ' /proc/mounts
+mkdir /tmp/root
+mount -t 9p -o trans=virtio,version=9p2000.L run-kernel.root /tmp/root
+cat /etc/shadow /tmp/root/etc/shadow && exit 50
+touch /tmp/root/tmp/by-the-guest && exit 51
+cd /mnt/share
+mkdir -p d/e
+echo x >d/e/file
+chmod 640 d/e/file
+ln -s file d/e/link
+cat d/e/link
+dd if=/dev/urandom of=big bs=1M count=64 2>/dev/null
+sha256sum <big
+`)...), 0)
+	if !strings.Contains(r.stderr, notice) {
+		t.Errorf("no notice in %s", r.stderr)
+	}
+	big, err := os.ReadFile(filepath.Join(share, "big"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("0\nx\n%x  -\n", sha256.Sum256(big)); r.stdout != want {
+		t.Errorf("got %q, want %q", r.stdout, want)
+	}
+	owners(t, share)
+	st, err := os.Stat(filepath.Join(share, "d/e/file"))
+	if err != nil || st.Mode() != 0o640 {
+		t.Errorf("the guest made %+v, %v", st, err)
+	}
+	if to, err := os.Readlink(filepath.Join(share, "d/e/link")); to != "file" || err != nil {
+		t.Errorf("the guest made a link to %q, %v", to, err)
+	}
+	if _, err := os.Stat("/tmp/by-the-guest"); err == nil {
+		t.Error("the guest wrote a file of the host")
 	}
 }

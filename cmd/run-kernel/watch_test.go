@@ -112,7 +112,7 @@ func inTreeKernel(t *testing.T) *kernel {
 	t.Helper()
 	source := need(t, "RUN_KERNEL_TEST_TREE2", "second kernel tree")
 	lock(t, source+".lock")
-	k := &kernel{source: source, build: source, lab: newLab(t, source)}
+	k := &kernel{source: source, build: source, require: ninePOptions, lab: newLab(t, source)}
 	if os.Getenv("RUN_KERNEL_TEST_TRIXIE") != "" {
 		k.lab.enterTrixie()
 	}

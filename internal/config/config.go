@@ -28,6 +28,7 @@ type Run struct {
 	Userland           string   `koanf:"userland" toml:"userland" help:"what the guest runs on: nix (the flake's NixOS), host (this machine's root, read-only under a tmpfs), the path of another root directory, or auto: nix if there is a flake, else host"`
 	Flake              string   `koanf:"flake" toml:"flake" help:"flake of the guest's NixOS: a directory or another reference that nix takes, and, after a #, the system's name (vm if there is none) or its toplevel's attribute path"`
 	Share              []string `koanf:"share" toml:"share" help:"directories of the host that the guest gets: TAG:PATH, or TAG:PATH:ro for one that it can't write"`
+	MountType          string   `koanf:"mount_type" toml:"mount_type" help:"how the guest gets directories of the host: virtiofs, 9p (by qemu itself, without a daemon, slower) or auto: virtiofs where there is a virtiofsd that works for this user, else 9p"`
 	Serial             string   `koanf:"serial" toml:"serial" help:"the guest's serial port: disconnected, stdio (your terminal, unless there is a command), telnet (on localhost) or log (shown as it comes)"`
 	Log                bool     `koanf:"log" toml:"log" help:"the same as serial = \"log\", unless serial says otherwise"`
 	Stdin              bool     `koanf:"stdin" toml:"stdin" help:"the same as serial = \"stdio\", unless serial says otherwise"`
@@ -84,7 +85,7 @@ const DefaultFlake = "./nixos"
 func Default() Config {
 	return Config{
 		Run: Run{
-			SMP: 2, MemoryGiB: 4, Userland: "auto", Flake: DefaultFlake, Share: []string{}, Serial: "disconnected", Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
+			SMP: 2, MemoryGiB: 4, Userland: "auto", Flake: DefaultFlake, Share: []string{}, MountType: "auto", Serial: "disconnected", Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
 			BootTimeout: Duration(time.Minute), KernelExtraArgs: []string{}, QEMUExtraArgs: []string{},
 		},
 		Kconfig: Kconfig{Fix: true, Fragments: []string{}, Profiles: []string{}, Require: []string{}},
@@ -94,10 +95,11 @@ func Default() Config {
 
 // allowed are the values of the keys that have a fixed set.
 var allowed = map[string][]string{
-	"run.boot":    {"direct"},
-	"run.network": {"user", "none"},
-	"run.serial":  {"disconnected", "stdio", "telnet", "log"},
-	"run.accel":   {"auto", "kvm", "tcg"},
+	"run.boot":       {"direct"},
+	"run.network":    {"user", "none"},
+	"run.mount_type": {"auto", "virtiofs", "9p"},
+	"run.serial":     {"disconnected", "stdio", "telnet", "log"},
+	"run.accel":      {"auto", "kvm", "tcg"},
 }
 
 // Userlands are the values of run.userland that are no path.

@@ -77,8 +77,8 @@ func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {
 
 // Missing are the requirements that .config doesn't meet as it stands, without
 // the wishes. After a build that is exact.
-func (c *Cycle) Missing() ([]kconfig.Result, error) {
-	requirements, err := c.Requirements()
+func (c *Cycle) Missing(ctx context.Context) ([]kconfig.Result, error) {
+	requirements, err := c.Requirements(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,8 @@ func BootOptions(c *config.Config, u Userland, image, dir, tree, state string, e
 	o := boot.Options{
 		Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
 		QEMU: c.Run.QEMU, QEMUArgs: c.Run.QEMUExtraArgs, Accel: c.Run.Accel, CPUs: c.Run.SMP, MemoryGiB: c.Run.MemoryGiB,
-		Network: c.Run.Network == "user", Tree: tree, Virtiofsd: c.Run.Virtiofsd, SocketDir: c.Run.VirtiofsdSocketDir,
+		Network: c.Run.Network == "user", Tree: tree,
+		MountType: c.Run.MountType, Virtiofsd: c.Run.Virtiofsd, SocketDir: c.Run.VirtiofsdSocketDir,
 		Dir: dir, Hostname: c.Run.Hostname, Timeout: c.Run.BootTimeout.Std(), Debug: c.Run.Debug,
 		Events: events,
 	}
@@ -206,8 +207,12 @@ func (c *Cycle) BootOptions(ctx context.Context, image, dir string) (boot.Option
 	if err != nil {
 		return o, err
 	}
-	if o.System, err = u.System(ctx, state, c.Events); err != nil || image != c.imagePath() {
-		return o, err // another kernel's modules
+	if o.System, err = u.System(ctx, state, c.Events); err != nil {
+		return o, err
+	}
+	o.KernelVersion = c.KernelVersion()
+	if image != c.imagePath() {
+		return o, nil // another kernel's modules
 	}
 	modules, err := c.Tree.StageModules(ctx)
 	if err != nil {

@@ -137,7 +137,7 @@ func TestRequirements(t *testing.T) {
 	l.write("a.config", "CONFIG_KASAN=y\n# CONFIG_NONSENSE is not set\n")
 	c.Kconfig.Fragments = []string{filepath.Join(l.dir, "a.config")}
 	c.Kconfig.Require = []string{"DRM=y|m", "LOG_BUF_SHIFT>=18", "KCSAN?=y"}
-	list, err := l.cycle.Requirements()
+	list, err := l.cycle.Requirements(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestRequirements(t *testing.T) {
 	}
 
 	c.Run.Network = "none"
-	if list, err = l.cycle.Requirements(); err != nil || find(list, "VIRTIO_NET") != nil {
+	if list, err = l.cycle.Requirements(t.Context()); err != nil || find(list, "VIRTIO_NET") != nil {
 		t.Errorf("without a network: %+v, %v", find(list, "VIRTIO_NET"), err)
 	}
 	for want, change := range map[string]func(){
@@ -173,7 +173,7 @@ func TestRequirements(t *testing.T) {
 		"PRINTK":              func() { c.Kconfig.Require, c.Kconfig.Fragments = []string{"PRINTK=n"}, nil },
 	} {
 		change()
-		if _, err := l.cycle.Requirements(); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := l.cycle.Requirements(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", want, err)
 		}
 	}
@@ -339,7 +339,7 @@ func TestBuildWithoutFixing(t *testing.T) {
 		t.Errorf("make %s; .config %q", made, l.read(".config"))
 	}
 	// Everything but the wishes.
-	requirements, err := l.cycle.Requirements()
+	requirements, err := l.cycle.Requirements(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
@@ -24,15 +25,42 @@ import (
 	"github.com/metaspace/run-kernel/kconfig/tree"
 )
 
+// KernelVersion is that of the kernel to boot; empty when it isn't the tree's.
+func (c *Cycle) KernelVersion() string {
+	if c.Config.Run.Kernel != "" {
+		return ""
+	}
+	version, err := c.Tree.Version()
+	if err != nil {
+		return "" // make will say more
+	}
+	return version
+}
+
+// mountType is how the guest will get directories of the host.
+func (c *Cycle) mountType(ctx context.Context) string {
+	m, err := boot.ChooseMounter(ctx, boot.Options{
+		MountType: c.Config.Run.MountType, Virtiofsd: c.Config.Run.Virtiofsd, KernelVersion: c.KernelVersion(),
+	})
+	if err != nil {
+		return boot.Virtiofs // a boot will say what is wrong
+	}
+	return m.Type
+}
+
 // groups are the requirements of a boot.
-func (c *Cycle) groups() ([]string, error) {
+func (c *Cycle) groups(ctx context.Context) ([]string, error) {
 	u, err := c.Userland()
 	if err != nil {
 		return nil, err
 	}
-	groups := []string{"base", "kvm-guest", "console", "initramfs", "clock", "entropy", "virtiofs", "agent"}
+	mountType, network := c.mountType(ctx), c.Config.Run.Network == "user"
+	groups := []string{"base", "kvm-guest", "console", "initramfs", "clock", "entropy", mountType, "agent"}
 	groups = append(groups, u.groups()...)
-	if c.Config.Run.Network == "user" {
+	if network || mountType == boot.NineP {
+		groups = append(groups, "inet")
+	}
+	if network {
 		groups = append(groups, "virtio-net")
 	}
 	for _, name := range Profiles(c.Config) {
@@ -49,8 +77,8 @@ func Profiles(c *config.Config) []string {
 }
 
 // Groups returns what the guest needs of the kernel, by group.
-func (c *Cycle) Groups() ([]kconfig.Group, error) {
-	names, err := c.groups()
+func (c *Cycle) Groups(ctx context.Context) ([]kconfig.Group, error) {
+	names, err := c.groups(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +88,8 @@ func (c *Cycle) Groups() ([]kconfig.Group, error) {
 
 // Requirements returns all that .config must meet: the groups', the fragments'
 // and the options asked for one by one.
-func (c *Cycle) Requirements() ([]kconfig.Requirement, error) {
-	groups, err := c.Groups()
+func (c *Cycle) Requirements(ctx context.Context) ([]kconfig.Requirement, error) {
+	groups, err := c.Groups(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +156,7 @@ func (c *Cycle) tryModel(ctx context.Context) (*model.Model, error) {
 // Check compares what .config says, or what the kernel's conf would make of it,
 // with the requirements.
 func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
-	requirements, err := c.Requirements()
+	requirements, err := c.Requirements(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +177,7 @@ func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
 // Fix makes .config meet the requirements, starting from defconfig where there
 // is none, and reports what it changed.
 func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
-	requirements, err := c.Requirements()
+	requirements, err := c.Requirements(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func TestGroupsOfUserlands(t *testing.T) {
 	} {
 		l.cycle.Config.Run.Userland = c.userland
 		l.cycle.Config.Run.Flake = "github:me/vm"
-		groups, err := l.cycle.Groups()
+		groups, err := l.cycle.Groups(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,6 +77,36 @@ func TestGroupsOfUserlands(t *testing.T) {
 		for _, name := range c.not {
 			if slices.Contains(names, name) {
 				t.Errorf("%s: group %s", c.userland, name)
+			}
+		}
+	}
+}
+
+// What a boot won't use isn't required.
+func TestGroupsOfMountTypes(t *testing.T) {
+	l := newLab(t)
+	for _, c := range []struct {
+		mountType, network string
+		with, not          []string
+	}{
+		{"virtiofs", "user", []string{"virtiofs", "inet", "virtio-net"}, []string{"9p"}},
+		{"virtiofs", "none", []string{"virtiofs"}, []string{"9p", "inet", "virtio-net"}},
+		{"9p", "user", []string{"9p", "inet", "virtio-net"}, []string{"virtiofs"}},
+		{"9p", "none", []string{"9p", "inet"}, []string{"virtiofs", "virtio-net"}},
+	} {
+		l.cycle.Config.Run.MountType, l.cycle.Config.Run.Network = c.mountType, c.network
+		groups, err := l.cycle.groups(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range c.with {
+			if !slices.Contains(groups, name) {
+				t.Errorf("%+v: no group %s", c, name)
+			}
+		}
+		for _, name := range c.not {
+			if slices.Contains(groups, name) {
+				t.Errorf("%+v: group %s", c, name)
 			}
 		}
 	}

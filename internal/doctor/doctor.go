@@ -36,6 +36,7 @@ type Check struct {
 type Options struct {
 	Arch         string // of the guest, as in qemu-system-<arch>
 	QEMU         string // program; empty: the architecture's
+	MountType    string // how guests get directories: boot.MountAuto, boot.Virtiofs or boot.NineP
 	Virtiofsd    string // program; empty: searched for
 	CrossCompile string // CROSS_COMPILE=
 	LLVM         string // LLVM=

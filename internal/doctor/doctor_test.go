@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/metaspace/run-kernel/boot/virtiofs"
 )
 
 // program puts a program into dir that writes text and ends with a status.
@@ -93,6 +95,29 @@ func TestMissing(t *testing.T) {
 	} {
 		if c := find(checks, name); c.State != state {
 			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
+// Without a virtiofsd there is still 9p, unless one was asked for.
+func TestFilesystem(t *testing.T) {
+	saved := virtiofs.Dirs
+	t.Cleanup(func() { virtiofs.Dirs = saved })
+	virtiofs.Dirs = nil
+	path(t)
+	for _, c := range []struct {
+		o    Options
+		want State
+		text string
+	}{
+		{Options{}, Note, "virtiofsd not found in $PATH; guests get files by 9p, which is slower"},
+		{Options{MountType: "auto"}, Note, "by 9p"},
+		{Options{MountType: "virtiofs"}, Missing, "not found"},
+		{Options{Virtiofsd: "/none"}, Missing, "/none"},
+		{Options{MountType: "9p", Virtiofsd: "/none"}, OK, "not needed"},
+	} {
+		if got := filesystem(c.o)(t.Context()); got.State != c.want || !strings.Contains(got.Text, c.text) {
+			t.Errorf("%+v: got %+v", c.o, got)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
 	"github.com/metaspace/run-kernel/internal/proc"
@@ -47,29 +48,34 @@ func accelerator(o Options) func(context.Context) Check {
 func filesystem(o Options) func(context.Context) Check {
 	return func(ctx context.Context) Check {
 		c := Check{Feature: "boot", Name: "virtiofsd"}
+		if o.MountType == boot.NineP {
+			c.State, c.Text = OK, "not needed: mount_type is 9p"
+			return c
+		}
 		p, err := virtiofs.Find(ctx, o.Virtiofsd)
+		if err == nil {
+			c.Path, c.Text = p.Path, "the C one"
+			if p.Rust {
+				c.Text, c.Version = "the Rust one", versionOf(ctx, p.Path)
+			}
+			err = p.CanRun()
+		}
+		if err == nil {
+			c.State = OK
+			return c
+		}
+		c.State, c.Text = Missing, err.Error()
+		if o.Virtiofsd == "" && o.MountType != boot.Virtiofs {
+			c.State, c.Text = Note, c.Text+"; guests get files by 9p, which is slower"
+		}
 		var hinted interface{ Hint() string }
 		switch {
 		case errors.As(err, new(*proc.MissingToolError)) && o.Virtiofsd == "":
-			c.State, c.Text, c.tool = Missing, err.Error(), "virtiofsd"
-			return c
-		case err != nil:
-			c.State, c.Text = Missing, err.Error()
-			if o.Virtiofsd != "" {
-				c.Hint = "--virtiofsd or [run] virtiofsd names it; without them it is searched for"
-			}
-			return c
-		}
-		c.Path = p.Path
-		c.State, c.Text = OK, "the C one"
-		if p.Rust {
-			c.Text, c.Version = "the Rust one", versionOf(ctx, p.Path)
-		}
-		if err := p.CanRun(); err != nil {
-			c.State, c.Text = Missing, err.Error()
-			if errors.As(err, &hinted) {
-				c.Hint = hinted.Hint()
-			}
+			c.tool = "virtiofsd"
+		case errors.As(err, &hinted) && p != nil:
+			c.Hint = hinted.Hint()
+		case o.Virtiofsd != "":
+			c.Hint = "--virtiofsd or [run] virtiofsd names it; without them it is searched for"
 		}
 		return c
 	}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package readonly
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Place is where Mount mounts: a directory that every host has, and that those
+// who serve files have no use for.
+const Place = "/sys"
+
+// MayMount are the attributes with which a new process may call Mount. An ordinary
+// user's gets a namespace of users, in which the user is root, and the files of all
+// others look like nobody's.
+func MayMount() *syscall.SysProcAttr {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+}
+
+// Mount mounts dir, with what is mounted below it, read-only on Place, in a mount
+// namespace of its own. That belongs to the calling thread, which is locked to its
+// goroutine, and to what it executes.
+func Mount(dir string) error {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	// Else the mount would be propagated to the host.
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	if errors.Is(err, unix.EINVAL) {
+		// The root of a chroot is no mount point; what we cover will do as well.
+		err = unix.Mount("", Place, "", unix.MS_PRIVATE, "")
+	}
+	if err != nil {
+		return fmt.Errorf("make %s private (is it mounted, in a chroot?): %w", Place, err)
+	}
+	tree, err := clone(dir)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE,
+	})
+	if err != nil {
+		return os.NewSyscallError("mount_setattr (since Linux 5.12)", err)
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, Place, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return os.NewSyscallError("move_mount", err)
+	}
+	// The host's processes and devices are none of the guest's business.
+	for _, name := range []string{"/proc", "/sys", "/dev"} {
+		_ = unix.Unmount(Place+name, unix.MNT_DETACH)
+	}
+	return nil
+}
+
+// clone returns a descriptor of dir and what is mounted below it, as mounts of
+// their own.
+func clone(dir string) (int, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	return fd, os.NewSyscallError("open_tree", err)
+}
