@@ -34,11 +34,16 @@ type Dialect struct {
 	BrokenUnequal bool
 	// Folds: y and n in expressions are always dropped. Since 6.12.
 	Folds bool
+	// LooseComment: what follows the # of "# CONFIG_X is not set" doesn't matter.
+	LooseComment bool
 	// Stripped: the ends of lines of a .config are cut off before they're looked at.
 	Stripped bool
 	// MenuOrder: all*config goes through the symbols of the menus, and leaves the
 	// members of choices alone.
 	MenuOrder bool
+	// EndsEmpty: an empty menu, too, has a line that says where it ends. Since 5.15
+	// or so.
+	EndsEmpty bool
 }
 
 // A NotTreeError says what is missing in what should be a kernel's tree.
@@ -75,16 +80,19 @@ func DetectDialect(srctree string) (Dialect, error) {
 			Option:         has("lexer.l", `"option"`),
 			Transitional:   has("lexer.l", `"transitional"`),
 			ConditionalOn:  has("parser.y", "T_DEPENDS T_ON expr if_expr"),
+			LastNewline:    !has("lexer.l", "current_buf = xmalloc(sizeof(*current_buf))"),
 		},
-		Priority:    has("symbol.c", "choice_members"),
-		Zero:        has("symbol.c", `"0x0"`),
-		ResetRange:  has("confdata.c", "sym_string_within_range"),
-		LooseNotSet: has("confdata.c", `strncmp(p, "is not set"`),
+		Priority:     has("symbol.c", "choice_members"),
+		Zero:         has("symbol.c", `"0x0"`),
+		ResetRange:   has("confdata.c", "sym_string_within_range"),
+		LooseNotSet:  has("confdata.c", `strncmp(p, "is not set"`),
+		LooseComment: !has("confdata.c", "line[1] != ' '"),
 		// A negation of a symbol that is taken for an expression.
 		BrokenUnequal: strings.Count(text["expr.c"], "e = expr_alloc_one(E_NOT, e->left.expr);") > 0,
 		Folds:         has("expr.c", "expr_hashtable"),
 		Stripped:      has("confdata.c", "getline_stripped"),
 		MenuOrder:     has("conf.c", "menu_for_each_entry"),
+		EndsEmpty:     has("confdata.c", "end_check:"),
 	}
 	match := hashSize.FindStringSubmatch(text["expr.h"] + text["internal.h"])
 	switch {

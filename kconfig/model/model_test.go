@@ -16,9 +16,9 @@ import (
 var (
 	older = Dialect{
 		Dialect: syntax.Dialect{NamedChoice: true, OptionalChoice: true, TristateChoice: true},
-		Buckets: 9973, ResetRange: true, LooseNotSet: true,
+		Buckets: 9973, ResetRange: true, LooseNotSet: true, EndsEmpty: true,
 	}
-	newer = Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, BrokenUnequal: true, Folds: true}
+	newer = Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, BrokenUnequal: true, Folds: true, EndsEmpty: true}
 )
 
 func newModel(text string, d Dialect) (*Model, error) {

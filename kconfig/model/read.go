@@ -29,7 +29,7 @@ func (s *State) Read(name string, data []byte) {
 	for line := range strings.Lines(string(data)) {
 		number++
 		line, ended := strings.CutSuffix(line, "\n")
-		if ended || s.m.dialect.Stripped {
+		if ended {
 			line = strings.TrimSuffix(line, "\r")
 		}
 		if line == "" || line[0] == '\r' && !s.m.dialect.Stripped || line[0] == 0 && s.m.dialect.Stripped {
@@ -77,8 +77,10 @@ func (s *State) Read(name string, data []byte) {
 				continue
 			}
 		default:
-			text, _, _ := strings.Cut(line, "\r")
-			s.warn(name, number, "unexpected data: %s", text)
+			if !s.m.dialect.Stripped {
+				line, _, _ = strings.Cut(line, "\r")
+			}
+			s.warn(name, number, "unexpected data: %s", line)
 			continue
 		}
 		if sym.member {
@@ -90,7 +92,7 @@ func (s *State) Read(name string, data []byte) {
 
 // notSet reads "# CONFIG_X is not set".
 func (s *State) notSet(line string) (name string, ok bool) {
-	if len(line) < 2 || !strings.HasPrefix(line[2:], configPrefix) {
+	if len(line) < 2 || line[1] != ' ' && !s.m.dialect.LooseComment || !strings.HasPrefix(line[2:], configPrefix) {
 		return "", false
 	}
 	name, rest, ok := strings.Cut(line[2+len(configPrefix):], " ")

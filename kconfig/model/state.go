@@ -5,7 +5,6 @@ package model
 import (
 	"cmp"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/metaspace/run-kernel/kconfig/syntax"
@@ -20,6 +19,9 @@ type State struct {
 	Warnings strings.Builder
 	warnings int  // those of a .config
 	changed  bool // something was read that isn't what will be written
+	// modules is the last value of the symbol that enables modules. While that is
+	// being computed, as for a tristate that selects it, it's the one before.
+	modules Tristate
 	// Getenv is conf's environment.
 	Getenv func(name string) (string, bool)
 
@@ -72,7 +74,7 @@ func (s *State) invalidate() {
 // is a bool.
 func (s *State) effective(sym *Symbol) syntax.Type {
 	if sym.Type == syntax.Tristate {
-		if sym.member && s.of(sym).visible == Yes || s.of(s.m.modules).tri == No {
+		if sym.member && s.of(sym).visible == Yes || s.modules == No {
 			return syntax.Bool
 		}
 	}
@@ -117,9 +119,9 @@ type number struct {
 }
 
 // parse reads the value of a symbol of a type. Bool and tristate values are 0, 1
-// and 2; the value of what is no symbol may have any base.
+// and 2; the value of what is no number may have any base.
 func parse(text string, t syntax.Type) (n number, unsigned, ok bool) {
-	var base int
+	var base uint64
 	switch t {
 	case syntax.Bool, syntax.Tristate:
 		i := int64(strings.Index("nmy", text))
@@ -130,29 +132,16 @@ func parse(text string, t syntax.Type) (n number, unsigned, ok bool) {
 	case syntax.Int:
 		base = 10
 	case syntax.Hex:
-		u, ok := hexadecimal(text)
-		return number{int64(u), u}, true, ok
-	case syntax.String:
-		return n, false, false
+		base = 16
 	}
-	i, err := strconv.ParseInt(cNumber(text, base), base, 64)
-	return number{i, uint64(i)}, false, err == nil && text != "" && !strings.Contains(text, "_")
-}
-
-// cNumber spells a number as strconv wants it, where C's strtoll takes octal
-// without an o, and nothing binary.
-func cNumber(text string, base int) string {
-	digits := strings.TrimLeft(text, "+-")
-	if base == 0 && len(digits) > 1 && digits[0] == '0' && digits[1] != 'x' && digits[1] != 'X' && (digits[1] < '0' || digits[1] > '9') {
-		return "x"
+	p := scan(text, base)
+	signed, fits := p.signed()
+	n = number{signed, uint64(signed)}
+	if t == syntax.Hex {
+		n.unsigned, fits = p.unsigned()
+		n.signed = int64(n.unsigned)
 	}
-	return text
-}
-
-func hexadecimal(text string) (uint64, bool) {
-	digits := strings.TrimPrefix(strings.TrimPrefix(text, "0x"), "0X")
-	u, err := strconv.ParseUint(digits, 16, 64)
-	return u, err == nil
+	return n, t == syntax.Hex, fits && p.rest == ""
 }
 
 func (s *State) compare(e *Expr) bool {
@@ -162,8 +151,9 @@ func (s *State) compare(e *Expr) bool {
 	var order int
 	a, ua, ok := parse(x, e.Left.Type)
 	b, ub, ok2 := parse(y, e.Right.Type)
+	texts := e.Left.Type == syntax.String && e.Right.Type == syntax.String
 	switch {
-	case !ok || !ok2:
+	case texts || !ok || !ok2:
 		order = strings.Compare(x, y)
 	case ua || ub:
 		order = cmp.Compare(a.unsigned, b.unsigned)
@@ -217,7 +207,7 @@ func (s *State) see(sym *Symbol) {
 		}
 		tri = max(tri, visible)
 	}
-	if tri == Mod && (sym.Type != syntax.Tristate || s.of(s.m.modules).tri == No) {
+	if tri == Mod && (sym.Type != syntax.Tristate || s.modules == No) {
 		tri = Yes
 	}
 	v.visible = tri
@@ -292,6 +282,9 @@ func (s *State) calc(sym *Symbol) {
 		}
 	}
 	v.tri, v.text = tri, text
+	if sym == s.m.modules {
+		s.modules = tri
+	}
 	if sym.IsChoice() && !s.m.dialect.Priority {
 		if tri == Yes {
 			v.chosen = s.choose(sym.choice)
@@ -406,29 +399,13 @@ func (s *State) bound(sym *Symbol, t syntax.Type) int64 {
 	return prefix(s.of(sym).text, t)
 }
 
-// prefix is the number that a text begins with, 0 if there is none, as C's
-// strtoll has it.
+// prefix is the number of a type that a text begins with, 0 if there is none.
 func prefix(text string, t syntax.Type) int64 {
-	text = strings.TrimLeft(text, " \t\n\v\f\r")
-	negative := strings.HasPrefix(text, "-")
-	digits := strings.TrimPrefix(text, "-")
-	if !negative {
-		digits = strings.TrimPrefix(text, "+")
-	}
-	base := 10
-	set := "0123456789"
+	base := uint64(10)
 	if t == syntax.Hex {
-		base, set = 16, "0123456789abcdefABCDEF"
-		if len(digits) > 2 && digits[0] == '0' && digits[1]|' ' == 'x' && strings.IndexByte(set, digits[2]) >= 0 {
-			digits = digits[2:]
-		}
+		base = 16
 	}
-	digits = digits[:len(digits)-len(strings.TrimLeft(digits, set))]
-	if negative {
-		digits = "-" + digits
-	}
-	// Beyond the limits it returns the limit.
-	n, _ := strconv.ParseInt(digits, base, 64)
+	n, _ := scan(text, base).signed()
 	return n
 }
 

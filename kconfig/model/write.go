@@ -72,7 +72,7 @@ func (s *State) Config() []byte {
 				s.writeSymbol(&b, e.symbol, "# "+configPrefix+e.symbol.Name+" is not set")
 			}
 			write(e)
-			if e.first != nil && e.symbol == nil && s.seen(e) {
+			if (e.first != nil || s.m.dialect.EndsEmpty && e.node.Kind == syntax.Menu) && e.symbol == nil && s.seen(e) {
 				b.WriteString("# end of " + e.node.Prompt.Text + "\n")
 				newline = true
 			}
@@ -182,7 +182,8 @@ func (s *State) NewSymbols() []byte {
 		if !s.seen(e) {
 			return
 		}
-		if sym := e.symbol; sym != nil && !s.of(sym).user && !sym.IsChoice() && s.changeable(sym) {
+		// Choices have names only in kernels that list them.
+		if sym := e.symbol; sym != nil && sym.Name != "" && !s.of(sym).user && (s.changeable(sym) || sym.IsChoice() && s.Tristate(sym) == Yes) {
 			s.writeSymbol(&b, sym, configPrefix+sym.Name+"=n")
 		}
 		for child := e.first; child != nil; child = child.next {

@@ -10,9 +10,10 @@ import (
 type tokenKind uint8
 
 const (
-	word   tokenKind = iota
-	quoted           // a string, without its quotes
-	punct            // an operator or a parenthesis
+	word    tokenKind = iota
+	keyword           // a word that is one, and was written as it is
+	quoted            // a string, without its quotes
+	punct             // an operator or a parenthesis
 )
 
 type token struct {
@@ -27,6 +28,9 @@ type lexer struct {
 	at     int // in text
 	line   int // of at, from 1
 	macros *macros
+	// keywords can't be names, unless they come of a macro.
+	keywords map[string]bool
+	ends     bool // the last line must, with a newline
 	// tokens are those of the present statement, which begins in the line first.
 	tokens []token
 	first  int
@@ -74,12 +78,12 @@ func (l *lexer) next() (bool, error) {
 		}
 		switch {
 		case wordByte[c] || c == '$':
-			text, err := l.word()
+			t, err := l.word()
 			if err != nil {
 				return false, err
 			}
-			if text != "" {
-				l.tokens = append(l.tokens, token{word, text})
+			if t.text != "" {
+				l.tokens = append(l.tokens, t)
 			}
 		case c == '"' || c == '\'':
 			text, err := l.quoted(c)
@@ -89,11 +93,11 @@ func (l *lexer) next() (bool, error) {
 			l.tokens = append(l.tokens, token{quoted, text})
 		default:
 			if !l.punctuation() {
-				l.macros.say(Diagnostic{Text: fmt.Sprintf("%s:%d:warning: ignoring unsupported character '%c'\n", l.name, l.line, rune(c))})
+				l.macros.say(Diagnostic{Text: fmt.Sprintf("%s:%d:warning: ignoring unsupported character '%s'\n", l.name, l.line, l.text[l.at:l.at+1])})
 				l.at++
 				continue
 			}
-			if len(l.tokens) == 2 && l.tokens[0].kind == word && !keywords[l.tokens[0].text] {
+			if len(l.tokens) == 2 && l.tokens[0].kind == word {
 				switch l.tokens[1].text {
 				case "=", ":=", "+=":
 					l.assigned()
@@ -102,7 +106,15 @@ func (l *lexer) next() (bool, error) {
 			}
 		}
 	}
-	return len(l.tokens) > 0, nil
+	if len(l.tokens) > 0 {
+		const missing = "no new line at end of file"
+		if l.ends {
+			return false, &Error{Pos: l.pos(), Problem: missing}
+		}
+		l.macros.say(Diagnostic{Text: fmt.Sprintf("%s:%d:warning: %s\n", l.name, l.line, missing)})
+		return true, nil
+	}
+	return false, nil
 }
 
 // skipLine goes to the newline.
@@ -121,14 +133,18 @@ func (l *lexer) assigned() {
 	l.value = strings.TrimLeft(l.text[start:l.at], " \t")
 }
 
-// word reads a word, expands the references in it, and returns its text.
-func (l *lexer) word() (string, error) {
+// word reads a word, and expands the references in it.
+func (l *lexer) word() (token, error) {
 	start := l.at
 	for l.at < len(l.text) && wordByte[l.text[l.at]] {
 		l.at++
 	}
 	if l.at == len(l.text) || l.text[l.at] != '$' {
-		return l.text[start:l.at], nil
+		t := token{word, l.text[start:l.at]}
+		if l.keywords[t.text] {
+			t.kind = keyword
+		}
+		return t, nil
 	}
 	text := l.text[start:l.at]
 	for l.at < len(l.text) {
@@ -139,14 +155,14 @@ func (l *lexer) word() (string, error) {
 		case c == '$':
 			value, err := l.reference()
 			if err != nil {
-				return "", err
+				return token{}, err
 			}
 			text += value
 		default:
-			return text, nil
+			return token{word, text}, nil
 		}
 	}
-	return text, nil
+	return token{word, text}, nil
 }
 
 // reference expands the reference that begins at the dollar. It ends in its line.

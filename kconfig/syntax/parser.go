@@ -13,12 +13,10 @@ import (
 	"unsafe"
 )
 
-// keywords can't be names of symbols.
-var keywords = map[string]bool{
-	"bool": true, "choice": true, "comment": true, "config": true, "def_bool": true, "def_tristate": true, "default": true,
-	"depends": true, "endchoice": true, "endif": true, "endmenu": true, "help": true, "hex": true, "if": true, "imply": true,
-	"int": true, "mainmenu": true, "menu": true, "menuconfig": true, "modules": true, "on": true, "option": true, "optional": true, "prompt": true, "range": true,
-	"select": true, "source": true, "string": true, "transitional": true, "tristate": true, "visible": true,
+// keywords are the words of the language that all kernels know.
+var keywords = []string{
+	"bool", "choice", "comment", "config", "def_bool", "def_tristate", "default", "depends", "endchoice", "endif", "endmenu", "help", "hex",
+	"if", "imply", "int", "mainmenu", "menu", "menuconfig", "modules", "on", "prompt", "range", "select", "source", "string", "tristate", "visible",
 }
 
 // Dialect says which of the constructs that came and went a kernel's conf knows.
@@ -29,6 +27,16 @@ type Dialect struct {
 	Option         bool // the attribute option NAME
 	Transitional   bool // the attribute transitional
 	ConditionalOn  bool // depends on X if Y
+	LastNewline    bool // the first file must end with a newline
+}
+
+// keywords are those of the dialect.
+func (d Dialect) keywords() map[string]bool {
+	set := map[string]bool{"option": d.Option, "optional": d.OptionalChoice, "transitional": d.Transitional}
+	for _, k := range keywords {
+		set[k] = true
+	}
+	return set
 }
 
 // Options say how to parse.
@@ -77,6 +85,7 @@ func Parse(o Options) (*Tree, error) {
 		shell:     o.Shell,
 		say:       func(d Diagnostic) { p.tree.Diagnostics = append(p.tree.Diagnostics, d) },
 	}
+	p.reserved = o.Dialect.keywords()
 	err := p.file(o.File, p.tree.Root, Pos{})
 	if p.macros.pending {
 		// Errors may come from what isn't known yet.
@@ -90,12 +99,13 @@ func Parse(o Options) (*Tree, error) {
 
 type parser struct {
 	Options
-	tree    *Tree
-	symbols map[string]*Symbol
-	consts  map[string]*Symbol
-	macros  *macros
-	chain   []Pos // of the source statements, outermost first
-	open    []string
+	tree     *Tree
+	symbols  map[string]*Symbol
+	consts   map[string]*Symbol
+	macros   *macros
+	chain    []Pos // of the source statements, outermost first
+	open     []string
+	reserved map[string]bool // the keywords
 
 	*lexer       // of the present file
 	i      int   // the token of the statement that is looked at
@@ -147,7 +157,7 @@ func (p *parser) file(name string, parent *Node, from Pos) error {
 	}
 	p.tree.Files = append(p.tree.Files, name)
 	outer := p.lexer
-	p.lexer = &lexer{name: name, text: text, line: 1, macros: p.macros}
+	p.lexer = &lexer{name: name, text: text, line: 1, macros: p.macros, keywords: p.reserved, ends: p.LastNewline && outer == nil}
 	if outer != nil {
 		p.tokens = outer.tokens // its statement has been read
 	}
@@ -203,27 +213,42 @@ func (p *parser) block(parent *Node, end string) (Pos, error) {
 		}
 		first := p.tokens[0]
 		p.i = 1
-		if first.kind != word {
-			return Pos{}, p.fail("invalid statement")
-		}
-		switch first.text {
-		case "endmenu", "endif", "endchoice":
+		switch {
+		case first.kind == word:
+			err = p.assignment(first.text)
+		case first.kind != keyword:
+			err = p.fail("invalid statement")
+		case first.text == "endmenu" || first.text == "endif" || first.text == "endchoice":
 			if first.text != end {
 				return Pos{}, p.fail("unexpected %s", first.text)
 			}
 			p.entry = nil
 			return p.here(), p.done()
+		default:
+			err = p.statement(parent, first.text)
 		}
-		if err := p.statement(parent, first.text); err != nil {
+		if err != nil {
 			return Pos{}, err
 		}
 	}
 }
 
-func (p *parser) statement(parent *Node, keyword string) error {
-	switch keyword {
+// assignment gives a variable a value; nothing else begins with a name.
+func (p *parser) assignment(name string) error {
+	if len(p.tokens) > 1 && p.tokens[1].kind == punct {
+		switch op := p.tokens[1].text; op {
+		case "=", ":=", "+=":
+			p.entry = nil
+			return p.macros.assign(p.here(), name, op, p.value)
+		}
+	}
+	return p.fail("unknown statement \"%s\"", name)
+}
+
+func (p *parser) statement(parent *Node, statement string) error {
+	switch statement {
 	case "config", "menuconfig":
-		if keyword == "menuconfig" && within(parent, Choice) {
+		if statement == "menuconfig" && within(parent, Choice) {
 			return p.fail("a menuconfig within a choice")
 		}
 		name, err := p.identifier()
@@ -234,7 +259,7 @@ func (p *parser) statement(parent *Node, keyword string) error {
 			return err
 		}
 		n := p.add(parent, Config)
-		if keyword == "menuconfig" {
+		if statement == "menuconfig" {
 			n.Kind = MenuConfig
 		}
 		n.Symbol = p.symbol(name, false)
@@ -266,7 +291,7 @@ func (p *parser) statement(parent *Node, keyword string) error {
 		_, err = p.block(n, "endif")
 		return err
 	case "menu", "comment":
-		if keyword == "menu" && within(parent, Choice) {
+		if statement == "menu" && within(parent, Choice) {
 			return p.fail("a menu within a choice")
 		}
 		text, err := p.str()
@@ -278,7 +303,7 @@ func (p *parser) statement(parent *Node, keyword string) error {
 		}
 		n := p.add(parent, Comment)
 		n.Prompt = &Prompt{Text: p.prompt(text), Pos: n.Pos}
-		if keyword == "menu" {
+		if statement == "menu" {
 			n.Kind = Menu
 			_, err = p.block(n, "endmenu")
 		}
@@ -313,20 +338,10 @@ func (p *parser) statement(parent *Node, keyword string) error {
 		p.entry = nil
 		return p.done()
 	}
-	if len(p.tokens) > 1 && p.tokens[1].kind == punct && !keywords[keyword] {
-		switch op := p.tokens[1].text; op {
-		case "=", ":=", "+=":
-			p.entry = nil
-			return p.macros.assign(p.here(), keyword, op, p.value)
-		}
-	}
-	if !keywords[keyword] {
-		return p.fail("unknown statement \"%s\"", keyword)
-	}
 	if p.entry == nil {
-		return p.fail("unexpected option \"%s\"", keyword)
+		return p.fail("unexpected option \"%s\"", statement)
 	}
-	return p.option(p.entry, keyword)
+	return p.option(p.entry, statement)
 }
 
 // within tells whether a node or one around it is of a kind.
@@ -371,24 +386,24 @@ var allowed = map[Kind]map[string]bool{
 }
 
 // option parses an attribute of an entry.
-func (p *parser) option(n *Node, keyword string) error {
-	if set := allowed[n.Kind]; set != nil && !set[keyword] || set == nil && (keyword == "optional" || keyword == "visible") {
-		return p.fail("unexpected option \"%s\" of a %s", keyword, n.Kind)
+func (p *parser) option(n *Node, name string) error {
+	if set := allowed[n.Kind]; set != nil && !set[name] || set == nil && (name == "optional" || name == "visible") {
+		return p.fail("unexpected option \"%s\" of a %s", name, n.Kind)
 	}
 	at := p.here()
-	switch keyword {
+	switch name {
 	case "bool", "tristate", "int", "hex", "string":
-		if n.Kind == Choice && keyword == "tristate" && !p.TristateChoice {
+		if n.Kind == Choice && name == "tristate" && !p.TristateChoice {
 			return p.fail("a choice that is tristate")
 		}
-		p.setType(n, Type(slices.Index(typeNames[:], keyword)))
+		p.setType(n, Type(slices.Index(typeNames[:], name)))
 		if p.i < len(p.tokens) {
 			return p.promptOption(n)
 		}
 	case "prompt":
 		return p.promptOption(n)
 	case "def_bool", "def_tristate", "default":
-		switch keyword {
+		switch name {
 		case "def_bool":
 			p.setType(n, Bool)
 		case "def_tristate":
@@ -403,15 +418,15 @@ func (p *parser) option(n *Node, keyword string) error {
 		}
 		return p.property(n, &Property{Kind: Default, Pos: at, Value: value})
 	case "select", "imply":
-		name, err := p.identifier()
+		target, err := p.identifier()
 		if err != nil {
 			return err
 		}
 		kind := Select
-		if keyword == "imply" {
+		if name == "imply" {
 			kind = Imply
 		}
-		return p.property(n, &Property{Kind: kind, Pos: at, Target: p.symbol(name, false)})
+		return p.property(n, &Property{Kind: kind, Pos: at, Target: p.symbol(target, false)})
 	case "range":
 		low, err := p.operand()
 		if err != nil {
@@ -423,7 +438,7 @@ func (p *parser) option(n *Node, keyword string) error {
 		}
 		return p.property(n, &Property{Kind: Range, Pos: at, Low: low, High: high})
 	case "depends":
-		if err := p.expect(word, "on"); err != nil {
+		if err := p.expect(keyword, "on"); err != nil {
 			return err
 		}
 		e, err := p.expr()
@@ -441,7 +456,7 @@ func (p *parser) option(n *Node, keyword string) error {
 		}
 		n.Depends = append(n.Depends, Depend{e, at})
 	case "visible":
-		if err := p.expect(word, "if"); err != nil {
+		if err := p.expect(keyword, "if"); err != nil {
 			return err
 		}
 		e, err := p.expr()
@@ -456,30 +471,24 @@ func (p *parser) option(n *Node, keyword string) error {
 		n.help = p.help()
 		return nil
 	case "optional":
-		if !p.OptionalChoice {
-			return p.fail("unexpected option \"optional\"")
-		}
 		n.Optional = true
 	case "transitional":
-		if !p.Transitional {
-			return p.fail("unexpected option \"transitional\"")
-		}
 		n.Transitional = true
 	case "modules":
 		return p.modules(n)
 	case "option":
-		if !p.Option || p.i == len(p.tokens) {
-			return p.fail("unexpected option \"option\"")
+		if p.i == len(p.tokens) {
+			return p.fail("missing the name of an option")
 		}
 		p.i++
-		if name := p.tokens[p.i-1].text; name != "modules" {
+		if which := p.tokens[p.i-1].text; which != "modules" {
 			// option defconfig_list, allnoconfig_y and env change what conf does
 			// with the symbol.
-			return p.fail("option %s is not supported", name)
+			return p.fail("option %s is not supported", which)
 		}
 		return p.modules(n)
 	default:
-		return p.fail("unexpected \"%s\"", keyword)
+		return p.fail("unexpected \"%s\"", name)
 	}
 	return p.done()
 }
@@ -546,7 +555,7 @@ func (p *parser) take(k tokenKind, what string) (string, error) {
 		return "", p.fail("missing %s", what)
 	}
 	t := p.tokens[p.i]
-	if t.kind != k || k == word && keywords[t.text] {
+	if t.kind != k {
 		return "", p.fail("unexpected \"%s\" instead of %s", t.text, what)
 	}
 	p.i++
@@ -574,7 +583,7 @@ func (p *parser) expect(k tokenKind, text string) error {
 
 // cond parses what may follow as if EXPR.
 func (p *parser) cond() (*Expr, error) {
-	if !p.peek(word, "if") {
+	if !p.peek(keyword, "if") {
 		return nil, nil
 	}
 	p.i++

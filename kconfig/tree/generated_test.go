@@ -4,18 +4,15 @@ package tree
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/metaspace/run-kernel/kconfig/model"
-	"github.com/metaspace/run-kernel/kconfig/syntax"
 )
 
 // A generator writes Kconfig files that nobody would, and a .config for them.
@@ -82,9 +79,14 @@ func (g *generator) value(kind string) string {
 	return pick(g, []string{"y", "m", "n", "y", g.expr(1)})
 }
 
-// later are symbols that a symbol may select: they're defined after it. S1, which
-// is that of modules, isn't one: conf reads it while it computes it.
-func (g *generator) later() string { return fmt.Sprintf("S%d", max(2, len(g.names)+1+g.r.IntN(4))) }
+// later are symbols that a symbol may select: they're defined after it, as S1
+// isn't always. That is the symbol of modules, which all tristates look at.
+func (g *generator) later() string {
+	if g.chance(5) {
+		return "S1"
+	}
+	return fmt.Sprintf("S%d", len(g.names)+1+g.r.IntN(4))
+}
 
 func (g *generator) attributes(name, kind string, prompt bool) {
 	if prompt {
@@ -270,30 +272,6 @@ func generate(seed uint64, d model.Dialect) (kconfig string, config []byte) {
 	return g.b.String(), g.dotConfig()
 }
 
-// parseIn makes a model of a Kconfig file in a folder.
-func parseIn(dir string, d model.Dialect) (*model.Model, error) {
-	tree, err := syntax.Parse(syntax.Options{
-		Dir: dir, Dialect: d.Dialect,
-		Getenv: func(string) (string, bool) { return "", false },
-		Shell:  func(string) (syntax.Output, error) { return syntax.Output{}, errors.New("no command expected") },
-	})
-	if err != nil {
-		return nil, err
-	}
-	return model.New(tree, d)
-}
-
-// said is what the parser and the model had to say on standard error.
-func said(m *model.Model) string {
-	var b strings.Builder
-	for _, d := range m.Diagnostics {
-		if !d.Stdout {
-			b.WriteString(d.Text)
-		}
-	}
-	return b.String()
-}
-
 // TestGenerated compares on generated Kconfig files, which have in a few lines
 // what a kernel's don't have in a million.
 func TestGenerated(t *testing.T) {
@@ -308,7 +286,7 @@ func TestGenerated(t *testing.T) {
 			n := 25 * cases(t)
 			for seed := range n {
 				kconfig, config := generate(uint64(seed), d)
-				differ, recursion := compareGenerated(t, program, d, kconfig, config)
+				differ, recursion := compareAll(t, program, d, writeKconfig(t, kconfig), config)
 				if recursion {
 					refused++
 				}
@@ -331,92 +309,12 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// crashed stands for what conf said when it was killed by a signal.
-const crashed = "crashed"
-
-func compareGenerated(t *testing.T, program string, d model.Dialect, kconfig string, config []byte) (differ string, refused bool) {
+// writeKconfig writes a Kconfig file into a folder of its own.
+func writeKconfig(t *testing.T, text string) (dir string) {
 	t.Helper()
-	dir := t.TempDir()
-	write := func(name string, data []byte) {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	dir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Kconfig"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	write("Kconfig", []byte(kconfig))
-	conf := func(args ...string) (config, out, errs string, ok bool) {
-		cmd := exec.Command(program, append(args, "Kconfig")...)
-		cmd.Dir, cmd.Env = dir, []string{"KCONFIG_CONFIG=.config", "PATH=" + os.Getenv("PATH"), "KCONFIG_DEFCONFIG_LIST="}
-		var o, e bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &o, &e
-		err := cmd.Run()
-		data, _ := os.ReadFile(filepath.Join(dir, ".config"))
-		if cmd.ProcessState.ExitCode() < 0 {
-			return "", "", crashed, false
-		}
-		return string(data), o.String(), e.String(), err == nil
-	}
-	m, err := parseIn(dir, d)
-	check := func(what, want, got string) {
-		if differ == "" && want != got {
-			differ = fmt.Sprintf("%s of conf (-) and of the engine (+) differ:\n%s", what, difference(want, got))
-		}
-	}
-	runs := []struct {
-		flag string
-		run  func(s *model.State) []byte
-	}{
-		{"--alldefconfig", func(s *model.State) []byte { s.SetAll(model.AllDefault); return s.Config() }},
-		{"--allnoconfig", func(s *model.State) []byte { s.SetAll(model.AllNo); return s.Config() }},
-		{"--allmodconfig", func(s *model.State) []byte { s.SetAll(model.AllMod); return s.Config() }},
-		{"--allyesconfig", func(s *model.State) []byte { s.SetAll(model.AllYes); return s.Config() }},
-		{"--olddefconfig", func(s *model.State) []byte { s.Load(".config", config); return s.Config() }},
-	}
-	for _, run := range runs {
-		if run.flag == "--olddefconfig" {
-			write(".config", config)
-		} else {
-			_ = os.Remove(filepath.Join(dir, ".config"))
-		}
-		want, _, errs, ok := conf(run.flag)
-		var unsupported *model.UnsupportedError
-		if errs == crashed || errors.As(err, &unsupported) {
-			return "", true
-		}
-		if !ok || err != nil {
-			if ok != (err == nil) {
-				return fmt.Sprintf("conf: %v %s; engine: %v", ok, errs, err), true
-			}
-			return "", true
-		}
-		s := m.NewState()
-		got := string(run.run(s))
-		check(run.flag+" .config", want, got)
-		check(run.flag+" warnings", errs, said(m)+s.Warnings.String())
-	}
-	// Once more, on what came of it.
-	again, _ := os.ReadFile(filepath.Join(dir, ".config"))
-	want, _, errs, _ := conf("--olddefconfig")
-	s := m.NewState()
-	s.Load(".config", again)
-	check("second run", want, string(s.Config()))
-	check("second run: warnings", errs, said(m)+s.Warnings.String())
-
-	write(".config", config)
-	_, out, errs, _ := conf("--listnewconfig")
-	s = m.NewState()
-	s.Load(".config", config)
-	var said2 strings.Builder
-	for _, d := range m.Diagnostics {
-		if d.Stdout {
-			said2.WriteString(d.Text)
-		}
-	}
-	check("listnewconfig", out, said2.String()+string(s.NewSymbols()))
-	check("listnewconfig: warnings", errs, said(m)+s.Warnings.String())
-	conf("--savedefconfig=saved")
-	saved, _ := os.ReadFile(filepath.Join(dir, "saved"))
-	s = m.NewState()
-	s.Load(".config", config)
-	check("savedefconfig", string(saved), string(s.Defconfig()))
-	return differ, false
+	return dir
 }

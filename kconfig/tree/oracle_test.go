@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,10 +75,31 @@ type oracle struct {
 	model   *model.Model
 }
 
-// build compiles the conf of a tree, and nothing into the tree.
+// scratch is a folder for what all tests share.
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "kconfig-conf-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	_ = os.RemoveAll(scratch)
+	os.Exit(status)
+}
+
+// build compiles the conf of a tree, once and not in the tree.
 func build(t *testing.T, srctree string) (program, preload string) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := filepath.Join(scratch, url.PathEscape(srctree))
+	program, preload = filepath.Join(dir, "conf"), filepath.Join(dir, "popen.so")
+	if exists(preload) {
+		return program, preload
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	run := func(name string, args ...string) {
 		t.Helper()
 		cmd := exec.Command(name, args...)
@@ -115,7 +137,7 @@ func build(t *testing.T, srctree string) (program, preload string) {
 		t.Fatal(err)
 	}
 	run("gcc", "-shared", "-fPIC", "-O2", "-o", "popen.so", source, "-ldl")
-	return filepath.Join(dir, "conf"), filepath.Join(dir, "popen.so")
+	return program, preload
 }
 
 // newOracle asks the conf of a tree for an architecture. The outputs of its

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package tree
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/metaspace/run-kernel/kconfig/model"
+)
+
+// TestTraps compares on Kconfig files that are made to be got wrong, each in a
+// folder of testdata/traps with one or several .config, and on those of the
+// kernel's own tests of conf.
+func TestTraps(t *testing.T) {
+	ours, err := filepath.Glob("testdata/traps/*")
+	if err != nil || len(ours) == 0 {
+		t.Fatalf("no traps: %v", err)
+	}
+	accepted := map[string]bool{}
+	for _, srctree := range trees(t) {
+		t.Run(filepath.Base(srctree), func(t *testing.T) {
+			program, _ := build(t, srctree)
+			d, err := model.DetectDialect(srctree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, folder := range append(ours, kernelTests(t, srctree)...) {
+				t.Run(filepath.Base(folder), func(t *testing.T) {
+					folder, err := filepath.Abs(folder)
+					if err != nil {
+						t.Fatal(err)
+					}
+					differ, refused := compareAll(t, program, d, folder, configs(t, folder)...)
+					if differ != "" {
+						t.Error(differ)
+					}
+					name := filepath.Base(folder)
+					accepted[name] = accepted[name] || !refused
+				})
+			}
+		})
+	}
+	for name, taken := range accepted {
+		if !taken && slices.Contains(ours, filepath.Join("testdata/traps", name)) {
+			t.Errorf("%s: no conf takes it, so that nothing was compared", name)
+		}
+	}
+}
+
+// configs are the .config files in a folder, and an empty one.
+func configs(t *testing.T, folder string) [][]byte {
+	t.Helper()
+	list, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := [][]byte{nil}
+	for _, f := range list {
+		if !f.Type().IsRegular() || !strings.Contains(f.Name(), "config") || strings.HasPrefix(f.Name(), "Kconfig") {
+			continue
+		}
+		config, err := os.ReadFile(filepath.Join(folder, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, config)
+	}
+	return found
+}
