@@ -27,6 +27,11 @@ import (
 // kept is for how many environments and sets of tools outputs are kept.
 const kept = 32
 
+// places are the variables that name the build directory. What a command writes
+// depends on them only if the command, or the script that it calls, speaks of them:
+// a new build directory shall not ask everything anew.
+var places = []string{"objtree", "abs_objtree"}
+
 // A Runner runs commands and remembers what they wrote.
 type Runner struct {
 	ctx     context.Context
@@ -68,7 +73,9 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 	}
 	h := sha256.New()
 	for _, v := range slices.Sorted(slices.Values(env)) {
-		fmt.Fprintf(h, "%s\x00", v)
+		if name, _, _ := strings.Cut(v, "="); !slices.Contains(places, name) {
+			fmt.Fprintf(h, "%s\x00", v)
+		}
 	}
 	for _, tool := range append([]string{"sh"}, tools...) {
 		fmt.Fprintf(h, "%s=%s\x00", tool, r.identity(tool))
@@ -138,17 +145,30 @@ func (r *Runner) key(command string) string {
 	if k, ok := r.keys[command]; ok {
 		return k
 	}
+	placed := strings.Contains(command, places[0])
 	h := sha256.New()
 	io.WriteString(h, command)
 	words := strings.FieldsFunc(command, func(c rune) bool { return strings.ContainsRune(" \t\n\"';|&(){}<>=", c) })
 	for _, w := range words {
 		if strings.Contains(w, "/") && filepath.IsAbs(w) && !strings.HasPrefix(w, "/dev/") {
 			fmt.Fprintf(h, "\x00%s=%s", w, r.identity(w))
+			placed = placed || r.scripts != "" && strings.HasPrefix(w, r.scripts+"/") && speaksOfPlaces(w)
+		}
+	}
+	if placed {
+		for _, name := range places {
+			fmt.Fprintf(h, "\x00%s=%s", name, r.lookup(name))
 		}
 	}
 	k := hex.EncodeToString(h.Sum(nil)[:16])
 	r.keys[command] = k
 	return k
+}
+
+// speaksOfPlaces tells whether a script names the build directory's variables.
+func speaksOfPlaces(script string) bool {
+	data, err := os.ReadFile(script)
+	return err != nil || bytes.Contains(data, []byte(places[0]))
 }
 
 // Shell returns what a command writes. If that isn't known yet, it runs it in

@@ -57,6 +57,19 @@ func TestOutputsAreKept(t *testing.T) {
 	if again, known := once(t, dir, env, command); again != out || !known {
 		t.Errorf("again: got %+v, known: %v", again, known)
 	}
+	// Another build directory is none of a command's business, unless it says so.
+	moved := append(env, "objtree=/elsewhere")
+	if _, known := once(t, dir, moved, command); !known {
+		t.Error("in another build directory, the output wasn't known")
+	}
+	speaking := filepath.Join(dir, "scripts", "speaking.sh")
+	write(speaking, "#!/bin/sh\necho $objtree\n")
+	for _, c := range []string{"echo $objtree", speaking} {
+		once(t, dir, env, c)
+		if out, known := once(t, dir, moved, c); known || out.Stdout != "/elsewhere\n" {
+			t.Errorf("%s in another build directory: %q, known: %v", c, out.Stdout, known)
+		}
+	}
 	for _, change := range []struct {
 		what string
 		do   func()
