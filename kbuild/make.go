@@ -147,6 +147,29 @@ func (t *Tree) Configure(ctx context.Context, target, path string) error {
 	return nil
 }
 
+// environTarget ends in config, so that the Makefile exports what it exports for
+// the targets of conf.
+const environTarget = "run-kernel-environconfig"
+
+// ConfEnviron returns the environment in which make runs the kernel's conf.
+func (t *Tree) ConfEnviron(ctx context.Context) ([]string, error) {
+	// The Makefile runs itself once more before it gets anywhere; only that one has
+	// all of it.
+	rule := "$(if $(sub_make_done),$(eval " + environTarget + ": ; @env -0))"
+	cmd, err := t.command("--no-print-directory", "-s", "--eval="+rule, environTarget)
+	if err == nil {
+		var out []byte
+		if out, err = proc.Output(ctx, cmd, grace); err == nil {
+			list := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+			if slices.ContainsFunc(list, func(v string) bool { return strings.HasPrefix(v, "SRCARCH=") }) {
+				return list, nil
+			}
+			err = errors.New("make didn't print it")
+		}
+	}
+	return nil, fmt.Errorf("the environment of conf: %w", err)
+}
+
 // makeDirectory is what make says because of -C and O=.
 var makeDirectory = pattern.New(`^make(?:\[\d+\])?: (?:Entering|Leaving) directory `)
 

@@ -37,7 +37,7 @@ Without --write, olddefconfig writes to the file that it has read, and all*confi
 		Example: `  run-kernel kconfig conf --olddefconfig
   run-kernel kconfig conf --savedefconfig defconfig
   run-kernel kconfig conf --allmodconfig --write /tmp/allmod O=../build`,
-		Annotations: map[string]string{helpFlags: "arch output cross-compile cc config-file quiet verbose"},
+		Annotations: map[string]string{helpFlags: "arch output cross-compile cc llvm config-file quiet verbose"},
 		Args:        noArgs,
 		RunE:        func(c *cobra.Command, _ []string) error { return a.conf(c.Context(), r) },
 	}

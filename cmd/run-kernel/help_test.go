@@ -122,7 +122,7 @@ func TestHelpFlags(t *testing.T) {
 		"kconfig explain": slices.Concat(compiler, []string{"arch", "output", "config-file", "json", "verbose"}),
 		"kconfig conf": {
 			"olddefconfig", "alldefconfig", "allnoconfig", "allyesconfig", "allmodconfig", "listnewconfig", "savedefconfig", "config", "write",
-			"arch", "output", "cross-compile", "cc", "config-file", "quiet", "verbose",
+			"arch", "output", "cross-compile", "cc", "llvm", "config-file", "quiet", "verbose",
 		},
 		"config":          slices.Concat(tables["run"], tables["kconfig"], tables["build"], []string{"config-file", "json"}),
 		"exec":            {"output", "config-file", "json", "verbose", "tty"},

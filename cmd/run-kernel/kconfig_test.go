@@ -118,6 +118,22 @@ func TestFixFindsDependencies(t *testing.T) {
 	}
 }
 
+// Where only make knows the environment of conf, it is asked.
+func TestConfOfUserModeLinux(t *testing.T) {
+	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
+	t.Setenv("ARCH", "um")
+	k := &kernel{source: source, build: t.TempDir(), lab: newLab(t, source)}
+	makeConfig(t, k.lab, source, k.build, "alldefconfig", "")
+	want, err := os.ReadFile(filepath.Join(k.build, ".config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := k.lab.expect(k.lab.run(k.flags("kconfig", "conf", "--alldefconfig", "--write", "-")...), 0)
+	if !strings.Contains(r.stdout, "CONFIG_UML=y") || r.stdout != string(want) {
+		t.Errorf("it wrote %d bytes, conf %d", len(r.stdout), len(want))
+	}
+}
+
 func TestExplain(t *testing.T) {
 	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
 	k := &kernel{source: source, build: t.TempDir(), lab: newLab(t, source)}

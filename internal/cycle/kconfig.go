@@ -135,7 +135,9 @@ func (c *Cycle) Model(ctx context.Context) (*model.Model, error) {
 	if err == nil {
 		dir = filepath.Join(dir, "run-kernel", "kconfig")
 	}
-	return tree.Load(ctx, tree.Options{Srctree: c.Tree.Source, Objtree: c.Tree.BuildDir, Env: kbuild.Environ(), Vars: c.Tree.Variables(), Cache: dir})
+	return tree.Load(ctx, tree.Options{
+		Srctree: c.Tree.Source, Objtree: c.Tree.BuildDir, Env: kbuild.Environ(), Vars: c.Tree.Variables(), Environ: c.Tree.ConfEnviron, Cache: dir,
+	})
 }
 
 // tryModel is Model, where that is possible: what the engine doesn't understand

@@ -37,7 +37,7 @@ var identified = []string{"CC", "LD", "AR", "NM", "OBJCOPY", "OBJDUMP", "RUSTC",
 
 // noise are variables of terminals and sessions, which no tool looks at. The
 // commands don't see them, so that their outputs can be kept without them.
-var noise = regexp.MustCompile(`^(_|PWD|OLDPWD|SHLVL|TERM|COLORTERM|COLUMNS|LINES|LS_COLORS|DISPLAY|WAYLAND_DISPLAY|WINDOWID|TMUX.*|STY|SSH_.*|XDG_.*|DBUS_.*|HIST.*|MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES|KCONFIG_.*|CONFIG_|LC_ALL|GREP_OPTIONS|RUN_KERNEL_.*)=`)
+var noise = regexp.MustCompile(`^(_|PWD|OLDPWD|SHLVL|TERM|COLORTERM|COLUMNS|LINES|LS_COLORS|DISPLAY|WAYLAND_DISPLAY|WINDOWID|TMUX.*|STY|SSH_.*|XDG_.*|DBUS_.*|HIST.*|MAKE|MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES|KCONFIG_.*|CONFIG_|LC_ALL|GREP_OPTIONS|RUN_KERNEL_.*)=`)
 
 // environ is the environment of conf.
 type environ map[string]string
@@ -93,6 +93,23 @@ func newEnviron(ctx context.Context, o Options) (environ, error) {
 	e["LC_COLLATE"], e["LC_NUMERIC"], e["RUSTC_BOOTSTRAP"] = "C", "C", "1"
 	e["KERNELVERSION"] = kernelVersion(string(makefile))
 	return e, e.versions(ctx, o.Cache, strings.Contains(string(makefile), "RUSTC_VERSION_TEXT"))
+}
+
+// askedEnviron is what make says of the environment of conf.
+func askedEnviron(ctx context.Context, o Options) (environ, error) {
+	list, err := o.Environ(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := environ{}
+	for _, v := range list {
+		if name, value, ok := strings.Cut(v, "="); ok && !noise.MatchString(v) {
+			e[name] = value
+		}
+	}
+	// conf runs in the build directory; what we run does not.
+	e["srctree"], e["abs_srctree"], e["objtree"], e["abs_objtree"] = o.Srctree, o.Srctree, o.Objtree, o.Objtree
+	return e, nil
 }
 
 // versions asks the compilers for theirs, as the Makefile does.

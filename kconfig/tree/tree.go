@@ -20,8 +20,11 @@ type Options struct {
 	Objtree string            // the build directory; the source tree if it is empty
 	Env     []string          // the environment of make; os.Environ() if it is nil
 	Vars    map[string]string // the words NAME=VALUE of make's command line
-	Cache   string            // folder for the outputs of $(shell); none are kept if it is empty
-	File    string            // the first Kconfig file; Kconfig if it is empty
+	// Environ asks make for the environment that it gives conf, where nothing else
+	// knows it: with clang, and for ARCH=um. That is an *UnsupportedError if it is nil.
+	Environ func(context.Context) ([]string, error)
+	Cache   string // folder for the outputs of $(shell); none are kept if it is empty
+	File    string // the first Kconfig file; Kconfig if it is empty
 }
 
 // Load reads the Kconfig files of a tree. A construct that it can't understand
@@ -46,6 +49,9 @@ func Load(ctx context.Context, o Options) (*model.Model, error) {
 		return nil, err
 	}
 	env, err := newEnviron(ctx, o)
+	if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) && o.Environ != nil {
+		env, err = askedEnviron(ctx, o)
+	}
 	if err != nil {
 		return nil, err
 	}
