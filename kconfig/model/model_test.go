@@ -175,3 +175,34 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// Whatever parses has a value, or is refused.
+func FuzzModel(f *testing.F) {
+	for _, s := range []string{
+		modules + "config A\n\ttristate \"a\"\n\tselect B if m\n\tdefault B\nconfig B\n\ttristate\n\tdepends on MODULES\n|CONFIG_A=m\n",
+		"choice\n\tprompt \"c\"\n\tdefault B\nconfig A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\nendchoice\n|CONFIG_B=y\n",
+		"config A\n\tint \"a\"\n\trange B C if A != 5\nconfig B\n\thex\n\tdefault 0x5\nconfig C\n\tstring\n\tdefault \"9\"\n|CONFIG_A=7\n",
+		"menu \"m\"\n\tvisible if A\nif B\ncomment \"c\"\n\tdepends on !A\nendif\nendmenu\nconfig A\n\tdef_bool y\n\timply B\nconfig B\n\tbool\n",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		text, config, _ := strings.Cut(text, "|")
+		for _, d := range []Dialect{older, newer} {
+			m, err := newModel(text, d)
+			if err != nil {
+				continue
+			}
+			s := m.NewState()
+			s.Load(".config", []byte(config))
+			s.Config()
+			s.Defconfig()
+			s.NewSymbols()
+			for _, mode := range []Mode{AllDefault, AllNo, AllMod, AllYes} {
+				s := m.NewState()
+				s.SetAll(mode)
+				s.Config()
+			}
+		}
+	})
+}

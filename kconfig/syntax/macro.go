@@ -14,6 +14,10 @@ const (
 	// maxExpansion is no limit of the kernel's: a text that doubles itself some
 	// thirty times would fill the memory.
 	maxExpansion = 16 << 20
+	// Nor are these: some thirty functions each of which calls the next twice
+	// would never end, and enough that call the next once fill the stack.
+	maxReferences = 1 << 18
+	maxCalls      = 10 * maxDepth
 )
 
 // A variable is a macro.
@@ -40,6 +44,8 @@ type macros struct {
 	shell     func(string) (Output, error)
 	say       func(Diagnostic)
 	pending   bool // a command's output was
+	nested    int  // references that are being expanded
+	expanded  int  // since the outermost of them
 }
 
 // where is the place that $(filename) and $(lineno) tell.
@@ -104,7 +110,9 @@ func (m *macros) dollar(at where, text string, args []string) (value, rest strin
 	for i := range len(text) {
 		switch text[i] {
 		case '(':
-			depth++
+			if depth++; depth > maxDepth {
+				return "", "", &Error{Pos: at, Problem: "the reference is nested too deep"}
+			}
 		case ')':
 			depth--
 			if depth == 0 {
@@ -118,6 +126,15 @@ func (m *macros) dollar(at where, text string, args []string) (value, rest strin
 
 // reference is what is between the parentheses.
 func (m *macros) reference(at where, text string, args []string) (string, error) {
+	if m.nested == 0 {
+		m.expanded = 0
+	}
+	m.nested++
+	m.expanded++
+	defer func() { m.nested-- }()
+	if m.nested > maxCalls || m.expanded > maxReferences {
+		return "", &Error{Pos: at, Problem: "the expansion has too many references"}
+	}
 	words := split(text)
 	if len(words) > maxArguments+1 {
 		return "", &Error{Pos: at, Problem: "too many function arguments; at most " + strconv.Itoa(maxArguments) + " are allowed"}

@@ -107,9 +107,11 @@ type parser struct {
 	open     []string
 	reserved map[string]bool // the keywords
 
-	*lexer       // of the present file
-	i      int   // the token of the statement that is looked at
-	entry  *Node // takes the options that follow
+	*lexer      // of the present file
+	i       int // the token of the statement that is looked at
+	nesting int // of parentheses
+	blocks  int
+	entry   *Node // takes the options that follow
 }
 
 // fail returns an error in the present statement.
@@ -200,6 +202,11 @@ func (p *parser) read(name string) (string, error) {
 // place. The end of a file is the end "".
 func (p *parser) block(parent *Node, end string) (Pos, error) {
 	begin := p.here()
+	p.blocks++
+	defer func() { p.blocks-- }()
+	if p.blocks > maxNesting {
+		return Pos{}, p.fail("%s is nested too deep", strings.TrimPrefix(end, "end"))
+	}
 	for {
 		more, err := p.next()
 		if err != nil {
@@ -212,7 +219,7 @@ func (p *parser) block(parent *Node, end string) (Pos, error) {
 			return Pos{}, nil
 		}
 		first := p.tokens[0]
-		p.i = 1
+		p.i, p.nesting = 1, 0
 		switch {
 		case first.kind == word:
 			err = p.assignment(first.text)
@@ -611,11 +618,11 @@ func (p *parser) binary(text string, op Op, operand func() (*Expr, error)) (*Exp
 	return x, nil
 }
 
-// maxNesting bounds the recursion for parentheses and negations.
+// maxNesting bounds the recursion for parentheses, negations and blocks.
 const maxNesting = 1000
 
 func (p *parser) term() (*Expr, error) {
-	nots, depth := 0, 0
+	nots := 0
 	for p.peek(punct, "!") {
 		p.i++
 		nots++
@@ -623,18 +630,15 @@ func (p *parser) term() (*Expr, error) {
 	var x *Expr
 	var err error
 	if p.peek(punct, "(") {
-		for i := p.i; i >= 0; i-- {
-			if p.tokens[i] == (token{punct, "("}) {
-				depth++
-			}
-		}
-		if depth > maxNesting {
+		p.nesting++
+		if p.nesting > maxNesting {
 			return nil, p.fail("the expression is nested too deep")
 		}
 		p.i++
 		if x, err = p.expr(); err != nil {
 			return nil, err
 		}
+		p.nesting--
 		if err := p.expect(punct, ")"); err != nil {
 			return nil, err
 		}

@@ -59,6 +59,15 @@ func TestMacros(t *testing.T) {
 	}
 }
 
+// doubling defines macros each of which calls the next twice; the last is empty.
+func doubling(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "f%d = $(f%d)$(f%d)\n", i, i+1, i+1)
+	}
+	return b.String()
+}
+
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"config\n", "Kconfig:1: missing a name"},
@@ -89,6 +98,9 @@ func TestErrors(t *testing.T) {
 		{"$(shell)\n", "Kconfig:1: too few function arguments passed to 'shell'"},
 		{"X = $(f" + strings.Repeat(",a", 17) + ")\n$(X)\n", "Kconfig:2: too many function arguments; at most 16 are allowed"},
 		{"config A\n\tdepends on " + strings.Repeat("(", 5000) + "\n", "Kconfig:2: the expression is nested too deep"},
+		{strings.Repeat("if A\n", 5000), "Kconfig:1000: if is nested too deep"},
+		{"$" + strings.Repeat("($", 20000) + strings.Repeat(")", 20000) + "\n", "Kconfig:1: the reference is nested too deep"},
+		{doubling(40) + "$(f0)\n", "Kconfig:41: the expansion has too many references"},
 		{"config A\n\tdepends on " + strings.Repeat("!", 5000) + "A\n", "Kconfig:2: the expression is nested too deep"},
 	} {
 		_, err := parseFiles(map[string]string{"Kconfig": c.text, "sub": "\nbroken\n"}, Dialect{})
@@ -226,6 +238,35 @@ func TestPending(t *testing.T) {
 	if diff := cmp.Diff([]string{"one", "two"}, asked); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// What isn't nested has no bound.
+func TestLongExpression(t *testing.T) {
+	text := "config A\n\tbool\n\tdepends on B" + strings.Repeat(" && (!B || C)", 5000) + "\n"
+	if _, err := parseFiles(map[string]string{"Kconfig": text}, Dialect{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Macros expand in bounded time and memory, or are refused with their place.
+func FuzzMacros(f *testing.F) {
+	for _, s := range []string{
+		"X = a$(Y)\nY := b\nX += $(X)\n|$(X)", "f = <$(1)$(2)>\n|$(f,$(f,a,(b,c)), )", "f = $(g,$(1))\ng = $(f,$(1))\n|$(f,x)",
+		"c := ,\n|$(shell,a$(c)b)$(lineno)$(filename)", "|$(error-if,y,x)$(warning-if,y,z)", doubling(30) + "|$(f0)", "|$$($((()))",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		definitions, use, _ := strings.Cut(text, "|")
+		if strings.ContainsAny(use, "\n\"'\\") {
+			return
+		}
+		_, err := parseFiles(map[string]string{"Kconfig": definitions + "\nmainmenu \"" + use + "\"\n"}, Dialect{})
+		var e *Error
+		if err != nil && !errors.As(err, &e) {
+			t.Fatalf("got %v", err)
+		}
+	})
 }
 
 func FuzzParse(f *testing.F) {
