@@ -44,6 +44,7 @@ type macros struct {
 	shell     func(string) (Output, error)
 	say       func(Diagnostic)
 	pending   bool // a command's output was
+	assigning bool // conf has read the newline then, and counted it
 	nested    int  // references that are being expanded
 	expanded  int  // since the outermost of them
 }
@@ -53,6 +54,8 @@ type where = Pos
 
 // assign is NAME = VALUE and its sisters.
 func (m *macros) assign(at where, name, op, value string) error {
+	m.assigning = true
+	defer func() { m.assigning = false }()
 	v := m.variables[name]
 	if op == "+=" && v != nil {
 		if v.simple {
@@ -206,6 +209,14 @@ func (m *macros) call(at where, name string, v *variable, args []string) (string
 	return m.expand(at, v.value, args)
 }
 
+// told is the place that macros are told.
+func (m *macros) told(at where) where {
+	if m.assigning {
+		at.Line++
+	}
+	return at
+}
+
 type function struct {
 	arguments int
 	call      func(m *macros, at where, args []string) (string, error)
@@ -226,11 +237,11 @@ func init() {
 			m.say(Diagnostic{Stdout: true, Text: args[0] + "\n"})
 			return "", nil
 		}},
-		"lineno": {0, func(_ *macros, at where, _ []string) (string, error) { return strconv.Itoa(at.Line), nil }},
+		"lineno": {0, func(m *macros, at where, _ []string) (string, error) { return strconv.Itoa(m.told(at).Line), nil }},
 		"shell":  {1, (*macros).run},
 		"warning-if": {2, func(m *macros, at where, args []string) (string, error) {
 			if args[0] == "y" {
-				m.say(Diagnostic{Text: at.String() + ": " + args[1] + "\n"})
+				m.say(Diagnostic{Text: m.told(at).String() + ": " + args[1] + "\n"})
 			}
 			return "", nil
 		}},
