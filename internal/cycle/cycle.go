@@ -45,6 +45,9 @@ func (c *Cycle) groups() ([]string, error) {
 	if c.Config.Run.Network == "user" {
 		groups = append(groups, "virtio-net")
 	}
+	if len(c.Config.Run.Disk) > 0 {
+		groups = append(groups, "virtio-blk")
+	}
 	return groups, nil
 }
 
@@ -310,6 +313,16 @@ func BootOptions(c *config.Config, u Userland, image, dir, tree, state string, e
 			return o, err
 		}
 		o.Shares = append(o.Shares, boot.Share{Tag: s.Tag, Dir: s.Path, Path: "/mnt/" + s.Tag, ReadOnly: s.ReadOnly})
+	}
+	for _, text := range c.Run.Disk {
+		o.Disks = append(o.Disks, boot.Disk(config.ParseDisk(text)))
+	}
+	for _, text := range c.Run.Forward {
+		f, err := config.ParseForward(text)
+		if err != nil {
+			return o, err
+		}
+		o.Forwards = append(o.Forwards, boot.Forward(f))
 	}
 	switch u.Kind {
 	case userland.Nix:
