@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +31,9 @@ type Options struct {
 	Accel     string   // auto, kvm or tcg
 	CPUs      int
 	MemoryGiB int
-	Network   bool // qemu's user-mode network
+	Network   bool      // qemu's user-mode network
+	Forwards  []Forward // ports of this host that lead into it
+	Disks     []Disk
 
 	Userland  string // directory that becomes the guest's root; "/" is the host's own
 	System    string // or a NixOS system: its toplevel, in a store that the guest gets
@@ -78,6 +81,7 @@ type plan struct {
 	accel   qemu.Accel
 	why     string // why not KVM, when it was wished for
 	shares  []virtiofs.Share
+	disks   []qemu.Disk
 	guest   guest.Config
 }
 
@@ -111,6 +115,18 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	}
 	if err := p.planShares(); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
+	}
+	for i, d := range o.Disks {
+		disk, err := d.plan("disk" + strconv.Itoa(i))
+		if err != nil {
+			return nil, fmt.Errorf("boot: %w", err)
+		}
+		p.disks = append(p.disks, disk)
+	}
+	for _, f := range o.Forwards {
+		if err := f.check(o.Network); err != nil {
+			return nil, fmt.Errorf("boot: %w", err)
+		}
 	}
 	return p, nil
 }
@@ -238,7 +254,14 @@ func (p *plan) machine() *qemu.Machine {
 		Extra: o.QEMUArgs,
 	}
 	if o.Network {
-		m.Devices = append(m.Devices, qemu.UserNetwork{})
+		var network qemu.UserNetwork
+		for _, f := range o.Forwards {
+			network.Forwards = append(network.Forwards, qemu.Forward(f))
+		}
+		m.Devices = append(m.Devices, network)
+	}
+	for _, d := range p.disks {
+		m.Devices = append(m.Devices, d)
 	}
 	for i, s := range p.shares {
 		m.Devices = append(m.Devices, p.mounter.device(s, fdShares+i))

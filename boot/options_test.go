@@ -45,6 +45,7 @@ func TestCmdline(t *testing.T) {
 		"all": func(o *Options) {
 			o.CPUs, o.MemoryGiB, o.Network, o.Tree = 4, 8, true, l.dir
 			o.Shares = []Share{{Tag: "data", Dir: share, Path: "/mnt/data"}}
+			o.Disks, o.Forwards = []Disk{{l.kernel, true}}, []Forward{{58080, 80}}
 			o.KernelArgs, o.QEMUArgs = []string{"loglevel=8"}, []string{"-s", "-S"}
 		},
 	} {

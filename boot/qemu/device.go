@@ -120,16 +120,43 @@ func (p NineP) Args(id string) []string {
 func (NineP) KernelArgs(string) []string { return nil }
 
 // UserNetwork is an Ethernet interface on qemu's user-mode network.
-type UserNetwork struct{}
+type UserNetwork struct{ Forwards []Forward }
+
+// A Forward makes a TCP port of the host's loopback one of the guest's.
+type Forward struct{ Host, Guest int }
 
 // Args implements Device.
-func (UserNetwork) Args(id string) []string {
+func (n UserNetwork) Args(id string) []string {
+	netdev := "user,id=" + id
+	for _, f := range n.Forwards {
+		netdev += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)
+	}
 	// No option ROM: nobody boots from it, and loading it takes time.
-	return []string{"-netdev", "user,id=" + id, "-device", "virtio-net-pci,netdev=" + id + ",romfile="}
+	return []string{"-netdev", netdev, "-device", "virtio-net-pci,netdev=" + id + ",romfile="}
 }
 
 // KernelArgs implements Device.
 func (UserNetwork) KernelArgs(string) []string { return nil }
+
+// Disk is a virtio-blk disk: the first of a machine is the guest's /dev/vda.
+type Disk struct {
+	Path     string // absolute
+	Format   string // raw, qcow2
+	Serial   string // by which udev names it: /dev/disk/by-id/virtio-SERIAL
+	ReadOnly bool
+}
+
+// Args implements Device.
+func (d Disk) Args(id string) []string {
+	drive := fmt.Sprintf("if=none,id=%sdrive,format=%s,file=%s", id, d.Format, escape(d.Path))
+	if d.ReadOnly {
+		drive += ",readonly=on"
+	}
+	return []string{"-drive", drive, "-device", fmt.Sprintf("virtio-blk-pci,drive=%sdrive,serial=%s", id, d.Serial)}
+}
+
+// KernelArgs implements Device.
+func (Disk) KernelArgs(string) []string { return nil }
 
 // Entropy is a source of random numbers. Without one the first getrandom() of
 // the guest takes more than a second.

@@ -21,6 +21,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func TestArgs(t *testing.T) {
 	console, monitor, agent := Console{FD: 3}, Monitor{FD: 4}, SerialPort{Name: "run-kernel.agent", FD: 5}
 	devices := []Device{console, monitor, agent}
+	disks := []Device{Disk{Path: "/a, b.img", Format: "raw", Serial: "disk0"}, Disk{Path: "/c", Format: "qcow2", Serial: "disk1", ReadOnly: true}}
 	full := append(devices[:3:3], Entropy{}, UserNetwork{}, FileSystem{Tag: "root", FD: 7}, FileSystem{Tag: "a,b=c,,d", FD: 8})
 	for name, m := range map[string]Machine{
 		"x86_64-kvm": {
@@ -32,9 +33,13 @@ func TestArgs(t *testing.T) {
 			Name: "a,b", Cmdline: []string{"panic=-1", "init_on_alloc=1"}, Devices: full, SharedMemory: true,
 		},
 		"x86_64-minimal": {Arch: "x86_64", Accel: TCG, CPUs: 1, Memory: 1, Kernel: "vmlinux"},
-		"aarch64":        {Arch: "aarch64", Accel: TCG, CPUs: 2, Memory: 2, Kernel: "Image", Devices: full, SharedMemory: true},
-		"aarch64-kvm":    {Arch: "aarch64", Accel: KVM, CPUs: 16, Memory: 2, Kernel: "Image", Devices: devices},
-		"riscv64":        {Arch: "riscv64", Accel: TCG, CPUs: 2, Memory: 2, Kernel: "Image", Devices: devices},
+		"x86_64-devices": {
+			Arch: "x86_64", Accel: TCG, CPUs: 1, Memory: 1, Kernel: "vmlinux",
+			Devices: append(disks, UserNetwork{Forwards: []Forward{{8080, 80}, {5353, 53}}}),
+		},
+		"aarch64":     {Arch: "aarch64", Accel: TCG, CPUs: 2, Memory: 2, Kernel: "Image", Devices: full, SharedMemory: true},
+		"aarch64-kvm": {Arch: "aarch64", Accel: KVM, CPUs: 16, Memory: 2, Kernel: "Image", Devices: devices},
+		"riscv64":     {Arch: "riscv64", Accel: TCG, CPUs: 2, Memory: 2, Kernel: "Image", Devices: devices},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args, err := m.Args()

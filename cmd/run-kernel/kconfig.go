@@ -49,7 +49,7 @@ boot will use and those of --profile, the fragments of --fragment, and the optio
 }
 
 // kconfigFlags are those that say what the guest needs of a kernel.
-const kconfigFlags = "smp mount-type virtiofsd network fragment profile require arch " + generalFlags
+const kconfigFlags = "smp mount-type virtiofsd disk network fragment profile require arch " + generalFlags
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{

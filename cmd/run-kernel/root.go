@@ -117,6 +117,7 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "show commands and the guest's console")
 	a.addBootFlags(root)
 
+	root.SetGlobalNormalizationFunc(normalizeFlag)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		// It may come before --json.
 		a.json = a.json || slices.Contains(ours(a.env.Args), "--json")

@@ -20,6 +20,17 @@ var wordFlags = map[string]string{
 	"O": "output", "KBUILD_OUTPUT": "output", "ARCH": "arch", "CROSS_COMPILE": "cross-compile", "LLVM": "llvm", "CC": "cc",
 }
 
+// shortNames are other names of flags, which users of qemu know.
+var shortNames = map[string]string{"net": "network"}
+
+// normalizeFlag gives a flag its own name.
+func normalizeFlag(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if long := shortNames[name]; long != "" {
+		name = long
+	}
+	return pflag.NormalizedName(name)
+}
+
 // makeFlags makes flags of the words that are make's, such as O=DIR, wherever
 // make would take them: before the command and after it. What is the guest's or
 // make's own, after -- or after the first word of exec, stays as it is; for ssh's

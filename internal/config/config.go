@@ -34,7 +34,9 @@ type Run struct {
 	Stdin              bool     `koanf:"stdin" toml:"stdin" help:"the same as serial = \"stdio\", unless serial says otherwise"`
 	Debug              bool     `koanf:"debug" toml:"debug" help:"let the guest wait for a debugger, which run-kernel gdb starts, before its first instruction"`
 	Boot               string   `koanf:"boot" toml:"boot" help:"how the kernel is started: direct, by qemu itself"`
+	Disk               []string `koanf:"disk" toml:"disk" help:"disks of the guest, raw or qcow2, from /dev/vda on: PATH, or PATH:ro for one that it can't write"`
 	Network            string   `koanf:"network" toml:"network" help:"the guest's network: user (qemu's user-mode network) or none"`
+	Forward            []string `koanf:"forward" toml:"forward" help:"TCP ports of this machine's loopback that lead into the guest: HOST:GUEST"`
 	SSH                bool     `koanf:"ssh" toml:"ssh" help:"after boot's command, if there is one, an ssh session in the guest: with its sshd, over a forwarded port (10022 or the next free one), or, where none answers, with run-kernel's own agent"`
 	SSHCommand         string   `koanf:"ssh_command" toml:"ssh_command" help:"shell command to run in such a session, instead of a shell"`
 	PingSSH            bool     `koanf:"ping_ssh" toml:"ping_ssh" help:"wait until the guest's sshd answers, for boot_timeout at most; with neither ssh nor ssh_command, that is all, and the guest ends"`
@@ -85,7 +87,7 @@ const DefaultFlake = "./nixos"
 func Default() Config {
 	return Config{
 		Run: Run{
-			SMP: 2, MemoryGiB: 4, Userland: "auto", Flake: DefaultFlake, Share: []string{}, MountType: "auto", Serial: "disconnected", Boot: "direct", Network: "user", Hostname: "run-kernel", Accel: "auto",
+			SMP: 2, MemoryGiB: 4, Userland: "auto", Flake: DefaultFlake, Share: []string{}, MountType: "auto", Serial: "disconnected", Boot: "direct", Disk: []string{}, Network: "user", Forward: []string{}, Hostname: "run-kernel", Accel: "auto",
 			BootTimeout: Duration(time.Minute), KernelExtraArgs: []string{}, QEMUExtraArgs: []string{},
 		},
 		Kconfig: Kconfig{Fix: true, Fragments: []string{}, Profiles: []string{}, Require: []string{}},

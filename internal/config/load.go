@@ -419,6 +419,13 @@ func (k key) resolve(value any, dir string) any {
 			}
 			return v
 		}
+		if k.name == "run.disk" {
+			v = slices.Clone(v)
+			for i, d := range v {
+				v[i] = resolveDisk(d, dir)
+			}
+			return v
+		}
 		if k.path != "" {
 			v = slices.Clone(v)
 			for i, p := range v {
@@ -452,6 +459,12 @@ func (l *Loaded) validate() error {
 	}
 	if err := validateShares(l.Run.Share); err != nil {
 		errs = append(errs, &ValueError{Where: l.Origin("run.share"), Problem: "run.share: " + err.Error(), hint: shareHint})
+	}
+	if err := validateDisks(l.Run.Disk); err != nil {
+		errs = append(errs, &ValueError{Where: l.Origin("run.disk"), Problem: "run.disk: " + err.Error(), hint: diskHint})
+	}
+	if err := validateForwards(l.Run.Forward, l.Run.Network != "none"); err != nil {
+		errs = append(errs, &ValueError{Where: l.Origin("run.forward"), Problem: "run.forward: " + err.Error(), hint: forwardHint})
 	}
 	return errors.Join(errs...)
 }

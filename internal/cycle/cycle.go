@@ -166,6 +166,16 @@ func BootOptions(c *config.Config, u Userland, image, dir, tree, state string, e
 		}
 		o.Shares = append(o.Shares, boot.Share{Tag: s.Tag, Dir: s.Path, Path: "/mnt/" + s.Tag, ReadOnly: s.ReadOnly})
 	}
+	for _, text := range c.Run.Disk {
+		o.Disks = append(o.Disks, boot.Disk(config.ParseDisk(text)))
+	}
+	for _, text := range c.Run.Forward {
+		f, err := config.ParseForward(text)
+		if err != nil {
+			return o, err
+		}
+		o.Forwards = append(o.Forwards, boot.Forward(f))
+	}
 	switch u.Kind {
 	case userland.Nix:
 	case userland.Host:

@@ -63,6 +63,9 @@ func (c *Cycle) groups(ctx context.Context) ([]string, error) {
 	if network {
 		groups = append(groups, "virtio-net")
 	}
+	if len(c.Config.Run.Disk) > 0 {
+		groups = append(groups, "virtio-blk")
+	}
 	for _, name := range Profiles(c.Config) {
 		if !slices.Contains(groups, name) {
 			groups = append(groups, name)
