@@ -107,7 +107,7 @@ func TestHelpFlags(t *testing.T) {
 	}
 	general := strings.Fields(generalFlags)
 	needs := []string{"smp", "mount-type", "virtiofsd", "disk", "network", "fragment", "profile", "require", "arch"} // say what .config needs
-	compiler := []string{"cross-compile", "cc", "llvm"}                                                      // changes what Kconfig files say
+	compiler := []string{"cross-compile", "cc", "llvm"}                                                              // changes what Kconfig files say
 	boots := slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout"})
 	for path, want := range map[string][]string{
 		"":                slices.Concat(boots, []string{"version"}),
