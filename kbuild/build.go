@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,6 +34,7 @@ type BuildOptions struct {
 	Target  string   // its make target
 	Modules bool     // whether there are modules to be made as well
 	Args    []string // more targets and variables for make
+	Changed []string // source files that have just been saved: their errors are shown before make gets there
 	Events  event.Sink
 }
 
@@ -121,16 +123,17 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	}
 	began := time.Now()
 	counts := t.newCounts(state, o.Target)
-	p := &output{tree: t, events: o.Events, log: bufio.NewWriter(log), began: began, total: counts.expected()}
+	found := &findings{events: o.Events}
+	p := &output{tree: t, events: o.Events, found: found, log: bufio.NewWriter(log), began: began, total: counts.expected()}
 	o.Events.Emit(event.BuildStarted{Dir: t.BuildDir, Command: cmd.Args})
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		p.read(r)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { p.read(r) })
+	early, stop := context.WithCancel(ctx)
+	running.Go(func() { t.preview(early, o.Changed, found) })
 	err = proc.Run(ctx, cmd, grace)
+	stop()
 	_ = w.Close()
-	<-read
+	running.Wait()
 	logErr := p.log.Flush()
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // a make that fails at that moment is no failure
@@ -140,12 +143,12 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	finished := event.BuildFinished{Elapsed: result.Elapsed, Objects: p.done, Log: log.Name()}
 	switch exit := (*exec.ExitError)(nil); {
 	case errors.As(err, &exit):
-		e := &BuildError{Err: err, Log: log.Name(), Diagnostics: p.errors, hint: toolHint(p.tail)}
-		if len(p.errors) == 0 {
+		e := &BuildError{Err: err, Log: log.Name(), Diagnostics: found.errors, hint: toolHint(p.tail)}
+		if len(found.errors) == 0 {
 			e.Tail = p.tail
 		}
-		for i := 0; e.hint == "" && i < len(p.errors); i++ {
-			e.hint = toolHint([]string{p.errors[i].Message})
+		for i := 0; e.hint == "" && i < len(found.errors); i++ {
+			e.hint = toolHint([]string{found.errors[i].Message})
 		}
 		if e.hint == "" && errors.Is(logErr, syscall.ENOSPC) {
 			e.hint = fullHint
@@ -181,6 +184,7 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 type output struct {
 	tree   *Tree
 	events event.Sink
+	found  *findings
 	log    *bufio.Writer
 	began  time.Time
 	total  int
@@ -188,8 +192,6 @@ type output struct {
 	done     int
 	reported time.Time
 	pending  *event.Diagnostic // its detail may still grow
-	seen     map[string]bool
-	errors   []event.Diagnostic
 	tail     []string
 	context  []string // "In file included from", "In function": before a diagnostic
 }
@@ -258,26 +260,39 @@ func (p *output) line(line string) {
 	}
 }
 
-// flush reports the diagnostic whose lines have ended. A header's is reported
-// once, not for each file that includes it.
+// flush reports the diagnostic whose lines have ended.
 func (p *output) flush() {
-	d := p.pending
-	p.pending = nil
-	if d == nil {
-		return
+	if p.pending != nil {
+		p.found.add(*p.pending)
+		p.pending = nil
 	}
+}
+
+// findings are the diagnostics of a build. A header's is reported once, not for
+// each file that includes it.
+type findings struct {
+	events event.Sink
+
+	mu     sync.Mutex
+	seen   map[string]bool
+	errors []event.Diagnostic
+}
+
+func (f *findings) add(d event.Diagnostic) {
 	key := fmt.Sprintf("%s:%d:%d:%s", d.File, d.Line, d.Column, d.Message)
-	if p.seen[key] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seen[key] {
 		return
 	}
-	if p.seen == nil {
-		p.seen = make(map[string]bool)
+	if f.seen == nil {
+		f.seen = make(map[string]bool)
 	}
-	p.seen[key] = true
+	f.seen[key] = true
 	if d.Severity == event.Error {
-		p.errors = append(p.errors, *d)
+		f.errors = append(f.errors, d)
 	}
-	p.events.Emit(*d)
+	f.events.Emit(d)
 }
 
 // quietLine is a line as scripts/Kbuild.include makes it: a name in capitals,

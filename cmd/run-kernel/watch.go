@@ -127,9 +127,10 @@ type pass struct {
 	*workplace
 	current *currentGuest
 
-	mu     sync.Mutex
-	config []byte // .config as we last saw or wrote it
-	system string // NixOS that was booted last; empty: none
+	mu      sync.Mutex
+	config  []byte   // .config as we last saw or wrote it
+	system  string   // NixOS that was booted last; empty: none
+	changed []string // since the last build began
 }
 
 // Build implements watch.Pass.
@@ -138,8 +139,16 @@ func (p *pass) Build(ctx context.Context) (watch.Image, error) {
 	defer p.control.SetPhase("wait")
 	// What the fix writes isn't a change of the user's.
 	defer p.readConfig()
+	p.mu.Lock()
+	p.Changed, p.changed = p.changed, nil
+	p.mu.Unlock()
 	r, err := p.workplace.Build(ctx)
 	if err != nil {
+		if errors.Is(err, watch.ErrOvertaken) {
+			p.mu.Lock()
+			p.changed = append(p.Changed, p.changed...)
+			p.mu.Unlock()
+		}
 		p.report(err)
 		return watch.Image{}, err
 	}
@@ -204,13 +213,21 @@ func (p *pass) Boot(ctx context.Context, image string) (watch.VM, error) {
 
 // Relevant implements watch.Pass.
 func (p *pass) Relevant(paths []string) []string {
-	return slices.DeleteFunc(paths, func(path string) bool {
+	relevant := slices.DeleteFunc(paths, func(path string) bool {
 		if slices.Contains(p.app.config.Files, path) {
 			p.app.events.Emit(event.Warning{Text: path + " changed, and was read at the start", Hint: "start run-kernel watch again to use it"})
 			return true
 		}
 		return path == p.Tree.ConfigPath() && p.sameConfig()
 	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, path := range relevant {
+		if !slices.Contains(p.changed, path) {
+			p.changed = append(p.changed, path)
+		}
+	}
+	return relevant
 }
 
 // sameConfig says whether .config is as we last saw it.

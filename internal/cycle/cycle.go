@@ -25,6 +25,8 @@ type Cycle struct {
 	Config *config.Config
 	Events event.Sink
 	DryRun bool // Fix changes nothing
+	// Changed are source files that were saved since the last pass, if that is known.
+	Changed []string
 
 	told sync.Once // why the userland is what it is
 }
@@ -54,7 +56,7 @@ func (c *Cycle) Build(ctx context.Context, args ...string) (*kbuild.Result, erro
 	}
 	c.Events.Emit(event.PhaseStarted{Phase: event.PhaseBuild})
 	image, target := c.image(f)
-	return c.Tree.Build(ctx, kbuild.BuildOptions{Image: image, Target: target, Modules: f.HasModules(), Args: args, Events: c.Events})
+	return c.Tree.Build(ctx, kbuild.BuildOptions{Image: image, Target: target, Modules: f.HasModules(), Args: args, Changed: c.Changed, Events: c.Events})
 }
 
 func (c *Cycle) prepareConfig(ctx context.Context) (*kconfig.File, error) {

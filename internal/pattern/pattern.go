@@ -31,3 +31,8 @@ func (p *Pattern) FindStringIndex(s string) []int { return p.compile().FindStrin
 
 // FindStringSubmatch is as regexp.Regexp has it.
 func (p *Pattern) FindStringSubmatch(s string) []string { return p.compile().FindStringSubmatch(s) }
+
+// ReplaceAllString is as regexp.Regexp has it.
+func (p *Pattern) ReplaceAllString(s, replacement string) string {
+	return p.compile().ReplaceAllString(s, replacement)
+}

@@ -23,6 +23,9 @@ func TestPattern(t *testing.T) {
 	if got := p.FindStringSubmatch("abc"); !slices.Equal(got, []string{"bc", "c"}) {
 		t.Errorf("FindStringSubmatch: %q", got)
 	}
+	if got := p.ReplaceAllString("abcbd", "<$1>"); got != "a<c><d>" {
+		t.Errorf("ReplaceAllString: %q", got)
+	}
 }
 
 func TestMalformed(t *testing.T) {

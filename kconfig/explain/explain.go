@@ -4,8 +4,8 @@ package explain
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/metaspace/run-kernel/kconfig"
 	"github.com/metaspace/run-kernel/kconfig/closure"
@@ -144,8 +144,11 @@ func Explain(m *model.Model, f *kconfig.File, sym *model.Symbol, want string) (*
 
 func level(value string) int { return slices.Index([]string{"n", "m", "y"}, value) }
 
-// number is what is written without quotes as well, like a symbol.
-var number = regexp.MustCompile(`^(-?[0-9]+|0[xX][0-9a-fA-F]+)$`)
+// isNumber tells numbers, which may be written without quotes, from symbols.
+func isNumber(name string) bool {
+	_, err := strconv.ParseInt(name, 0, 64)
+	return err == nil
+}
 
 type explainer struct {
 	model  *model.Model
@@ -162,7 +165,7 @@ func (x *explainer) show(e *syntax.Expr) string {
 		if sym := x.model.Lookup(s.Name); sym != nil && !s.Const && sym.Defined() {
 			return s.Name + " [=" + x.state.String(sym) + "]"
 		}
-		if number.MatchString(s.Name) {
+		if isNumber(s.Name) {
 			return s.Name
 		}
 		return s.Name + " [not defined]"
