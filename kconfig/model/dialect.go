@@ -53,10 +53,18 @@ func (e *NotTreeError) Error() string {
 	return fmt.Sprintf("%s has no %s: it isn't a kernel's source tree", e.Dir, e.Missing)
 }
 
+// Hint says where to look for it.
+func (e *NotTreeError) Hint() string {
+	return "name the top of a whole kernel source; in one, git status tells what was deleted, and git restore brings it back"
+}
+
 var hashSize = regexp.MustCompile(`(?m)^#define\s+SYMBOL_HASHSIZE\s+(?:\(1U?\s*<<\s*(\d+)\)|(\d+))`)
 
 // DetectDialect finds the dialect of the kernel in a directory.
 func DetectDialect(srctree string) (Dialect, error) {
+	if _, err := os.Stat(filepath.Join(srctree, "scripts/kconfig")); os.IsNotExist(err) {
+		return Dialect{}, &NotTreeError{srctree, "scripts/kconfig"}
+	}
 	text := map[string]string{}
 	for _, name := range []string{"lexer.l", "parser.y", "symbol.c", "confdata.c", "conf.c", "expr.c", "expr.h", "internal.h"} {
 		data, err := os.ReadFile(filepath.Join(srctree, "scripts/kconfig", name))

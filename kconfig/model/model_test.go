@@ -4,6 +4,8 @@ package model
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -143,6 +145,29 @@ func TestRefused(t *testing.T) {
 		_, err := newModel(c.text, c.d)
 		if err == nil || err.Error() != c.want || !errors.As(err, c.as) {
 			t.Errorf("%q: got %v, want %s", c.text, err, c.want)
+		}
+	}
+}
+
+// What is no kernel's tree is refused with what is missing.
+func TestNoTree(t *testing.T) {
+	dir := t.TempDir()
+	scripts := filepath.Join(dir, "scripts/kconfig")
+	for _, c := range []struct {
+		missing string
+		add     func() error
+	}{
+		{"scripts/kconfig", func() error { return os.MkdirAll(scripts, 0o755) }},
+		{"scripts/kconfig/lexer.l", func() error { return os.WriteFile(filepath.Join(scripts, "lexer.l"), nil, 0o644) }},
+		{"scripts/kconfig/parser.y", func() error { return nil }},
+	} {
+		_, err := DetectDialect(dir)
+		var e *NotTreeError
+		if !errors.As(err, &e) || e.Dir != dir || e.Missing != c.missing || e.Hint() == "" {
+			t.Errorf("got %v, want that %s is missing", err, c.missing)
+		}
+		if err := c.add(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

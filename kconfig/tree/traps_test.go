@@ -71,3 +71,22 @@ func configs(t *testing.T, folder string) [][]byte {
 	}
 	return found
 }
+
+// TestHugeConfig compares on a .config with lines of 10 MB.
+func TestHugeConfig(t *testing.T) {
+	srctree := trees(t)[0]
+	program, _ := build(t, srctree)
+	d, err := model.DetectDialect(srctree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 10<<20)
+	config := "CONFIG_S=\"" + long + "\"\nCONFIG_" + long + "=y\n# CONFIG_" + long + " is not set\n" + long + "\nCONFIG_I=" + strings.Repeat("1", 10<<20) + "\nCONFIG_A=y\n"
+	folder, err := filepath.Abs("testdata/traps/dotconfig")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if differ, refused := compareAll(t, program, d, folder, []byte(config)); differ != "" || refused {
+		t.Errorf("refused: %v; %.1000s", refused, differ)
+	}
+}
