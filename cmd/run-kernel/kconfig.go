@@ -26,7 +26,8 @@ func (a *app) kconfigCommand() *cobra.Command {
 		Use:   "kconfig COMMAND",
 		Short: "check, fix and list the options that the guest needs",
 		Long: `Kconfig compares .config with what the guest needs: the groups of options that this
-boot will use, the fragments of --fragment, and the options of --require.`,
+boot will use, what the flake of a NixOS declares (system.requiredKernelConfig), the
+fragments of --fragment, and the options of --require.`,
 		Example: `  run-kernel kconfig check
   run-kernel kconfig fix --require KASAN=y
   run-kernel kconfig list`,
@@ -46,7 +47,7 @@ boot will use, the fragments of --fragment, and the options of --require.`,
 }
 
 // kconfigFlags are those that say what the guest needs of a kernel.
-const kconfigFlags = "smp mount-type virtiofsd network fragment require arch " + generalFlags
+const kconfigFlags = "smp userland flake mount-type virtiofsd network fragment require arch " + generalFlags
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
@@ -180,7 +181,8 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "list what the guest needs, group by group",
 		Long: `List prints the options that the guest needs, group by group, with their reasons:
-those that this boot will use, and those of --fragment and --require.
+those that this boot will use, those that the flake of a NixOS declares, and those of
+--fragment and --require.
 
 With --json it is an array of objects with the fields name, description and
 requirements, which are as kconfig check --json has them, without have and met.`,
