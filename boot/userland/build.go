@@ -45,12 +45,17 @@ type built struct {
 
 // command is how nix builds the flake.
 func (b *Builder) command(f Flake) (*exec.Cmd, error) {
+	// --print-out-paths came after nix 2.8.
+	return nixCommand("build", "--json", "--out-link", b.outLink(), f.String())
+}
+
+// nixCommand is a command of nix.
+func nixCommand(args ...string) (*exec.Cmd, error) {
 	nix, err := proc.Look("nix", nixDirs...)
 	if err != nil {
 		return nil, err
 	}
-	// --print-out-paths came after nix 2.8.
-	return exec.Command(nix, "--extra-experimental-features", "nix-command flakes", "build", "--json", "--out-link", b.outLink(), f.String()), nil
+	return exec.Command(nix, append([]string{"--extra-experimental-features", "nix-command flakes"}, args...)...), nil
 }
 
 // Command returns the command that Build would run, or nothing where it would
@@ -117,15 +122,36 @@ func (b *Builder) Build(ctx context.Context, f Flake) (string, error) {
 	return toplevel, nil
 }
 
+// run builds, and returns what was built.
 func (b *Builder) run(ctx context.Context, cmd *exec.Cmd, f Flake) (string, error) {
+	out, err := b.output(ctx, cmd, f, "build")
+	if err != nil {
+		return "", err
+	}
+	var results []struct {
+		Outputs map[string]string `json:"outputs"`
+	}
+	if err := json.Unmarshal(out, &results); err != nil || len(results) != 1 || results[0].Outputs["out"] == "" {
+		return "", fmt.Errorf("nix build --json printed %q, which names no output", out)
+	}
+	toplevel := results[0].Outputs["out"]
+	if !exists(filepath.Join(toplevel, "init")) {
+		return "", &notSystemError{f, toplevel}
+	}
+	return toplevel, nil
+}
+
+// output runs nix, which is to do something with the flake, and returns what it
+// prints.
+func (b *Builder) output(ctx context.Context, cmd *exec.Cmd, f Flake, do string) ([]byte, error) {
 	log, err := os.Create(b.logPath())
 	if err != nil {
-		return "", fmt.Errorf("log of nix: %w", err)
+		return nil, fmt.Errorf("log of nix: %w", err)
 	}
 	defer log.Close()
 	r, w, err := os.Pipe()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer r.Close()
 	var out bytes.Buffer
@@ -141,23 +167,11 @@ func (b *Builder) run(ctx context.Context, cmd *exec.Cmd, f Flake) (string, erro
 	<-read
 	switch {
 	case ctx.Err() != nil:
-		return "", context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	case errors.As(err, new(*exec.ExitError)):
-		return "", &NixError{Flake: f, Err: err, Message: tail.String(), Log: log.Name()}
-	case err != nil:
-		return "", err
+		return nil, &NixError{Flake: f, Do: do, Err: err, Message: tail.String(), Log: log.Name()}
 	}
-	var results []struct {
-		Outputs map[string]string `json:"outputs"`
-	}
-	if err := json.Unmarshal(out.Bytes(), &results); err != nil || len(results) != 1 || results[0].Outputs["out"] == "" {
-		return "", fmt.Errorf("nix build --json printed %q, which names no output", out.String())
-	}
-	toplevel := results[0].Outputs["out"]
-	if !exists(filepath.Join(toplevel, "init")) {
-		return "", &notSystemError{f, toplevel}
-	}
-	return toplevel, nil
+	return out.Bytes(), err
 }
 
 // follow tells how nix goes on.
@@ -187,13 +201,14 @@ func (e *NoFlakeError) Hint() string {
 // A NixError is a nix that failed.
 type NixError struct {
 	Flake   Flake
+	Do      string // what nix was to do: build or evaluate
 	Err     error
 	Message string // what nix said, at most the last 8 KiB
 	Log     string // has all of it
 }
 
 func (e *NixError) Error() string {
-	text := fmt.Sprintf("nix could not build %s: %v", e.Flake, e.Err)
+	text := fmt.Sprintf("nix could not %s %s: %v", e.Do, e.Flake, e.Err)
 	if e.Message != "" {
 		text += "\n" + e.Message
 	}

@@ -22,9 +22,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fakeNix takes its arguments down and builds $OUT, after what $SCRIPT does.
+// fakeNix takes its arguments down and builds $OUT, after what $SCRIPT does, or
+// evaluates to $VALUE.
 const fakeNix = `#!/bin/sh
 printf '%s\n' "$@" >>"$CALLS"
+case $3 in eval)
+	eval "$SCRIPT"
+	echo "$VALUE"
+	exit
+esac
 while [ $# -gt 0 ]; do
 	case $1 in --out-link) link=$2 ;; esac
 	shift

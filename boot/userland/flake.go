@@ -37,7 +37,7 @@ func ParseFlake(text, dir string) (Flake, error) {
 	}
 	f := Flake{Ref: ref, Attr: attr}
 	if name := strings.Trim(attr, `"`); !strings.ContainsAny(name, `."`) || attr == `"`+name+`"` {
-		f.Attr = "nixosConfigurations." + attr + ".config.system.build.toplevel"
+		f.Attr = "nixosConfigurations." + attr + toplevel
 	}
 	switch path, isPath := strings.CutPrefix(ref, "path:"); {
 	case isPath && !strings.Contains(path, "?"):

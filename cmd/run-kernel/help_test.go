@@ -106,14 +106,14 @@ func TestHelpFlags(t *testing.T) {
 		set.VisitAll(func(f *pflag.Flag) { tables[table] = append(tables[table], f.Name) })
 	}
 	general := strings.Fields(generalFlags)
-	needs := []string{"smp", "mount-type", "virtiofsd", "disk", "network", "fragment", "profile", "require", "arch"} // say what .config needs
-	compiler := []string{"cross-compile", "cc", "llvm"}                                                              // changes what Kconfig files say
+	needs := []string{"smp", "userland", "flake", "mount-type", "virtiofsd", "disk", "network", "fragment", "profile", "require", "arch"} // say what .config needs
+	compiler := []string{"cross-compile", "cc", "llvm"}                                                                                   // changes what Kconfig files say
 	boots := slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout"})
 	for path, want := range map[string][]string{
 		"":                slices.Concat(boots, []string{"version"}),
 		"boot":            boots,
 		"test":            boots,
-		"build":           slices.Concat(tables["kconfig"], tables["build"], general, []string{"smp", "mount-type", "virtiofsd", "disk", "network", "dry-run"}),
+		"build":           slices.Concat(tables["kconfig"], tables["build"], general, []string{"smp", "userland", "flake", "mount-type", "virtiofsd", "disk", "network", "dry-run"}),
 		"watch":           slices.Concat(tables["run"], tables["kconfig"], tables["build"], tables["watch"], general),
 		"kconfig":         nil,
 		"kconfig check":   slices.Concat(needs, general, compiler, []string{"output"}),

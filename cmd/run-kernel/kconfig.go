@@ -27,7 +27,8 @@ func (a *app) kconfigCommand() *cobra.Command {
 		Use:   "kconfig COMMAND",
 		Short: "check, fix, list and explain the options that the guest needs",
 		Long: `Kconfig compares .config with what the guest needs: the groups of options that this
-boot will use and those of --profile, the fragments of --fragment, and the options of
+boot will use and those of --profile, what the flake of a NixOS declares
+(system.requiredKernelConfig), the fragments of --fragment, and the options of
 --require.`,
 		Example: `  run-kernel kconfig check
   run-kernel kconfig fix --require KASAN=y
@@ -49,7 +50,7 @@ boot will use and those of --profile, the fragments of --fragment, and the optio
 }
 
 // kconfigFlags are those that say what the guest needs of a kernel.
-const kconfigFlags = "smp mount-type virtiofsd disk network fragment profile require arch " + generalFlags
+const kconfigFlags = "smp userland flake mount-type virtiofsd disk network fragment profile require arch " + generalFlags
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
@@ -187,8 +188,8 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "list what the guest needs, group by group",
 		Long: `List prints the options that the guest needs, group by group, with their reasons:
-those that this boot will use, and those of --profile, --fragment and --require; with
---all every group there is.
+those that this boot will use, those that the flake of a NixOS declares, and those of
+--profile, --fragment and --require; with --all every group there is.
 
 With --json it is an array of objects with the fields name, description and
 requirements, which are as kconfig check --json has them, without have and met.`,

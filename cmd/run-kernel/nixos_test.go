@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/metaspace/run-kernel/kconfig"
 )
 
 // The flakes of testdata/flake need no nixpkgs, so that real nix builds them
@@ -150,6 +152,73 @@ tr '\0' ' ' </proc/1/cmdline
 	}
 	k.lab.tool("nix-store", "--delete", system)
 	boot(true, "true")
+}
+
+// What the flake's system requires of the kernel is asked for once, and joins the
+// rest.
+func TestFlakeRequires(t *testing.T) {
+	testFlakeRequires(t, newLab(t, need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")))
+}
+
+func TestTrixieFlakeRequires(t *testing.T) { testFlakeRequires(t, trixieKernel(t).lab) }
+
+func testFlakeRequires(t *testing.T, l *lab) {
+	flake, build := l.flake("minimal"), t.TempDir()
+	l.env = append(l.env, "RUN_KERNEL_RUN_FLAKE="+flake)
+	const asking = "asking nix what path:"
+	if err := os.WriteFile(filepath.Join(build, ".config"), []byte("CONFIG_64BIT=y\nCONFIG_DEVTMPFS=y\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check := func(asked bool) map[string]kconfig.Result {
+		t.Helper()
+		r := l.expect(l.run("-O", build, "kconfig", "check", "--json"), statusUnmet)
+		if strings.Contains(r.stderr, asking) != asked {
+			t.Errorf("nix was asked: %v\n%s", !asked, r.stderr)
+		}
+		var results []kconfig.Result
+		if err := json.Unmarshal([]byte(r.stdout), &results); err != nil {
+			t.Fatal(err)
+		}
+		flakes := make(map[string]kconfig.Result)
+		for _, r := range results {
+			if r.Group == "flake" {
+				flakes[r.Symbol] = r
+			}
+		}
+		return flakes
+	}
+	// What is required anyway keeps its reason.
+	if got := check(true); len(got) != 1 || !got["MODULES"].Wish {
+		t.Errorf("got %+v", got)
+	}
+	check(false)
+	replace(t, filepath.Join(flake, "flake.nix"), "[\n            {", `[
+            { configLine = "CONFIG_TASKSTATS=y"; message = "CONFIG_TASKSTATS is not enabled!"; }
+            {`)
+	got := check(true)
+	if r := got["TASKSTATS"]; len(got) != 2 || r.Wish || r.Met || !strings.Contains(r.Why, "system.requiredKernelConfig") {
+		t.Errorf("got %+v", got)
+	}
+	l.expect(l.run("-O", build, "kconfig", "fix"), 0)
+	if config, err := os.ReadFile(filepath.Join(build, ".config")); err != nil || !bytes.Contains(config, []byte("\nCONFIG_TASKSTATS=y\n")) {
+		t.Errorf("fix doesn't set TASKSTATS: %v", err)
+	}
+	// What is no NixOS has the plain attribute, or not.
+	replace(t, filepath.Join(flake, "flake.nix"), "extendModules =", `config.system.requiredKernelConfig = [ { configLine = "CONFIG_PSI=y"; } ];
+      other =`)
+	if got := check(true); len(got) != 1 || got["PSI"].Symbol == "" {
+		t.Errorf("got %+v", got)
+	}
+	replace(t, filepath.Join(flake, "flake.nix"), "config.system.requiredKernelConfig =", "another =")
+	if got := check(true); len(got) != 0 {
+		t.Errorf("got %+v", got)
+	}
+	replace(t, filepath.Join(flake, "flake.nix"), "another =", `extendModules = throw "no luck"; another =`)
+	r := l.expect(l.run("-O", build, "kconfig", "check"), statusUnmet)
+	if !strings.Contains(r.stderr, "warning: what the flake requires of the kernel is unknown: nix could not evaluate path:") ||
+		!strings.Contains(r.stderr, "no luck") {
+		t.Errorf("got %s", r.stderr)
+	}
 }
 
 // nix's own message shows, with ours above it.

@@ -86,7 +86,15 @@ func (c *Cycle) Groups(ctx context.Context) ([]kconfig.Group, error) {
 		return nil, err
 	}
 	vars := map[string]string{"smp": strconv.Itoa(c.Config.Run.SMP)}
-	return kconfig.Groups(c.Tree.SrcArch(), vars, names...)
+	groups, err := kconfig.Groups(c.Tree.SrcArch(), vars, names...)
+	if err != nil {
+		return nil, err
+	}
+	flake, err := c.flakeGroup(ctx)
+	if err != nil || flake == nil {
+		return groups, err
+	}
+	return append(groups, *flake), nil
 }
 
 // Requirements returns all that .config must meet: the groups', the fragments'

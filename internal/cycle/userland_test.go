@@ -61,13 +61,9 @@ func TestGroupsOfUserlands(t *testing.T) {
 	} {
 		l.cycle.Config.Run.Userland = c.userland
 		l.cycle.Config.Run.Flake = "github:me/vm"
-		groups, err := l.cycle.Groups(t.Context())
+		names, err := l.cycle.groups(t.Context())
 		if err != nil {
 			t.Fatal(err)
-		}
-		var names []string
-		for _, g := range groups {
-			names = append(names, g.Name)
 		}
 		for _, name := range c.with {
 			if !slices.Contains(names, name) {
