@@ -43,7 +43,7 @@ func main() {
 	flag.StringVar(&b.tree, "tree", "", "kernel tree")
 	flag.StringVar(&b.build, "build", "", "its build directory")
 	flag.IntVar(&b.rounds, "n", 5, "rounds")
-	flag.StringVar(&b.what, "what", "boot,edit,watch", "what to measure")
+	flag.StringVar(&b.what, "what", "boot,edit,error,watch,kconfig", "what to measure")
 	flag.Parse()
 	if err := b.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -79,10 +79,14 @@ func (b *bench) run() (err error) {
 			measure = b.measureBoots
 		case "edit":
 			measure = b.measureEdits
+		case "error":
+			measure = b.measureErrors
 		case "watch":
 			measure = b.measureIdle
+		case "kconfig":
+			measure = b.measureKconfig
 		default:
-			return fmt.Errorf("-what: %q is none of boot, edit and watch", what)
+			return fmt.Errorf("-what: %q is none of boot, edit, error, watch and kconfig", what)
 		}
 		if err := measure(); err != nil {
 			return err
@@ -123,6 +127,59 @@ func (b *bench) measureEdits() error {
 	}
 	fmt.Printf("%-52s %6.0f ms\n", "      the loop's own share of it", median(own))
 	return nil
+}
+
+// measureErrors is until a mistake in a file that was saved is shown.
+func (b *bench) measureErrors() error {
+	const mistake = "undeclared"
+	var pairs []pair
+	for range b.rounds {
+		if err := b.save(b.original); err != nil {
+			return err
+		}
+		ours, err := b.errorInLoop(mistake)
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		cmd := exec.Command("make", "-C", b.tree, "O="+b.build, "-j"+strconv.Itoa(runtime.NumCPU()), "vmlinux")
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		cmd.Stdout, cmd.Stderr = w, w
+		if err := errors.Join(cmd.Start(), w.Close()); err != nil {
+			return err
+		}
+		err = await(bufio.NewReader(r), mistake)
+		floor := time.Since(began)
+		_ = r.Close()
+		_ = cmd.Wait() // it fails
+		if err != nil {
+			return fmt.Errorf("make: %w", err)
+		}
+		pairs = append(pairs, pair{ours, floor})
+	}
+	row("error: save to the compiler's message", pairs)
+	return nil
+}
+
+func (b *bench) errorInLoop(mistake string) (time.Duration, error) {
+	cmd, out, err := b.watch()
+	if err != nil {
+		return 0, err
+	}
+	defer stop(cmd)
+	if err := await(out, "waiting for changes"); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	anchor := []byte("\tpr_notice(\"%s\", linux_banner);\n")
+	if err := b.save(bytes.Replace(b.original, anchor, append(anchor, "\tundeclared++;\n"...), 1)); err != nil {
+		return 0, err
+	}
+	err = await(out, mistake)
+	return time.Since(began), err
 }
 
 func (b *bench) measureIdle() error {
@@ -271,9 +328,13 @@ func (b *bench) mark(text string) error {
 	if bytes.Equal(edited, b.original) {
 		return errors.New("init/main.c isn't as expected")
 	}
-	// As editors save: under another name first.
+	return b.save(edited)
+}
+
+// save writes init/main.c as editors do: under another name first.
+func (b *bench) save(text []byte) error {
 	path := filepath.Join(b.tree, "init/main.c")
-	if err := os.WriteFile(path+"~", edited, 0o644); err != nil {
+	if err := os.WriteFile(path+"~", text, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(path+"~", path)
