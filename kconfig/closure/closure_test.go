@@ -156,7 +156,23 @@ func TestSolve(t *testing.T) {
 			name: "no prompt, and nobody sets it", text: "config A\n\tbool\n", require: "A=y", refused: "Kconfig:1: A=y: it has no prompt, and nothing sets it",
 		},
 		{
-			name: "a failed probe", text: "config A\n\tbool \"a\"\n\tdepends on $(shell,echo n)\n", require: "A=y", refused: "A=y: depends on what is n",
+			name: "a failed probe", text: "config A\n\tbool \"a\"\n\tdepends on $(shell,echo n)\n", require: "A=y", refused: "A=y: depends on something else than the n that is written there",
+		},
+		{
+			name: "selected", text: "config S\n\tbool \"s\"\n\tselect A\nconfig A\n\tbool \"a\"\n", require: "S=y A=n", want: "S=y",
+			refused: "Kconfig:3: A=n: needs S=n\n\tKconfig:1: S=n: it must be y, needed by require",
+		},
+		{
+			name: "always y", text: "config S\n\tdef_bool y\nconfig B\n\tbool \"b\"\n\tdepends on !S\n", require: "B=y",
+			refused: "Kconfig:5: B=y: depends on S=n\n\tKconfig:2: S=n: needs something else than the y that is written there",
+		},
+		{
+			name: "a text", text: "config S\n\tstring \"s\"\nconfig B\n\tbool \"b\"\n\tdepends on S = \"y z\"\n", require: "B=y",
+			want: `S="y z" for B, B=y`,
+		},
+		{
+			name: "a text that isn't the user's", text: "config S\n\tstring\n\tdefault \"x\"\nconfig B\n\tbool \"b\"\n\tdepends on S = \"y z\"\n", require: "B=y",
+			refused: "Kconfig:5: B=y: depends on S=\"y z\"\n\tKconfig:1: S=\"y z\": it is \"x\", and has no prompt",
 		},
 		{
 			name: "out of range", text: "config N\n\tint \"n\"\n\trange 1 8\n", require: "N=9", refused: "its range is 1 to 8, by Kconfig:3",

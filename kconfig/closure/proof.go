@@ -94,9 +94,13 @@ func (x *solution) refute(n *node, open map[*node]bool) kconfig.Step {
 			continue
 		}
 		switch w.kind {
-		case prompted:
+		case prompted, without:
+			if n.goal.most {
+				reasons = append(reasons, x.because(&step, w, "needs", open))
+				continue
+			}
 			reasons = append(reasons, x.because(&step, w, "depends on", open))
-		case defaulted, without, rival:
+		case defaulted, rival:
 			if len(sym.Prompts()) == 0 {
 				reasons = append(reasons, x.because(&step, w, "has its default from", open))
 			}
@@ -111,6 +115,8 @@ func (x *solution) refute(n *node, open map[*node]bool) kconfig.Step {
 	switch {
 	case len(reasons) > 0:
 		step.Text = strings.Join(reasons, "; ")
+	case n.value != "" && sym.Type == syntax.String:
+		step.Text = fmt.Sprintf("it is %q, and has no prompt", x.state.String(sym))
 	case n.value != "":
 		step.Text = fmt.Sprintf("it is %s here, and nowhere that much", x.state.String(sym))
 	case len(sym.Prompts()) == 0:
@@ -138,12 +144,14 @@ func (x *solution) because(step *kconfig.Step, w *way, what string, open map[*no
 		if leaf.symbol.Constant() {
 			// Commands and functions leave a constant where they stood.
 			step.At = w.pos.String()
-			text = append(text, "what is "+leaf.symbol.Name+", or a $(…) that came to it")
+			text = append(text, "something else than the "+leaf.symbol.Name+" that is written there, or that a $(…) came to")
 			continue
 		}
 		text = append(text, leaf.symbol.Title()+"="+leaf.describe())
 		next := x.refute(leaf, open)
-		if place, ok := mention(w.node, leaf.symbol); ok {
+		if place, ok := x.selectedAt(step.Symbol, leaf.symbol); ok && leaf.goal.most {
+			step.At = place.String()
+		} else if place, ok := mention(w.node, leaf.symbol); ok {
 			step.At = place.String()
 		}
 		if !slices.ContainsFunc(step.Because, func(s kconfig.Step) bool { return s.Symbol == next.Symbol && s.Want == next.Want }) {
@@ -198,6 +206,16 @@ func (x *solution) leaves(n *node, open map[*node]bool) []*node {
 		}
 	}
 	return list
+}
+
+// selectedAt is where one symbol selects another, by its name.
+func (x *solution) selectedAt(target string, by *model.Symbol) (syntax.Pos, bool) {
+	for _, p := range by.Properties() {
+		if p.Source.Kind == syntax.Select && p.Target.Name == target {
+			return p.Source.Pos, true
+		}
+	}
+	return syntax.Pos{}, false
 }
 
 // mention is where a dependency of a node, or of what it is in, names a symbol.

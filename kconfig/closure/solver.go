@@ -208,6 +208,10 @@ func (s *solver) expandComparison(n *node) {
 				n.way(way{}, most(level-1))
 			}
 		}
+	case syntax.String:
+		if op == syntax.Equal {
+			n.way(way{}, s.add(goal{symbol: sym, value: model.Quote(value.Name)}))
+		}
 	case syntax.Int:
 		number, err := strconv.ParseInt(value.Name, 10, 64)
 		if err != nil {
@@ -327,13 +331,17 @@ func (s *solver) lower(n *node) {
 	if s.state.Visible(sym) != model.No {
 		return
 	}
+	w := way{kind: without}
 	for _, p := range sym.Properties() {
 		if p.Source.Kind != syntax.Default {
 			continue
 		}
-		needs = append(needs, s.most(both(p.Value, p.Cond), n.level))
+		need := s.most(both(p.Value, p.Cond), n.level)
+		if needs = append(needs, need); !need.holds {
+			w.pos, w.node = p.Source.Pos, p.Node
+		}
 	}
-	n.way(way{kind: without}, needs...)
+	n.way(w, needs...)
 }
 
 func leaf(sym *model.Symbol) *model.Expr { return &model.Expr{Op: syntax.Sym, Left: sym} }

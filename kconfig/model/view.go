@@ -81,7 +81,13 @@ func (e *Expr) Mentions(s *Symbol) bool { return e.mentions(s) }
 // String is the expression as it would be written.
 func (e *Expr) String() string {
 	var b strings.Builder
-	e.format(&b, syntax.Or, func(b *strings.Builder, s *Symbol) { b.WriteString(s.Title()) })
+	e.format(&b, syntax.Or, func(b *strings.Builder, s *Symbol) {
+		if s.constant && s.Type == syntax.NoType {
+			b.WriteString(strconv.Quote(s.Name))
+			return
+		}
+		b.WriteString(s.Title())
+	})
 	return b.String()
 }
 
@@ -122,7 +128,10 @@ func (s *State) Value(sym *Symbol) (text string, ok bool) {
 		return "", false
 	}
 	if sym.Type == syntax.String {
-		text = `"` + escaper.Replace(text) + `"`
+		text = Quote(text)
 	}
 	return text, true
 }
+
+// Quote spells the value of a string as .config has it.
+func Quote(text string) string { return `"` + escaper.Replace(text) + `"` }
