@@ -172,7 +172,7 @@ func TestSolve(t *testing.T) {
 		},
 		{
 			name: "a text that isn't the user's", text: "config S\n\tstring\n\tdefault \"x\"\nconfig B\n\tbool \"b\"\n\tdepends on S = \"y z\"\n", require: "B=y",
-			refused: "Kconfig:5: B=y: depends on S=\"y z\"\n\tKconfig:1: S=\"y z\": it is \"x\", and has no prompt",
+			refused: "Kconfig:6: B=y: depends on S=\"y z\"\n\tKconfig:1: S=\"y z\": it is \"x\", and has no prompt",
 		},
 		{
 			name: "out of range", text: "config N\n\tint \"n\"\n\trange 1 8\n", require: "N=9", refused: "its range is 1 to 8, by Kconfig:3",
