@@ -203,6 +203,7 @@ requirements, which are as kconfig check --json has them, without have and met.`
 			if err != nil {
 				return err
 			}
+			a.printsDocument()
 			c := a.cycle(tree)
 			if all {
 				a.config.Kconfig.Profiles = kconfig.GroupNames()
@@ -302,6 +303,14 @@ func (a *app) checkRequirements(c *cobra.Command) error {
 	return nil
 }
 
+// printsDocument keeps events apart from the one document that a command prints
+// with --json.
+func (a *app) printsDocument() {
+	if a.json {
+		a.events = ui.JSON(a.env.Stderr)
+	}
+}
+
 // withCycle makes a command's function of one that needs the tree, but not its
 // build directory for itself.
 func (a *app) withCycle(run func(context.Context, *cycle.Cycle) error) func(*cobra.Command, []string) error {
@@ -310,6 +319,7 @@ func (a *app) withCycle(run func(context.Context, *cycle.Cycle) error) func(*cob
 		if err != nil {
 			return err
 		}
+		a.printsDocument()
 		return run(c.Context(), a.cycle(tree))
 	}
 }

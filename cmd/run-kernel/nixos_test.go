@@ -171,7 +171,7 @@ func testFlakeRequires(t *testing.T, l *lab) {
 	}
 	check := func(asked bool) map[string]kconfig.Result {
 		t.Helper()
-		r := l.expect(l.run("-O", build, "kconfig", "check", "--json"), statusUnmet)
+		r := l.run("-O", build, "kconfig", "check", "--json")
 		if strings.Contains(r.stderr, asking) != asked {
 			t.Errorf("nix was asked: %v\n%s", !asked, r.stderr)
 		}
@@ -214,7 +214,7 @@ func testFlakeRequires(t *testing.T, l *lab) {
 		t.Errorf("got %+v", got)
 	}
 	replace(t, filepath.Join(flake, "flake.nix"), "another =", `extendModules = throw "no luck"; another =`)
-	r := l.expect(l.run("-O", build, "kconfig", "check"), statusUnmet)
+	r := l.expect(l.run("-O", build, "kconfig", "check"), 0)
 	if !strings.Contains(r.stderr, "warning: what the flake requires of the kernel is unknown: nix could not evaluate path:") ||
 		!strings.Contains(r.stderr, "no luck") {
 		t.Errorf("got %s", r.stderr)
