@@ -19,7 +19,7 @@ targets and variables for make.`,
 		Example: `  run-kernel build
   run-kernel build O=../build -j8
   run-kernel build -- W=1 modules`,
-		Annotations: map[string]string{helpTables: "build kconfig", helpFlags: "smp network " + generalFlags},
+		Annotations: map[string]string{helpTables: "build kconfig", helpFlags: "smp network disk " + generalFlags},
 		Args:        a.afterDash,
 		RunE: func(c *cobra.Command, args []string) error {
 			if a.dryRun {

@@ -106,13 +106,13 @@ func TestHelpFlags(t *testing.T) {
 		set.VisitAll(func(f *pflag.Flag) { tables[table] = append(tables[table], f.Name) })
 	}
 	general := strings.Fields(generalFlags)
-	needs := []string{"smp", "network", "fragment", "require", "arch"} // say what .config needs
-	boots := slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout"})
+	needs := []string{"smp", "network", "disk", "fragment", "require", "arch"} // say what .config needs
+	boots := slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout", "name"})
 	for path, want := range map[string][]string{
 		"":              slices.Concat(boots, []string{"version"}),
 		"boot":          boots,
 		"test":          boots,
-		"build":         slices.Concat(tables["kconfig"], tables["build"], general, []string{"smp", "network", "dry-run"}),
+		"build":         slices.Concat(tables["kconfig"], tables["build"], general, []string{"smp", "network", "disk", "dry-run"}),
 		"watch":         slices.Concat(tables["run"], tables["kconfig"], tables["build"], tables["watch"], general),
 		"kconfig":       nil,
 		"kconfig check": slices.Concat(needs, general, []string{"output"}),
@@ -123,10 +123,10 @@ func TestHelpFlags(t *testing.T) {
 			"arch", "output", "cross-compile", "cc", "config-file", "quiet", "verbose",
 		},
 		"config":          slices.Concat(tables["run"], tables["kconfig"], tables["build"], []string{"config-file", "json"}),
-		"exec":            {"output", "config-file", "json", "verbose", "tty"},
-		"ssh":             {"output", "config-file", "stdio"},
-		"status":          {"output", "config-file", "json"},
-		"stop":            {"output", "config-file"},
+		"exec":            {"output", "config-file", "json", "verbose", "tty", "name"},
+		"ssh":             {"output", "config-file", "stdio", "name"},
+		"status":          {"output", "config-file", "json", "name"},
+		"stop":            {"output", "config-file", "name"},
 		"version":         {"json"},
 		"help":            nil,
 		"completion":      nil,

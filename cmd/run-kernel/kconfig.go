@@ -46,7 +46,7 @@ boot will use, the fragments of --fragment, and the options of --require.`,
 }
 
 // kconfigFlags are those that say what the guest needs of a kernel.
-const kconfigFlags = "smp network fragment require arch " + generalFlags
+const kconfigFlags = "smp network disk fragment require arch " + generalFlags
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
