@@ -466,6 +466,20 @@ func (vm *VM) Sync() {
 	}
 }
 
+// PowerOff asks the guest to power itself off, and says whether it did within
+// limit.
+func (vm *VM) PowerOff(limit time.Duration) bool {
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	go func() { _, _, _ = vm.client.SendRequest(guest.PowerOffRequest, true, nil) }()
+	select {
+	case <-vm.done:
+		return true
+	case <-over.C:
+		return false
+	}
+}
+
 // Stop ends the VM at once, as pulling the plug would, and waits until nothing
 // is left.
 func (vm *VM) Stop() error {

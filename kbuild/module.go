@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -72,6 +74,15 @@ func (t *Tree) StageModules(ctx context.Context) (*Modules, error) {
 	state, err := t.StateDir()
 	if err != nil {
 		return nil, err
+	}
+	// VMs of one build may start at the same time.
+	lock, err := os.OpenFile(filepath.Join(state, "modules.lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("modules: %w", err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("modules: lock: %w", err)
 	}
 	base := filepath.Join(state, "modules")
 	m := &Modules{Release: release, Dir: filepath.Join(base, "lib/modules", release)}

@@ -5,14 +5,12 @@ package control
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -23,7 +21,7 @@ import (
 // Global requests.
 const (
 	statusRequest = "status@run-kernel" // answered with a Status as JSON
-	stopRequest   = "stop@run-kernel"   // ends the process that owns the VM
+	stopRequest   = "stop@run-kernel"   // ends the process that owns the VM; answered with an Outcome
 	dumpRequest   = "dump@run-kernel"   // writes the guest's memory to a file: dumpPayload
 )
 
@@ -33,37 +31,47 @@ const (
 	debuggerChannel = "debugger@run-kernel"
 )
 
-// answerTime is how long an owner may take to answer. It changes in tests only.
-var answerTime = 10 * time.Second
+// They change in tests only.
+var (
+	answerTime   = 10 * time.Second // how long an owner may take to answer
+	powerOffTime = 8 * time.Second  // how long a guest may take to power itself off
+)
+
+// An Outcome is what became of the guest when its owner was stopped.
+type Outcome string
+
+// The outcomes.
+const (
+	NoGuest    Outcome = "no guest"    // there was none
+	PoweredOff Outcome = "powered off" // it did so itself
+	Ended      Outcome = "ended"       // it didn't in time, and was ended
+)
 
 // Status is what an owner says of itself.
 type Status struct {
 	PID     int       `json:"pid"`
-	Command string    `json:"command"` // watch, boot …
-	Build   string    `json:"build"`   // the build directory
+	Command string    `json:"command"`        // watch, boot …
+	Build   string    `json:"build"`          // the build directory
+	Name    string    `json:"name,omitempty"` // of the VM
 	Started time.Time `json:"started"`
 	Phase   string    `json:"phase"`           // check, build, boot, run, wait
 	Guest   bool      `json:"guest"`           // whether a guest answers
 	Image   string    `json:"image,omitempty"` // of that guest
 }
 
-// name returns the socket's name for a build directory.
-func name(build string) (string, error) {
-	real, err := filepath.EvalSymlinks(build)
-	if err != nil {
-		return "", err
-	}
-	if real, err = filepath.Abs(real); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("@run-kernel-%x", sha256.Sum256([]byte(real)))[:44], nil
+// A BusyError says that another run-kernel has an address.
+type BusyError struct {
+	Address Address
+	Status  Status // the zero one when it doesn't answer
 }
 
-// A BusyError says that another run-kernel works on the same build directory.
-type BusyError struct{ Status Status }
-
 func (e *BusyError) Error() string {
-	if e.Status.PID == 0 {
+	switch {
+	case e.Address.Name != "" && e.Status.PID == 0:
+		return fmt.Sprintf("another run-kernel has a VM %q of this build directory", e.Address.Name)
+	case e.Address.Name != "":
+		return fmt.Sprintf("another run-kernel (process %d) has a VM %q of %s", e.Status.PID, e.Address.Name, e.Status.Build)
+	case e.Status.PID == 0:
 		return "another run-kernel works in this build directory"
 	}
 	return fmt.Sprintf("another run-kernel (%s, process %d) works in %s", e.Status.Command, e.Status.PID, e.Status.Build)
@@ -71,7 +79,11 @@ func (e *BusyError) Error() string {
 
 // Hint names what can be done beside it.
 func (e *BusyError) Hint() string {
-	return "`run-kernel exec -- CMD` runs a command in its guest, `run-kernel stop` ends it; or use another build directory with -O"
+	if e.Address.Name != "" {
+		return "`run-kernel stop --name " + e.Address.Name + "` ends it; or use another name"
+	}
+	return "`run-kernel exec -- CMD` runs a command in its guest, `run-kernel stop` ends it; " +
+		"`run-kernel boot --no-build --name NAME` boots another VM beside it; or use another build directory with -O"
 }
 
 // ErrNone says that nobody owns a VM of the build directory.
@@ -85,10 +97,13 @@ type Server struct {
 	listener *net.UnixListener
 	config   *ssh.ServerConfig
 	stop     func()
+	stopping sync.WaitGroup // those who stop us and have no answer yet
 
-	mu     sync.Mutex
-	status Status
-	guest  *Guest // nil when there is none
+	mu      sync.Mutex
+	status  Status
+	guest   *Guest // nil when there is none
+	stopped bool   // somebody has asked for the end
+	closed  bool   // by Close
 }
 
 // A Guest is what others may act on.
@@ -99,19 +114,21 @@ type Guest struct {
 	Serial   func() io.ReadWriteCloser          // connects to the serial port
 	Debugger func() (io.ReadWriteCloser, error) // connects to qemu's debugging stub
 	Dump     func(f *os.File, virtual bool) error
+	PowerOff func(limit time.Duration) bool // says whether the guest did
 }
 
-// Listen takes the name of the build directory. It fails with a *BusyError when
-// somebody has it. stop is called when another process asks for the end.
-func Listen(build, command string, stop func()) (*Server, error) {
-	n, err := name(build)
+// Listen takes an address. It fails with a *BusyError when
+// somebody has it. stop is called when another process asks for the end, after the
+// guest was asked to power itself off.
+func Listen(a Address, command string, stop func()) (*Server, error) {
+	socket, err := a.socket()
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: n, Net: "unix"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
 	if errors.Is(err, unix.EADDRINUSE) {
-		busy := &BusyError{}
-		if c, err := Dial(build); err == nil {
+		busy := &BusyError{Address: a}
+		if c, err := Dial(a); err == nil {
 			busy.Status, _ = c.Status()
 			_ = c.Close()
 		}
@@ -129,15 +146,31 @@ func Listen(build, command string, stop func()) (*Server, error) {
 	}
 	s := &Server{
 		listener: l, config: &ssh.ServerConfig{NoClientAuth: true}, stop: stop,
-		status: Status{PID: os.Getpid(), Command: command, Build: build, Started: time.Now()},
+		status: Status{PID: os.Getpid(), Command: command, Build: a.Build, Name: a.Name, Started: time.Now()},
 	}
 	s.config.AddHostKey(signer)
 	go s.accept()
 	return s, nil
 }
 
-// Close gives the name back.
-func (s *Server) Close() error { return s.listener.Close() }
+// Close gives the name back, once those who have stopped us know what became of
+// the guest.
+func (s *Server) Close() error {
+	err := s.listener.Close()
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stopping.Wait()
+	return err
+}
+
+// Stopped says whether another process has asked for the end. The guest may still
+// be powering itself off; then stop is called.
+func (s *Server) Stopped() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopped
+}
 
 // SetPhase tells what the owner is doing.
 func (s *Server) SetPhase(phase string) {
@@ -231,8 +264,19 @@ func (s *Server) answer(r *ssh.Request) {
 		s.mu.Unlock()
 		_ = r.Reply(err == nil, data)
 	case stopRequest:
-		_ = r.Reply(true, nil)
-		s.stop()
+		s.mu.Lock()
+		closed := s.closed
+		if !closed {
+			s.stopping.Add(1)
+		}
+		s.mu.Unlock()
+		if closed {
+			return // the end of the connection tells the caller
+		}
+		go func() {
+			defer s.stopping.Done()
+			_ = r.Reply(true, []byte(s.end()))
+		}()
 	case dumpRequest:
 		if err := s.dump(r.Payload); err != nil {
 			_ = r.Reply(false, []byte(err.Error()))
@@ -242,6 +286,24 @@ func (s *Server) answer(r *ssh.Request) {
 	default:
 		_ = r.Reply(false, nil)
 	}
+}
+
+// end asks the guest to power itself off, ends the owner, and says which of the
+// two ended the guest.
+func (s *Server) end() Outcome {
+	s.mu.Lock()
+	guest := s.guest
+	s.stopped = true
+	s.mu.Unlock()
+	outcome := NoGuest
+	if guest != nil {
+		outcome = Ended
+		if guest.Client != nil && guest.PowerOff(powerOffTime) {
+			outcome = PoweredOff
+		}
+	}
+	s.stop()
+	return outcome
 }
 
 // forward connects a channel with a new one to the guest's agent.
@@ -322,10 +384,10 @@ type Client struct {
 	pid int // of the owner; 0 when it is in a namespace that we don't see
 }
 
-// Connect connects to the owner of the VM of a build directory, for a caller that
-// speaks SSH itself. Without any owner, the error is ErrNone.
-func Connect(build string) (net.Conn, error) {
-	conn, _, err := connect(build)
+// Connect connects to the owner at an address, for a caller that speaks SSH
+// itself. Without any owner, the error is ErrNone.
+func Connect(a Address) (net.Conn, error) {
+	conn, _, err := connect(a)
 	if err != nil {
 		return nil, err
 	}
@@ -333,12 +395,12 @@ func Connect(build string) (net.Conn, error) {
 }
 
 // connect returns also whose the other end is.
-func connect(build string) (*net.UnixConn, *unix.Ucred, error) {
-	n, err := name(build)
+func connect(a Address) (*net.UnixConn, *unix.Ucred, error) {
+	socket, err := a.socket()
 	if err != nil {
 		return nil, nil, fmt.Errorf("control: %w", err)
 	}
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: n, Net: "unix"})
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
 	if errors.Is(err, unix.ECONNREFUSED) {
 		return nil, nil, ErrNone
 	} else if err != nil {
@@ -347,7 +409,7 @@ func connect(build string) (*net.UnixConn, *unix.Ucred, error) {
 	cred, err := peer(conn)
 	if err == nil && int(cred.Uid) != os.Geteuid() {
 		// Also when we are root: anybody could have taken the name.
-		err = fmt.Errorf("the run-kernel for %s is user %d's", build, cred.Uid)
+		err = fmt.Errorf("the run-kernel for %s is user %d's", a.Build, cred.Uid)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
@@ -355,16 +417,15 @@ func connect(build string) (*net.UnixConn, *unix.Ucred, error) {
 	return conn, cred, nil
 }
 
-// Dial connects to the owner of the VM of a build directory. Without any, the
-// error is ErrNone.
-func Dial(build string) (*Client, error) {
-	conn, cred, err := connect(build)
+// Dial connects to the owner at an address. Without any, the error is ErrNone.
+func Dial(a Address) (*Client, error) {
+	conn, cred, err := connect(a)
 	if err != nil {
 		return nil, err
 	}
 	// An owner that is stopped (SIGSTOP) must not hang us here.
 	_ = conn.SetDeadline(time.Now().Add(answerTime))
-	c, channels, requests, err := ssh.NewClientConn(conn, build, &ssh.ClientConfig{
+	c, channels, requests, err := ssh.NewClientConn(conn, a.Build, &ssh.ClientConfig{
 		User: "root", HostKeyCallback: ssh.InsecureIgnoreHostKey(), // its user was checked
 	})
 	if err != nil {
@@ -378,21 +439,21 @@ func Dial(build string) (*Client, error) {
 // Status asks the owner what it does.
 func (c *Client) Status() (Status, error) {
 	var s Status
-	data, err := c.ask(statusRequest)
+	data, err := c.ask(statusRequest, answerTime)
 	if err != nil {
 		return s, err
 	}
 	return s, json.Unmarshal(data, &s)
 }
 
-// ask sends a request and returns its reply. When none comes in time, it ends
-// the connection.
-func (c *Client) ask(request string) ([]byte, error) {
-	late := time.AfterFunc(answerTime, func() { _ = c.Close() })
+// ask sends a request and returns its reply. When none comes within limit, it
+// ends the connection.
+func (c *Client) ask(request string, limit time.Duration) ([]byte, error) {
+	late := time.AfterFunc(limit, func() { _ = c.Close() })
 	ok, data, err := c.SendRequest(request, true, nil)
 	switch inTime := late.Stop(); {
 	case !inTime:
-		return nil, fmt.Errorf("control: no answer within %s", answerTime)
+		return nil, fmt.Errorf("control: no answer within %s", limit)
 	case err != nil:
 		return nil, fmt.Errorf("control: %w", err)
 	case !ok:
@@ -401,8 +462,9 @@ func (c *Client) ask(request string) ([]byte, error) {
 	return data, nil
 }
 
-// Stop asks the owner to end and waits until it has.
-func (c *Client) Stop() error {
+// Stop asks the owner to end, which asks its guest first, and waits until it has.
+// It says what became of the guest.
+func (c *Client) Stop() (Outcome, error) {
 	// A process closes its descriptors one by one: when this connection has ended,
 	// it may still have the name.
 	owner := -1
@@ -412,8 +474,9 @@ func (c *Client) Stop() error {
 			defer unix.Close(fd)
 		}
 	}
-	if _, err := c.ask(stopRequest); err != nil {
-		return err
+	outcome, err := c.ask(stopRequest, powerOffTime+answerTime)
+	if err != nil {
+		return "", err
 	}
 	_ = c.Wait()
 	if owner >= 0 {
@@ -424,5 +487,5 @@ func (c *Client) Stop() error {
 			}
 		}
 	}
-	return nil
+	return Outcome(outcome), nil
 }

@@ -45,15 +45,17 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case "owner":
 		stop := make(chan struct{})
-		if _, err := Listen(build, "watch", sync.OnceFunc(func() { close(stop) })); err != nil {
+		s, err := Listen(Address{Build: build}, "watch", sync.OnceFunc(func() { close(stop) }))
+		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
 		fmt.Println("ready")
 		<-stop
+		_ = s.Close()
 		os.Exit(0)
 	case "client":
-		c, err := Dial(build)
+		c, err := Dial(Address{Build: build})
 		if err == nil {
 			_, err = c.Status()
 		}
@@ -123,7 +125,7 @@ func startOwner(t *testing.T, build string) *exec.Cmd {
 
 func listen(t *testing.T, build string, stop func()) *Server {
 	t.Helper()
-	s, err := Listen(build, "boot", stop)
+	s, err := Listen(Address{Build: build}, "boot", stop)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +135,7 @@ func listen(t *testing.T, build string, stop func()) *Server {
 
 func dial(t *testing.T, build string) *Client {
 	t.Helper()
-	c, err := Dial(build)
+	c, err := Dial(Address{Build: build})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +192,7 @@ func TestStatus(t *testing.T) {
 func TestBusyNamesTheOwner(t *testing.T) {
 	build := t.TempDir()
 	owner := startOwner(t, build)
-	_, err := Listen(build, "boot", nil)
+	_, err := Listen(Address{Build: build}, "boot", nil)
 	busy := (*BusyError)(nil)
 	if !errors.As(err, &busy) || busy.Status.PID != owner.Process.Pid {
 		t.Fatalf("got %v", err)
@@ -207,24 +209,24 @@ func TestBusyNamesTheOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = owner.Wait()
-	if _, err := Dial(build); !errors.Is(err, ErrNone) {
+	if _, err := Dial(Address{Build: build}); !errors.Is(err, ErrNone) {
 		t.Errorf("after its end: %v", err)
 	}
 	s := listen(t, build, nil)
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := Dial(build); !errors.Is(err, ErrNone) {
+	if _, err := Dial(Address{Build: build}); !errors.Is(err, ErrNone) {
 		t.Errorf("after Close: %v", err)
 	}
 }
 
 func TestNoSuchDirectory(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none")
-	if _, err := Dial(missing); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Dial(Address{Build: missing}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Dial: %v", err)
 	}
-	if _, err := Listen(missing, "boot", nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Listen(Address{Build: missing}, "boot", nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Listen: %v", err)
 	}
 }
@@ -233,23 +235,56 @@ func TestStop(t *testing.T) {
 	build := t.TempDir()
 	owner := startOwner(t, build)
 	c := dial(t, build)
-	if err := c.Stop(); err != nil {
-		t.Error(err)
+	if outcome, err := c.Stop(); outcome != NoGuest || err != nil {
+		t.Errorf("got %q, %v", outcome, err)
 	}
-	if _, err := Dial(build); !errors.Is(err, ErrNone) {
+	if _, err := Dial(Address{Build: build}); !errors.Is(err, ErrNone) {
 		t.Errorf("Stop returned before the end: %v", err)
 	}
 	if err := owner.Wait(); err != nil {
 		t.Error(err)
 	}
-	if err := c.Stop(); err == nil {
+	if _, err := c.Stop(); err == nil {
 		t.Error("the second Stop succeeds")
 	}
 }
 
+// The guest is asked first, and what became of it is told.
+func TestStopAsksTheGuest(t *testing.T) {
+	client, _ := startAgent(t)
+	powersOff := func(yes bool) func(time.Duration) bool { return func(time.Duration) bool { return yes } }
+	for want, guest := range map[Outcome]*Guest{
+		NoGuest:    nil,
+		PoweredOff: {Client: client, PowerOff: powersOff(true)},
+		Ended:      {Client: client, PowerOff: powersOff(false)},
+	} {
+		build := t.TempDir()
+		stopped := make(chan struct{})
+		s := listen(t, build, func() { close(stopped) })
+		s.SetGuest(guest)
+		go func() {
+			<-stopped
+			if !s.Stopped() {
+				t.Error("the owner doesn't know")
+			}
+			_ = s.Close()
+		}()
+		c := dial(t, build)
+		if got, err := c.ask(stopRequest, time.Minute); err != nil || Outcome(got) != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	// One that doesn't answer yet isn't asked.
+	s := listen(t, t.TempDir(), func() {})
+	s.SetGuest(&Guest{})
+	if got := s.end(); got != Ended {
+		t.Errorf("without an agent: %q", got)
+	}
+}
+
 func TestStoppedOwner(t *testing.T) {
-	saved := answerTime
-	t.Cleanup(func() { answerTime = saved })
+	answer, powerOff := answerTime, powerOffTime
+	t.Cleanup(func() { answerTime, powerOffTime = answer, powerOff })
 	build := t.TempDir()
 	owner := startOwner(t, build)
 	c := dial(t, build)
@@ -261,18 +296,18 @@ func TestStoppedOwner(t *testing.T) {
 	if _, err := unix.Wait4(owner.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() {
 		t.Fatalf("it isn't stopped: %#x, %v", status, err)
 	}
-	answerTime = 100 * time.Millisecond
+	answerTime, powerOffTime = 100*time.Millisecond, 100*time.Millisecond
 	if _, err := c.Status(); err == nil || !strings.Contains(err.Error(), "no answer within") {
 		t.Errorf("Status: %v", err)
 	}
-	if err := other.Stop(); err == nil || !strings.Contains(err.Error(), "no answer within") {
+	if _, err := other.Stop(); err == nil || !strings.Contains(err.Error(), "no answer within") {
 		t.Errorf("Stop: %v", err)
 	}
-	if _, err := Dial(build); err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := Dial(Address{Build: build}); err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Dial: %v", err)
 	}
 	busy := (*BusyError)(nil)
-	if _, err := Listen(build, "boot", nil); !errors.As(err, &busy) || busy.Status.PID != 0 {
+	if _, err := Listen(Address{Build: build}, "boot", nil); !errors.As(err, &busy) || busy.Status.PID != 0 {
 		t.Errorf("Listen: %v", err)
 	}
 }
@@ -301,7 +336,7 @@ func TestOtherUsersAreRefused(t *testing.T) {
 		t.Errorf("the other user's client: %q", out)
 	}
 	// One that doesn't look whose it is.
-	n, err := name(build)
+	n, err := Address{Build: build}.socket()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,11 +370,11 @@ print(len(s.recv(1)))`
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
 		t.Fatal(line, err)
 	}
-	if _, err := Dial(build); err == nil || !strings.Contains(err.Error(), "is user 65534's") {
+	if _, err := Dial(Address{Build: build}); err == nil || !strings.Contains(err.Error(), "is user 65534's") {
 		t.Errorf("root's client: %v", err)
 	}
 	busy := (*BusyError)(nil)
-	if _, err := Listen(build, "boot", nil); !errors.As(err, &busy) {
+	if _, err := Listen(Address{Build: build}, "boot", nil); !errors.As(err, &busy) {
 		t.Errorf("Listen: %v", err)
 	}
 }

@@ -63,6 +63,9 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 			case SyncRequest:
 				unix.Sync()
 				_ = r.Reply(true, nil)
+			case PowerOffRequest:
+				_ = r.Reply(true, nil)
+				go a.powerOff()
 			default:
 				_ = r.Reply(false, nil)
 			}

@@ -42,4 +42,6 @@ type (
 const (
 	ArgvRequest = "argv@run-kernel" // of a session: a command as a JSON array, for no shell
 	SyncRequest = "sync@run-kernel" // global: write everything back
+
+	PowerOffRequest = "poweroff@run-kernel" // global: power the guest off; answered before it is
 )

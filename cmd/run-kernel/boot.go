@@ -21,6 +21,7 @@ import (
 
 func (a *app) addBootFlags(c *cobra.Command) {
 	c.Flags().BoolVar(&a.noBuild, "no-build", false, "boot what is there")
+	c.Flags().StringVar(&a.name, nameFlag, "", "name of the VM: several of one tree run side by side")
 	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "print the commands that would be run, and run none")
 	c.Flags().BoolVarP(&a.pty, "tty", "t", false, "give the command a terminal, as the shell has")
 	c.Flags().DurationVar(&a.timeout, "timeout", 0, "how long the command may take; 0: for ever")
@@ -42,6 +43,7 @@ the command took too long, 103 the VM died, 125 run-kernel could not do its part
 		Example: `  run-kernel boot                            # a shell on the new kernel
   run-kernel boot -- uname -r
   run-kernel boot --no-build -- 'dmesg | grep -i virtio'
+  run-kernel boot --no-build --name second   # another VM beside the first
   run-kernel boot --kernel=/boot/vmlinuz-6.1.0-9-amd64 --smp=4`,
 		Annotations: map[string]string{helpTables: "run build kconfig"},
 		Args:        a.afterDash,
@@ -95,6 +97,9 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 				problem: "run-kernel gdb finds a guest by its kernel tree, and this is none (" + a.config.Origin("run.debug") + ")",
 				hint:    "start in the tree that the kernel is from; --qemu-extra-args='-s -S' lets the guest wait for a gdb of yours on port 1234",
 			}
+		}
+		if a.name != "" {
+			return &usageError{problem: "--name: VMs have names within a kernel tree, and this is none", hint: "start in the tree that the kernel is from; without a tree, any number of VMs run side by side as they are"}
 		}
 		u, o, err := a.treelessOptions(image)
 		if err != nil {
@@ -159,6 +164,14 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	}
 	current.answers(vm)
 	err = run(ctx, vm)
+	if place != nil && place.control.Stopped() {
+		// The guest's processes end before the guest does.
+		select {
+		case <-vm.Done():
+		case <-ctx.Done():
+		}
+		return errStopped
+	}
 	showTail(err)
 	return err
 }
@@ -220,6 +233,11 @@ func (a *app) image(ctx context.Context, w *workplace) (string, error) {
 		}
 		return w.Image()
 	}
+	release, err := w.lockBuild()
+	if err != nil {
+		return "", err
+	}
+	defer release()
 	w.control.SetPhase(string(event.PhaseBuild))
 	r, err := w.Build(ctx)
 	if err != nil {

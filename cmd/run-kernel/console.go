@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) consoleCommand() *cobra.Command {
-	return &cobra.Command{
+	return a.addNameFlag(&cobra.Command{
 		Use:   "console",
 		Short: "connect to the serial port of the guest that runs for this tree",
 		Long: `Console shows what the guest writes to its serial port, beginning with the last of
@@ -25,7 +25,7 @@ userland there is a shell with --serial=stdio or --serial=telnet.`,
 		Annotations: map[string]string{helpFlags: "output config-file"},
 		Args:        noArgs,
 		RunE:        func(c *cobra.Command, args []string) error { return a.console(c.Context()) },
-	}
+	})
 }
 
 // errLeft is the cause with which the user leaves a console.

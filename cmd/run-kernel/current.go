@@ -70,7 +70,8 @@ func (c *currentGuest) publish(vm *boot.VM, answers bool) {
 			}
 			return d, nil
 		},
-		Dump: vm.Dump,
+		Dump:     vm.Dump,
+		PowerOff: vm.PowerOff,
 	}
 	if answers {
 		g.Client = vm.Client()

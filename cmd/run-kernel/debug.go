@@ -45,6 +45,7 @@ and output: target remote | run-kernel gdb --stdio.`,
 			return a.gdb(dashed(c, args))
 		},
 	}
+	a.addNameFlag(c)
 	c.Flags().BoolVar(&stdio, "stdio", false, "speak gdb's remote protocol on standard input and output")
 	return c
 }
@@ -74,7 +75,11 @@ func (a *app) gdb(args []string) error {
 	if err != nil {
 		return err
 	}
-	status, err := a.ownerStatus()
+	address, err := a.address()
+	if err != nil {
+		return err
+	}
+	status, err := a.ownerStatus(address)
 	if err != nil {
 		return err
 	}
@@ -95,7 +100,7 @@ func (a *app) gdb(args []string) error {
 	}
 	command := []string{
 		"gdb", "-q", "-iex", "add-auto-load-safe-path " + tree.BuildDir, vmlinux,
-		"-ex", "target remote | " + qemu.Quote([]string{self, "gdb", "--stdio", "-O", tree.BuildDir}),
+		"-ex", "target remote | " + qemu.Quote([]string{self, "gdb", "--stdio", "-O", tree.BuildDir, "--name=" + address.Name}),
 	}
 	command = append(command, args...)
 	return fmt.Errorf("gdb: %w", unix.Exec(gdb, command, a.env.Environ))
@@ -147,6 +152,7 @@ addresses, as gdb needs them.`,
 			return err
 		},
 	}
+	a.addNameFlag(c)
 	c.Flags().BoolVar(&virtual, "virtual", false, "with the kernel's virtual addresses, for gdb")
 	return c
 }

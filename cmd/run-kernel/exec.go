@@ -12,6 +12,7 @@ import (
 
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/control"
+	"github.com/metaspace/run-kernel/internal/event"
 )
 
 func (a *app) execCommand() *cobra.Command {
@@ -47,44 +48,88 @@ the guest's shell; more are a program and its arguments.`,
 			return nil
 		},
 	}
+	a.addNameFlag(c)
 	c.Flags().BoolVarP(&a.pty, "tty", "t", false, "give the command a terminal, as the shell has")
 	c.Flags().SetInterspersed(false)
 	return c
 }
 
 func (a *app) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	return a.addNameFlag(&cobra.Command{
 		Use:   "status",
 		Short: "say what runs for this tree",
+		Long: `Status says what each run-kernel that works in the tree's build directory does, and
+which guest it has.`,
 		Example: `  run-kernel status
   run-kernel status --json`,
 		Annotations: map[string]string{helpFlags: "output config-file json"},
 		Args:        noArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.ownerStatus()
-			if err != nil {
+		RunE:        func(c *cobra.Command, args []string) error { return a.status() },
+	})
+}
+
+func (a *app) status() error {
+	tree, err := a.existingTree()
+	if err != nil {
+		return err
+	}
+	list := []control.Address{{Build: tree.BuildDir, Name: a.name}}
+	if !a.named {
+		if list, err = control.List(tree.BuildDir); err != nil {
+			return err
+		}
+	}
+	var statuses []control.Status
+	for _, address := range list {
+		s, err := statusOf(address)
+		if errors.Is(err, control.ErrNone) {
+			continue // it has ended since
+		} else if err != nil {
+			return err
+		}
+		statuses = append(statuses, s)
+	}
+	if len(statuses) == 0 {
+		return a.none(control.Address{Build: tree.BuildDir, Name: a.name})
+	}
+	for i, s := range statuses {
+		if a.json {
+			if err := json.NewEncoder(a.env.Stdout).Encode(s); err != nil {
 				return err
 			}
-			if a.json {
-				return json.NewEncoder(a.env.Stdout).Encode(s)
-			}
-			fmt.Fprintf(a.env.Stdout, "run-kernel %s, process %d, for %s\n", s.Command, s.PID, time.Since(s.Started).Round(time.Second))
-			fmt.Fprintf(a.env.Stdout, "build directory: %s\nphase: %s\n", s.Build, s.Phase)
-			if s.Guest {
-				fmt.Fprintf(a.env.Stdout, "guest: answers, on %s\n", s.Image)
-			} else {
-				fmt.Fprintln(a.env.Stdout, "guest: none")
-			}
-			return nil
-		},
+			continue
+		}
+		if i > 0 {
+			fmt.Fprintln(a.env.Stdout)
+		}
+		a.showStatus(s)
+	}
+	return nil
+}
+
+func (a *app) showStatus(s control.Status) {
+	fmt.Fprintf(a.env.Stdout, "run-kernel %s, process %d, for %s\n", s.Command, s.PID, time.Since(s.Started).Round(time.Second))
+	if s.Name != "" {
+		fmt.Fprintf(a.env.Stdout, "name: %s\n", s.Name)
+	}
+	fmt.Fprintf(a.env.Stdout, "build directory: %s\nphase: %s\n", s.Build, s.Phase)
+	if s.Guest {
+		fmt.Fprintf(a.env.Stdout, "guest: answers, on %s\n", s.Image)
+	} else {
+		fmt.Fprintln(a.env.Stdout, "guest: none")
 	}
 }
 
 func (a *app) stopCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:         "stop",
-		Short:       "end the run-kernel that runs for this tree, and its guest",
-		Example:     `  run-kernel stop`,
+	return a.addNameFlag(&cobra.Command{
+		Use:   "stop",
+		Short: "end the run-kernel that runs for this tree, and its guest",
+		Long: `Stop asks the guest that runs for this tree to power itself off: systemd, where
+that is its first process, else all of its processes are asked to end. A guest that
+hasn't after 8 seconds, or doesn't answer, is ended as if the plug were pulled. It says
+which it was. The run-kernel that has booted the guest ends as well.`,
+		Example: `  run-kernel stop
+  run-kernel stop --name second`,
 		Annotations: map[string]string{helpFlags: "output config-file"},
 		Args:        noArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -93,38 +138,17 @@ func (a *app) stopCommand() *cobra.Command {
 				return err
 			}
 			defer client.Close()
-			return client.Stop()
+			outcome, err := client.Stop()
+			if err != nil {
+				return err
+			}
+			switch outcome {
+			case control.PoweredOff:
+				a.events.Emit(event.Notice{Text: "the guest has powered itself off"})
+			case control.Ended:
+				a.events.Emit(event.Notice{Text: "the guest didn't power itself off, and was ended"})
+			}
+			return nil
 		},
-	}
-}
-
-// dial connects to the run-kernel that works on our tree.
-func (a *app) dial() (*control.Client, error) {
-	tree, err := a.existingTree()
-	if err != nil {
-		return nil, err
-	}
-	client, err := control.Dial(tree.BuildDir)
-	if errors.Is(err, control.ErrNone) {
-		return nil, &noneError{tree.BuildDir}
-	}
-	return client, err
-}
-
-// ownerStatus asks the run-kernel that works on our tree what it does.
-func (a *app) ownerStatus() (control.Status, error) {
-	client, err := a.dial()
-	if err != nil {
-		return control.Status{}, err
-	}
-	defer client.Close()
-	return client.Status()
-}
-
-// A noneError says that there is nothing to act on.
-type noneError struct{ build string }
-
-func (e *noneError) Error() string { return "no run-kernel works in " + e.build }
-func (e *noneError) Hint() string {
-	return "start one: run-kernel watch, or run-kernel boot; with another build directory, say so here as well: -O DIR"
+	})
 }

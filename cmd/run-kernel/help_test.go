@@ -108,7 +108,7 @@ func TestHelpFlags(t *testing.T) {
 	general := strings.Fields(generalFlags)
 	needs := []string{"smp", "userland", "flake", "mount-type", "virtiofsd", "disk", "network", "fragment", "profile", "require", "arch"} // say what .config needs
 	compiler := []string{"cross-compile", "cc", "llvm"}                                                                                   // changes what Kconfig files say
-	boots := slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout"})
+	boots := slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout", "name"})
 	for path, want := range map[string][]string{
 		"":                slices.Concat(boots, []string{"version"}),
 		"boot":            boots,
@@ -125,10 +125,10 @@ func TestHelpFlags(t *testing.T) {
 			"arch", "output", "cross-compile", "cc", "llvm", "config-file", "quiet", "verbose",
 		},
 		"config":          slices.Concat(tables["run"], tables["kconfig"], tables["build"], []string{"config-file", "json"}),
-		"exec":            {"output", "config-file", "json", "verbose", "tty"},
-		"ssh":             {"output", "config-file", "stdio"},
-		"status":          {"output", "config-file", "json"},
-		"stop":            {"output", "config-file"},
+		"exec":            {"output", "config-file", "json", "verbose", "tty", "name"},
+		"ssh":             {"output", "config-file", "stdio", "name"},
+		"status":          {"output", "config-file", "json", "name"},
+		"stop":            {"output", "config-file", "name"},
 		"version":         {"json"},
 		"help":            nil,
 		"completion":      nil,

@@ -73,6 +73,8 @@ type app struct {
 	noBuild        bool
 	pty            bool
 	timeout        time.Duration // of the guest's command
+	name           string        // of the VM; empty: the one without
+	named          bool          // --name was given
 
 	config *config.Loaded
 	text   *ui.Text // nil with --json
@@ -170,6 +172,9 @@ func (a *app) setUp(c *cobra.Command) error {
 	}
 	if a.text != nil && a.serial() == serialLog {
 		a.text.ShowConsole(true)
+	}
+	if err := a.checkName(c); err != nil {
+		return err
 	}
 	if err := a.checkRequirements(c); err != nil {
 		return err

@@ -45,6 +45,7 @@ root's home.`,
 			return a.execSSH(args)
 		},
 	}
+	a.addNameFlag(c)
 	c.Flags().BoolVar(&stdio, "stdio", false, "be ssh's ProxyCommand: speak the protocol itself on standard input and output")
 	return c
 }
@@ -55,7 +56,11 @@ func (a *app) execSSH(args []string) error {
 	if err != nil {
 		return err
 	}
-	status, err := a.ownerStatus()
+	address, err := a.address()
+	if err != nil {
+		return err
+	}
+	status, err := a.ownerStatus(address)
 	if err != nil {
 		return err
 	}
@@ -66,7 +71,7 @@ func (a *app) execSSH(args []string) error {
 	if err != nil {
 		return err
 	}
-	path, err := writeSSHConfig(tree, a.config.Run.Hostname)
+	path, err := writeSSHConfig(tree, address.Name, a.config.Run.Hostname)
 	if err != nil {
 		return err
 	}
@@ -85,9 +90,13 @@ func (a *app) sshProxy(ctx context.Context) error {
 		}
 		build = tree.BuildDir
 	}
-	conn, err := control.Connect(build)
+	address, err := a.addressIn(build)
+	if err != nil {
+		return err
+	}
+	conn, err := control.Connect(address)
 	if errors.Is(err, control.ErrNone) {
-		return &noneError{build}
+		return a.none(address)
 	} else if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/internal/cycle"
 	"github.com/metaspace/run-kernel/kbuild"
 )
 
@@ -20,18 +21,20 @@ const guestHost = "guest"
 // plainHost is a name without the signs of a pattern.
 var plainHost = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// sshConfig is the text of an ssh_config(5) for the guest of a build directory,
-// which program connects to.
-func sshConfig(program, build, hostname string) (string, error) {
+// sshConfig is the text of an ssh_config(5) for the guest of a build directory, or
+// for its VM of a name, which program connects to.
+func sshConfig(program, build, name, hostname string) (string, error) {
 	if strings.ContainsAny(program+build, "\n\r\x00") {
 		return "", errors.New("an ssh_config can't hold a path with a line break")
 	}
 	hosts := guestHost
-	if hostname != guestHost && plainHost.MatchString(hostname) {
-		hosts += " " + hostname
+	for _, host := range []string{name, hostname} {
+		if host != guestHost && plainHost.MatchString(host) {
+			hosts += " " + host
+		}
 	}
 	// A shell gets it, after ssh has replaced its own % signs.
-	proxy := strings.ReplaceAll(qemu.Quote([]string{program, "ssh", "--stdio", "-O", build}), "%", "%%")
+	proxy := strings.ReplaceAll(qemu.Quote([]string{program, "ssh", "--stdio", "-O", build, "--name=" + name}), "%", "%%")
 	return fmt.Sprintf(`# How ssh, scp, sftp and rsync reach the guest of
 # %s
 # run-kernel ssh and each boot write it anew.
@@ -47,26 +50,26 @@ Host %s
 `, build, hosts, proxy), nil
 }
 
-// writeSSHConfig writes the ssh_config of a tree's guest, in one step, and
-// returns its path.
-func writeSSHConfig(tree *kbuild.Tree, hostname string) (string, error) {
-	path, err := replaceSSHConfig(tree, hostname)
+// writeSSHConfig writes the ssh_config of a tree's guest, or of its VM of a name,
+// in one step, and returns its path.
+func writeSSHConfig(tree *kbuild.Tree, name, hostname string) (string, error) {
+	path, err := replaceSSHConfig(tree, name, hostname)
 	if err != nil {
 		return "", fmt.Errorf("ssh_config: %w", err)
 	}
 	return path, nil
 }
 
-func replaceSSHConfig(tree *kbuild.Tree, hostname string) (string, error) {
+func replaceSSHConfig(tree *kbuild.Tree, name, hostname string) (string, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	text, err := sshConfig(program, tree.BuildDir, hostname)
+	text, err := sshConfig(program, tree.BuildDir, name, hostname)
 	if err != nil {
 		return "", err
 	}
-	state, err := tree.StateDir()
+	state, err := cycle.VMDir(tree, name)
 	if err != nil {
 		return "", err
 	}

@@ -30,8 +30,8 @@ func TestSSHConfigQuotes(t *testing.T) {
 	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, host := range []string{"guest", "vm.local"} {
-		text, err := sshConfig(program, build, "vm.local")
+	for _, host := range []string{"guest", "second", "vm.local"} {
+		text, err := sshConfig(program, build, "second", "vm.local")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +47,7 @@ func TestSSHConfigQuotes(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v: %s\n%s", host, err, out, text)
 		}
-		if diff := cmp.Diff("ssh\n--stdio\n-O\n"+build+"\n", string(got)); diff != "" {
+		if diff := cmp.Diff("ssh\n--stdio\n-O\n"+build+"\n--name=second\n", string(got)); diff != "" {
 			t.Errorf("%s: %s", host, diff)
 		}
 		if err := os.Remove(record); err != nil {
@@ -60,12 +60,12 @@ func TestSSHConfigHosts(t *testing.T) {
 	for hostname, want := range map[string]string{
 		"run-kernel": "Host guest run-kernel\n", "guest": "Host guest\n", "*": "Host guest\n", "!x": "Host guest\n", "a b": "Host guest\n", "": "Host guest\n",
 	} {
-		text, err := sshConfig("/run-kernel", "/build", hostname)
+		text, err := sshConfig("/run-kernel", "/build", "", hostname)
 		if err != nil || !strings.Contains(text, want) {
 			t.Errorf("%q: %v, %s", hostname, err, text)
 		}
 	}
-	if text, err := sshConfig("/run-kernel", "/bu\nild", ""); err == nil {
+	if text, err := sshConfig("/run-kernel", "/bu\nild", "", ""); err == nil {
 		t.Errorf("a line break is taken: %s", text)
 	}
 }
@@ -74,7 +74,7 @@ func TestWriteSSHConfig(t *testing.T) {
 	tree := &kbuild.Tree{BuildDir: t.TempDir()}
 	read := func(hostname string) (string, os.FileInfo) {
 		t.Helper()
-		path, err := writeSSHConfig(tree, hostname)
+		path, err := writeSSHConfig(tree, "", hostname)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,6 +101,11 @@ func TestWriteSSHConfig(t *testing.T) {
 	if entries, _ := filepath.Glob(filepath.Join(tree.BuildDir, ".run-kernel/ssh*")); len(entries) != 1 {
 		t.Errorf("in the state directory: %q", entries)
 	}
+	// A VM with a name has its own.
+	named, err := writeSSHConfig(tree, "second", "b")
+	if err != nil || named != filepath.Join(tree.BuildDir, ".run-kernel/vm/second/ssh_config") {
+		t.Errorf("for a VM with a name: %s, %v", named, err)
+	}
 	// Where it can't be put, nothing stays.
 	path := filepath.Join(tree.BuildDir, ".run-kernel/ssh_config")
 	if err := os.Remove(path); err != nil {
@@ -109,7 +114,7 @@ func TestWriteSSHConfig(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(path, "dir"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := writeSSHConfig(tree, "c"); err == nil {
+	if _, err := writeSSHConfig(tree, "", "c"); err == nil {
 		t.Error("it replaces a folder")
 	}
 	if entries, _ := filepath.Glob(filepath.Join(tree.BuildDir, ".run-kernel/ssh*")); len(entries) != 1 {

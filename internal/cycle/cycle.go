@@ -24,7 +24,8 @@ type Cycle struct {
 	Tree   *kbuild.Tree
 	Config *config.Config
 	Events event.Sink
-	DryRun bool // Fix changes nothing
+	DryRun bool   // Fix changes nothing
+	VM     string // name of the VM; empty: it has none
 	// Changed are source files that were saved since the last pass, if that is known.
 	Changed []string
 
@@ -201,6 +202,20 @@ func BootOptions(c *config.Config, u Userland, image, dir, tree, state string, e
 	return o, nil
 }
 
+// VMDir returns the folder for what is kept of a tree's VM, by its name, and makes
+// it.
+func VMDir(t *kbuild.Tree, name string) (string, error) {
+	state, err := t.StateDir()
+	if err != nil || name == "" {
+		return state, err
+	}
+	dir := filepath.Join(state, "vm", name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("state directory: %w", err)
+	}
+	return dir, nil
+}
+
 // BootOptions are those of the tree's guest. Where it runs on NixOS, nix builds
 // that first, if it has changed.
 func (c *Cycle) BootOptions(ctx context.Context, image, dir string) (boot.Options, error) {
@@ -215,7 +230,11 @@ func (c *Cycle) BootOptions(ctx context.Context, image, dir string) (boot.Option
 	if u.Why != "" {
 		c.told.Do(func() { c.Events.Emit(event.Notice{Text: u.Why}) })
 	}
-	o, err := BootOptions(c.Config, u, image, dir, c.Tree.Source, state, c.Events)
+	vmDir, err := VMDir(c.Tree, c.VM)
+	if err != nil {
+		return boot.Options{}, err
+	}
+	o, err := BootOptions(c.Config, u, image, dir, c.Tree.Source, vmDir, c.Events)
 	if err != nil {
 		return o, err
 	}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/metaspace/run-kernel/boot/control"
+)
+
+const nameFlag = "name"
+
+// addNameFlag lets a command act on one of several VMs.
+func (a *app) addNameFlag(c *cobra.Command) *cobra.Command {
+	c.Flags().StringVar(&a.name, nameFlag, "", "the VM of this name, where several run for the tree")
+	return c
+}
+
+// checkName looks at the flag, where the command has it.
+func (a *app) checkName(c *cobra.Command) error {
+	f := c.Flags().Lookup(nameFlag)
+	if a.named = f != nil && f.Changed; !a.named || a.name == "" {
+		return nil
+	}
+	if err := control.CheckName(a.name); err != nil {
+		return &usageError{problem: "--name: " + err.Error(), hint: "as in run-kernel boot --no-build --name second"}
+	}
+	return nil
+}
+
+// address is that of the VM to act on.
+func (a *app) address() (control.Address, error) {
+	tree, err := a.existingTree()
+	if err != nil {
+		return control.Address{}, err
+	}
+	return a.addressIn(tree.BuildDir)
+}
+
+// addressIn is that of the VM to act on in a build directory: the one that was
+// named, or the only one.
+func (a *app) addressIn(build string) (control.Address, error) {
+	if a.named {
+		return control.Address{Build: build, Name: a.name}, nil
+	}
+	list, err := control.List(build)
+	switch {
+	case err != nil:
+		return control.Address{}, err
+	case len(list) == 0:
+		return control.Address{}, &noneError{build: build}
+	case len(list) == 1:
+		return list[0], nil
+	}
+	// One of them may be a build.
+	guests := slices.DeleteFunc(slices.Clone(list), func(address control.Address) bool {
+		s, err := statusOf(address)
+		return err != nil || s.Image == ""
+	})
+	if len(guests) == 1 {
+		return guests[0], nil
+	}
+	return control.Address{}, &severalError{list}
+}
+
+// dial connects to the run-kernel whose VM we act on.
+func (a *app) dial() (*control.Client, error) {
+	address, err := a.address()
+	if err != nil {
+		return nil, err
+	}
+	client, err := control.Dial(address)
+	if errors.Is(err, control.ErrNone) {
+		return nil, a.none(address)
+	}
+	return client, err
+}
+
+// none is the error for an address that nobody has.
+func (a *app) none(address control.Address) error {
+	others, _ := control.List(address.Build) // it says more, if it can be had
+	return &noneError{address.Build, address.Name, others}
+}
+
+// statusOf asks the run-kernel at an address what it does.
+func statusOf(address control.Address) (control.Status, error) {
+	client, err := control.Dial(address)
+	if err != nil {
+		return control.Status{}, err
+	}
+	defer client.Close()
+	return client.Status()
+}
+
+// ownerStatus is statusOf for a user who wants to act on it.
+func (a *app) ownerStatus(address control.Address) (control.Status, error) {
+	s, err := statusOf(address)
+	if errors.Is(err, control.ErrNone) {
+		return s, a.none(address)
+	}
+	return s, err
+}
+
+// A noneError says that there is nothing to act on.
+type noneError struct {
+	build, name string
+	others      []control.Address // that there are
+}
+
+func (e *noneError) Error() string {
+	if e.name != "" {
+		return fmt.Sprintf("no VM %q runs in %s", e.name, e.build)
+	}
+	return "no run-kernel works in " + e.build
+}
+
+// Hint says how one is started, or found.
+func (e *noneError) Hint() string {
+	switch {
+	case len(e.others) > 0:
+		return "these do: " + nameFlags(e.others)
+	case e.name != "":
+		return "start it: run-kernel boot --no-build --name " + e.name
+	}
+	return "start one: run-kernel watch, or run-kernel boot; with another build directory, say so here as well: -O DIR"
+}
+
+// A severalError says that it isn't clear what to act on.
+type severalError struct{ addresses []control.Address }
+
+func (e *severalError) Error() string {
+	return fmt.Sprintf("%d run-kernels work in %s", len(e.addresses), e.addresses[0].Build)
+}
+
+// Hint lists them.
+func (e *severalError) Hint() string {
+	return "say which: " + nameFlags(e.addresses) + "; run-kernel status says what each does"
+}
+
+// nameFlags lists the flags by which VMs are named.
+func nameFlags(addresses []control.Address) string {
+	var flags []string
+	for _, address := range addresses {
+		if address.Name == "" {
+			flags = append(flags, "--name= (the one without a name)")
+		} else {
+			flags = append(flags, "--name "+address.Name)
+		}
+	}
+	return strings.Join(flags, ", ")
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Several VMs of one tree run side by side, and each is acted on by its name.
+func TestNamedVMs(t *testing.T) {
+	k := testKernel(t)
+	start := func(name string) *session {
+		s := k.lab.start(k.flags("boot", "--no-build", "--memory-gib=1", "--hostname", "vm-"+name, "--name="+name, "--", "echo up; exec sleep 1000")...)
+		s.wait("up\n")
+		return s
+	}
+	a := start("a")
+	// Of one, no name is needed.
+	if r := k.lab.expect(k.lab.run(k.flags("exec", "--", "hostname")...), 0); r.stdout != "vm-a\n" {
+		t.Errorf("without a name: %q", r.stdout)
+	}
+	// The build directory is free.
+	k.lab.expect(k.lab.run(k.flags("build")...), 0)
+	b, unnamed := start("b"), start("")
+
+	for name, want := range map[string]string{"a": "vm-a\n", "b": "vm-b\n", "": "vm-\n"} {
+		r := k.lab.expect(k.lab.run(k.flags("exec", "--name="+name, "--", "hostname")...), 0)
+		if r.stdout != want {
+			t.Errorf("in %q: %q", name, r.stdout)
+		}
+		log := filepath.Join(k.build, ".run-kernel", "vm", name, "console.log")
+		if name == "" {
+			log = filepath.Join(k.build, ".run-kernel/console.log")
+		}
+		if data, err := os.ReadFile(log); err != nil || !strings.Contains(string(data), "Linux version") {
+			t.Errorf("the console's log of %q: %v, %.100q", name, err, data)
+		}
+		config := filepath.Join(filepath.Dir(log), "ssh_config")
+		if out, err := exec.Command("ssh", "-F", config, "guest", "hostname").CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("ssh to %q: %s, %v", name, out, err)
+		}
+	}
+	for _, command := range []string{"exec", "stop", "console"} {
+		r := k.lab.expect(k.lab.run(k.flags(command)...), statusFailed)
+		if !strings.Contains(r.stderr, "3 run-kernels work in") || !strings.Contains(r.stderr, "--name= (the one without a name), --name a, --name b") {
+			t.Errorf("%s: %s", command, r.stderr)
+		}
+	}
+	r := k.lab.expect(k.lab.run(k.flags("status")...), 0)
+	if n := strings.Count(r.stdout, "guest: answers"); n != 3 || !strings.Contains(r.stdout, "name: a\n") || !strings.Contains(r.stdout, "name: b\n") {
+		t.Errorf("status: %s", r.stdout)
+	}
+	r = k.lab.expect(k.boot("--name", "a", "--", "true"), statusFailed)
+	if !strings.Contains(r.stderr, `has a VM "a" of `) {
+		t.Errorf("a name that is taken: %s", r.stderr)
+	}
+
+	// The end of one leaves the others alone.
+	k.lab.expect(k.lab.run(k.flags("stop", "--name", "a")...), 0)
+	<-a.ended
+	for _, name := range []string{"b", ""} {
+		k.lab.expect(k.lab.run(k.flags("exec", "--name="+name, "--", "true")...), 0)
+	}
+	k.lab.expect(k.lab.run(k.flags("stop", "--name=")...), 0)
+	<-unnamed.ended
+	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
+	<-b.ended
+	if err := os.RemoveAll(filepath.Join(k.build, ".run-kernel/vm")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A guest is asked to end, so that what runs in it can finish; one that doesn't
+// is ended all the same.
+func TestStop(t *testing.T) {
+	k := testKernel(t)
+	for _, test := range []struct {
+		name, command, said string
+		before              func(qemu int)
+	}{
+		{"by itself", `trap 'echo ending >/mnt/out/done; exit' TERM; echo up; while :; do sleep 0.1; done`, "the guest has powered itself off", nil},
+		{"deaf processes", `trap '' TERM; echo up; while :; do sleep 0.1; done`, "the guest has powered itself off", nil},
+		{"hanging", `echo up; sleep 1000`, "the guest didn't power itself off, and was ended", func(qemu int) {
+			if err := syscall.Kill(qemu, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k.lab.t = t
+			out := t.TempDir()
+			s := k.lab.start(k.flags("boot", "--no-build", "--share", "out:"+out, "--", test.command)...)
+			s.wait("up\n")
+			if test.before != nil {
+				test.before(k.lab.awaitProcess(`^\S*qemu-system-x86_64 `))
+			}
+			r := k.lab.expect(k.lab.run(k.flags("stop")...), 0)
+			if !strings.Contains(r.stderr, test.said) {
+				t.Errorf("stop says %q", r.stderr)
+			}
+			<-s.ended
+			if status := exitCode(s.cmd.ProcessState); status != statusFailed {
+				t.Errorf("status %d", status)
+			}
+			s.wait("ended by run-kernel stop")
+			if _, err := os.Stat(filepath.Join(out, "done")); (err == nil) != strings.Contains(test.command, "done") {
+				t.Errorf("its command had its turn: %v", err)
+			}
+			if left := k.lab.processes(); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
