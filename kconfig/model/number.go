@@ -12,7 +12,8 @@ type scanned struct {
 	magnitude uint64
 	negative  bool
 	overflow  bool   // of the magnitude
-	rest      string // what follows the number; the whole text if there is none
+	any       bool   // there is a number
+	rest      string // what follows it; the whole text if there is none
 }
 
 // scan reads the number that a text begins with, after blanks and a sign. With
@@ -39,7 +40,7 @@ func scan(text string, base uint64) scanned {
 			s.overflow = true
 		}
 		s.magnitude = s.magnitude*base + d
-		s.rest = digits[i+1:]
+		s.any, s.rest = true, digits[i+1:]
 	}
 	return s
 }

@@ -141,7 +141,7 @@ func parse(text string, t syntax.Type) (n number, unsigned, ok bool) {
 		n.unsigned, fits = p.unsigned()
 		n.signed = int64(n.unsigned)
 	}
-	return n, t == syntax.Hex, fits && p.rest == ""
+	return n, t == syntax.Hex, fits && p.any && p.rest == ""
 }
 
 func (s *State) compare(e *Expr) bool {
