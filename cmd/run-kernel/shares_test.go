@@ -55,7 +55,7 @@ $again /tmp/again || { rmdir /tmp/again; umount /mnt/ro; $again /mnt/ro; }
 for d in /mnt/ro /tmp/again /proc/1/root/mnt/ro; do
 	echo written >$d/file && echo "wrote $d/file"
 	touch $d/new && echo "made $d/new"
-	rm -f $d/file && echo "removed $d/file"
+	rm $d/file </dev/null && echo "removed $d/file"
 	chmod 777 $d/file && echo "chmod of $d/file"
 	ln $d/file $d/linked && echo "linked $d/file"
 	mknod $d/node b 8 0 && echo "made $d/node"
