@@ -44,7 +44,7 @@ type Options struct {
 	Virtiofsd string // program; empty: searched for
 	SocketDir string // where its sockets are bound for a moment; empty: nowhere in the file system
 
-	Modules        string // the kernel's modules, as they are in /lib/modules/<ModulesRelease>; in Tree or Build. Empty: none
+	Modules        string // the kernel's modules, as they are in /lib/modules/<ModulesRelease>; in Tree or Build. Empty: those that belong to an installed Kernel, if there are any
 	ModulesRelease string
 
 	Dir      string // working directory in the guest
@@ -102,7 +102,8 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	if p.qemu, err = proc.Look(program); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
-	if p.mounter, err = ChooseMounter(ctx, o); err != nil {
+	p.options.findModules()
+	if p.mounter, err = ChooseMounter(ctx, p.options); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	switch accel := qemu.Accel(o.Accel); accel {
@@ -162,7 +163,7 @@ func (p *plan) planShares() error {
 			p.mount(virtiofs.Share{Tag: s.tag, Dir: s.dir, ReadOnly: true, Cache: virtiofs.Auto}, s.dir)
 		}
 	}
-	if o.Modules != "" {
+	if o.Modules != "" && !(o.System == "" && o.Userland == "/" && o.Modules == filepath.Join("/lib/modules", o.ModulesRelease)) {
 		p.guest.Modules = &guest.Modules{Dir: o.Modules, Release: o.ModulesRelease}
 	}
 	seen := map[string]bool{rootTag: true, storeTag: true, treeTag: true, buildTag: true}

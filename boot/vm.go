@@ -102,6 +102,10 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	began := time.Now()
 	o := &p.options
+	modules, err := p.earlyModules(ctx)
+	if err != nil {
+		return nil, err
+	}
 	vm := &VM{
 		Accel: p.accel, Kernel: o.Kernel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}),
 		initErr: make(chan string, 1), frozen: make(chan string, 1),
@@ -177,6 +181,9 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	var process *proc.Process
 	starts.Go(func() (err error) {
 		if err := writeInitramfs(initramfs, &p.guest); err != nil {
+			return fmt.Errorf("write the initramfs: %w", err)
+		}
+		if err := writeModules(initramfs, modules); err != nil {
 			return fmt.Errorf("write the initramfs: %w", err)
 		}
 		cmd := exec.Command(p.qemu, args...)

@@ -44,6 +44,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	if err := loadModules(); err != nil {
+		return err
+	}
 	port, err := openPort(AgentPort)
 	if err != nil {
 		return err

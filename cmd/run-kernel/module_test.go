@@ -4,6 +4,7 @@ package main
 
 import (
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -37,5 +38,19 @@ dmesg | grep -o "version magic '9.* should be '[0-9.]*"
 	staged := filepath.Join(k.build, ".run-kernel/modules/lib/modules")
 	if dirs, err := filepath.Glob(filepath.Join(staged, "*")); len(dirs) != 1 || err != nil {
 		t.Errorf("staged: %v, %v", dirs, err)
+	}
+}
+
+// A distribution's kernel has as modules what a guest needs before it has files.
+func TestStockKernel(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("./test unpacks a kernel for amd64 only")
+	}
+	image := need(t, "RUN_KERNEL_TEST_STOCK_KERNEL", "kernel of Debian's")
+	l := newLab(t, t.TempDir())
+	script := "uname -r; grep -qw ^virtiofs /proc/modules && modprobe dummy && grep -q ^dummy /proc/modules && ip addr show eth0 | grep -q 10.0.2.15"
+	r := l.expect(l.run("--kernel", image, "--", script), 0)
+	if release := strings.TrimPrefix(filepath.Base(image), "vmlinuz-"); r.stdout != release+"\n" {
+		t.Errorf("got %q, want %q", r.stdout, release)
 	}
 }
