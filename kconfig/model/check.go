@@ -114,6 +114,20 @@ type UnsupportedError struct {
 
 func (e *UnsupportedError) Error() string { return e.Pos.String() + ": " + e.Problem }
 
+// checkModules refuses what some confs compute with a value of the symbol that
+// enables modules that isn't the final one.
+func (m *Model) checkModules() {
+	if !m.dialect.Priority || m.err != nil {
+		return
+	}
+	for _, s := range m.Symbols {
+		if s.member && (m.modules.selected.mentions(s) || m.modules.implied.mentions(s)) {
+			m.err = &UnsupportedError{s.Nodes[0].Pos, "a member of a choice selects or implies " + m.modules.Name + ": the conf of this kernel reads it before it is known"}
+			return
+		}
+	}
+}
+
 // A RecursionError names symbols each of which depends on the next, and the last
 // on the first.
 type RecursionError struct{ Chain []*Symbol }

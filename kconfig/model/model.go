@@ -145,6 +145,7 @@ func New(tree *syntax.Tree, d Dialect) (*Model, error) {
 	}
 	m.finish(m.root)
 	m.order()
+	m.checkModules()
 	if m.err != nil {
 		return nil, m.err
 	}

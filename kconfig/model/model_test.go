@@ -140,6 +140,10 @@ func TestRefused(t *testing.T) {
 		{"config A\n\tbool\n\tdepends on B\nconfig B\n\tbool\n\tdepends on A\n", "recursive dependency detected:\n\tKconfig:1: A depends on B\n\tKconfig:4: B depends on A", older, new(*RecursionError)},
 		{"config A\n\tbool \"a\"\n\tselect A\n", "recursive dependency detected:\n\tKconfig:1: A depends on A", newer, new(*RecursionError)},
 		{"config A\n\tbool\nconfig B\n\tbool \"b\"\n\tdepends on A!=y\n", "Kconfig:3: A!=y, where A is bool: the conf of this kernel reads it wrong", newer, new(*UnsupportedError)},
+		{
+			"config MODULES\n\tbool\n\tmodules\nchoice\n\tprompt \"c\"\nconfig A\n\tbool \"a\"\n\timply MODULES\nendchoice\n",
+			"Kconfig:6: a member of a choice selects or implies MODULES: the conf of this kernel reads it before it is known", newer, new(*UnsupportedError),
+		},
 		{"choice\n\tprompt \"c\"\nconfig A\n\tbool\nendchoice\n", "Kconfig:3: choice value must have a prompt", newer, new(*syntax.Error)},
 	} {
 		_, err := newModel(c.text, c.d)

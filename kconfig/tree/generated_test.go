@@ -79,14 +79,10 @@ func (g *generator) value(kind string) string {
 	return pick(g, []string{"y", "m", "n", "y", g.expr(1)})
 }
 
-// later are symbols that a symbol may select: they're defined after it, as S1
-// isn't always. That is the symbol of modules, which all tristates look at.
-func (g *generator) later() string {
-	if g.chance(5) {
-		return "S1"
-	}
-	return fmt.Sprintf("S%d", len(g.names)+1+g.r.IntN(4))
-}
+// later are symbols that a symbol may select: they're defined after it. S1, which
+// is that of modules, isn't one: most of what selects it depends on it, too, and
+// the traps have the rest.
+func (g *generator) later() string { return fmt.Sprintf("S%d", max(2, len(g.names)+1+g.r.IntN(4))) }
 
 func (g *generator) attributes(name, kind string, prompt bool) {
 	if prompt {
