@@ -117,6 +117,11 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 		}
 		return nil, &UnmetError{missing}
 	}
+	for i, r := range open {
+		if known := slices.IndexFunc(solution.Refused, func(p Result) bool { return p.Symbol == r.Symbol }); known >= 0 {
+			open[i].Proof = solution.Refused[known].Proof
+		}
+	}
 	report := &Report{Edits: Diff(old, fixed), Settings: solution.Settings, Unmet: open, Config: fixed}
 	if len(report.Edits) == 0 {
 		// Only wishes were open, and none was granted.

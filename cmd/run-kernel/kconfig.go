@@ -168,7 +168,11 @@ can't be, and .config stays as it is. The file before is kept as .config.old. Wi
 				return err
 			}
 			for _, r := range report.Unmet {
-				a.events.Emit(event.Notice{Text: fmt.Sprintf("this kernel doesn't grant the wish %s=%s (%s)", r.Symbol, r.Want, r.Why)})
+				text := fmt.Sprintf("the wish %s=%s isn't granted (%s)", r.Symbol, r.Want, strings.TrimSuffix(r.Why, "."))
+				if r.Proof != nil {
+					text += ": " + r.Proof.Text
+				}
+				a.events.Emit(event.Notice{Text: text})
 			}
 			if len(report.Edits) == 0 {
 				a.events.Emit(event.Notice{Text: w.Tree.ConfigPath() + " has what the guest needs; nothing was changed"})
