@@ -36,7 +36,6 @@ func TestDisksAndForwards(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	disks := []string{"--disk", raw, "--disk", qcow2 + ":ro"}
-	// The driver stays in this kernel from here on.
 	k.lab.expect(k.lab.run(k.flags(append([]string{"build"}, disks...)...)...), 0)
 
 	port := freePort(t)
