@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// termTime is how long processes have after SIGTERM.
-const termTime = 2 * time.Second
+// termTime is how long processes have to end. The host waits longer.
+const termTime = 5 * time.Second
 
 // powerOff ends the guest in an orderly way: by systemd where that is the first
 // process, else after all processes were asked to end.
@@ -27,7 +27,10 @@ func (a *agent) powerOff() {
 		}
 		log.Printf("systemctl poweroff failed: %v", err)
 	}
-	_ = unix.Kill(-1, unix.SIGTERM)
+	// Interactive shells ignore the first, and stopped processes get both when they go on.
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGCONT} {
+		_ = unix.Kill(-1, signal)
+	}
 	for deadline := time.Now().Add(termTime); len(userProcesses()) > 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}

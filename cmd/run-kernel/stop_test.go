@@ -18,8 +18,8 @@ func TestStop(t *testing.T) {
 		name, command, said string
 		before              func(qemu int)
 	}{
-		{"by itself", `trap 'echo ending >/mnt/out/done; exit' TERM; echo up; while :; do sleep 0.1; done`, "the guest has powered itself off", nil},
-		{"deaf processes", `trap '' TERM; echo up; while :; do sleep 0.1; done`, "the guest has powered itself off", nil},
+		{"by itself", `mkfifo /tmp/fifo; trap 'echo ending >/mnt/out/end; exit' TERM; echo up; read x <>/tmp/fifo`, "the guest has powered itself off", nil},
+		{"a shell", `mkfifo /tmp/fifo; echo up; exec bash -i <>/tmp/fifo`, "the guest has powered itself off", nil},
 		{"hanging", `echo up; sleep 1000`, "the guest didn't power itself off, and was ended", func(qemu int) {
 			if err := syscall.Kill(qemu, syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
@@ -29,7 +29,7 @@ func TestStop(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			k.lab.t = t
 			out := t.TempDir()
-			s := k.lab.start(k.flags("boot", "--no-build", "--share", "out:"+out, "--", test.command)...)
+			s := k.lab.start(k.flags("boot", "--no-build", "--boot-timeout=0", "--share", "out:"+out, "--", test.command)...)
 			s.wait("up\n")
 			if test.before != nil {
 				test.before(k.lab.awaitProcess(`^\S*qemu-system-x86_64 `))
@@ -43,8 +43,8 @@ func TestStop(t *testing.T) {
 				t.Errorf("status %d", status)
 			}
 			s.wait("ended by run-kernel stop")
-			if _, err := os.Stat(filepath.Join(out, "done")); (err == nil) != strings.Contains(test.command, "done") {
-				t.Errorf("its command had its turn: %v", err)
+			if _, err := os.Stat(filepath.Join(out, "end")); (err == nil) != strings.Contains(test.command, "/end") {
+				t.Errorf("what its command does in the end: %v", err)
 			}
 			if left := k.lab.processes(); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
