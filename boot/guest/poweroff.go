@@ -12,8 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// termTime is how long processes have to end. The host waits longer.
-const termTime = 5 * time.Second
+const (
+	// termTime is how long processes have after SIGTERM, and hupTime after SIGHUP. The
+	// host waits for longer than both.
+	termTime = 2 * time.Second
+	hupTime  = 3 * time.Second
+)
 
 // powerOff ends the guest in an orderly way: by systemd where that is the first
 // process, else after all processes were asked to end.
@@ -27,12 +31,14 @@ func (a *agent) powerOff() {
 		}
 		log.Printf("systemctl poweroff failed: %v", err)
 	}
-	// Interactive shells ignore the first, and stopped processes get both when they go on.
-	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGCONT} {
-		_ = unix.Kill(-1, signal)
-	}
-	for deadline := time.Now().Add(termTime); len(userProcesses()) > 0 && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
+	// What is stopped gets the signal when it goes on.
+	_ = unix.Kill(-1, unix.SIGTERM)
+	_ = unix.Kill(-1, unix.SIGCONT)
+	if !awaitProcesses(termTime) {
+		// Interactive shells ignore the first. Together with it, it would end others
+		// before their handlers have done anything.
+		_ = unix.Kill(-1, unix.SIGHUP)
+		awaitProcesses(hupTime)
 	}
 	unix.Sync()
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
@@ -40,10 +46,20 @@ func (a *agent) powerOff() {
 	}
 }
 
-// userProcesses lists the processes besides the first and us. Those of the kernel
-// have no program.
-func userProcesses() []int {
-	var pids []int
+// awaitProcesses waits until no process of the userland is left, and says whether
+// that is so after limit.
+func awaitProcesses(limit time.Duration) bool {
+	for deadline := time.Now().Add(limit); userProcesses(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}
+
+// userProcesses says whether there are processes besides the first and us. Those of
+// the kernel have no program.
+func userProcesses() bool {
 	programs, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, link := range programs {
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
@@ -51,8 +67,8 @@ func userProcesses() []int {
 			continue
 		}
 		if _, err := os.Readlink(link); err == nil {
-			pids = append(pids, pid)
+			return true
 		}
 	}
-	return pids
+	return false
 }
