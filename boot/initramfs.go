@@ -18,15 +18,15 @@ import (
 	"github.com/metaspace/run-kernel/boot/guest"
 )
 
-// writeInitramfs writes a cpio archive with the running program as /init and c
+// writeInitramfs writes a cpio archive with a program as /init and c
 // as its configuration; see Documentation/driver-api/early-userspace/buffer-format.rst
 // of the kernel. It isn't compressed: unpacking would take longer than copying.
-func writeInitramfs(w io.Writer, c *guest.Config) error {
+func writeInitramfs(w io.Writer, init string, c *guest.Config) error {
 	config, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
-	program, err := os.Open("/proc/self/exe")
+	program, err := os.Open(init)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func writeInitramfs(w io.Writer, c *guest.Config) error {
 	}
 	libs, err := libraries(program)
 	if err != nil {
-		return fmt.Errorf("find the libraries of run-kernel itself: %w", err)
+		return fmt.Errorf("find the libraries of the guest's init: %w", err)
 	}
 	dirs := map[string]bool{"dev": true, "proc": true, "sys": true}
 	for _, lib := range libs {

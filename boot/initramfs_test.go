@@ -27,7 +27,7 @@ func TestInitramfs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := writeInitramfs(f, &config); err != nil {
+	if err := writeInitramfs(f, "/proc/self/exe", &config); err != nil {
 		t.Fatal(err)
 	}
 	program, err := os.ReadFile("/proc/self/exe")

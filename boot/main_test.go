@@ -228,7 +228,7 @@ func newLab(t *testing.T, guest string) *lab {
 	l.script(t, l.qemu, fmt.Sprintf("%s=qemu %s='%s' exec %s \"$@\"\n", roleVariable, guestVariable, guest, self))
 	l.script(t, l.virtiofsd, fmt.Sprintf(
 		"case $1 in --help) echo --shared-dir --readonly --no-announce-submounts; exit;; esac\n%s=virtiofsd exec %s \"$@\"\n", roleVariable, self))
-	image := strings.Repeat("\x00", 0x202) + "HdrS" + strings.Repeat("\x00", 512)
+	image := strings.Repeat("\x00", 0x202) + "HdrS" + strings.Repeat("\x00", 4096)
 	if err := os.WriteFile(l.kernel, []byte(image), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,8 @@ type Options struct {
 	KernelArgs []string // appended to the kernel's command line
 
 	KernelVersion string // such as 6.1.176; empty: unknown
+	Arch          string // of the guest, as in qemu-system-<arch>; empty: this host's
+	GuestInit     string // run-kernel for a guest of another architecture; empty: searched for
 
 	QEMU      string   // program; empty: the architecture's from $PATH
 	QEMUArgs  []string // appended to qemu's command line
@@ -80,6 +82,7 @@ type plan struct {
 	mounter *Mounter
 	accel   qemu.Accel
 	why     string // why not KVM, when it was wished for
+	init    string // program that becomes the guest's init
 	shares  []virtiofs.Share
 	disks   []qemu.Disk
 	guest   guest.Config
@@ -93,7 +96,10 @@ const (
 )
 
 func newPlan(ctx context.Context, o Options) (*plan, error) {
-	p := &plan{options: o, arch: qemu.ThisHost().Arch}
+	p := &plan{options: o, arch: o.Arch}
+	if p.arch == "" {
+		p.arch = qemu.ThisHost().Arch
+	}
 	program := o.QEMU
 	if program == "" {
 		program = "qemu-system-" + p.arch
@@ -113,6 +119,12 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 		p.accel = accel
 	default:
 		return nil, fmt.Errorf("boot: accelerator %q: it is auto, kvm or tcg", o.Accel)
+	}
+	if p.init, err = findInit(o.GuestInit, p.arch); err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
+	}
+	if err := checkUserland(o.Userland, p.arch); err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
 	}
 	if err := p.planShares(); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)

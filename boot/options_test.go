@@ -163,14 +163,35 @@ func TestCheckKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	zeros := strings.Repeat("\x00", 0x202)
+	// An ELF file of a machine, whose table of sections ends at 128.
+	elfOf := func(machine byte) []byte {
+		head := make([]byte, 128)
+		copy(head, "\x7fELF\x02\x01\x01")
+		head[18], head[0x28], head[0x3a], head[0x3c] = machine, 64, 64, 1
+		return head
+	}
+	x86 := []byte(zeros + "HdrS")
+	x86[0x1f1], x86[0x1f4] = 1, 2 // one sector of setup, two paragraphs
+	x86 = append(x86, make([]byte, 2*512+2*16-len(x86))...)
+	arm := zeros[:0x38] + "ARM\x64" + zeros
 	for _, test := range []struct{ path, arch, want string }{
-		{file("bzImage", zeros+"HdrS"), "x86_64", ""},
+		{file("bzImage", string(x86)), "x86_64", ""},
 		{link, "x86_64", ""},
-		{file("vmlinux", "\x7fELF"+zeros), "x86_64", ""},
-		{file("empty", ""), "x86_64", "neither a bzImage nor a vmlinux"},
-		{file("short", zeros), "x86_64", "neither"},
-		{file("shifted", zeros+"\x00HdrS"), "x86_64", "neither"},
-		{file("Image", "MZ"), "aarch64", ""},
+		{file("cut bzImage", string(x86[:len(x86)-1])), "x86_64", "is cut short: it has 1055 bytes of 1056"},
+		{file("vmlinux", string(elfOf(62))), "x86_64", ""},
+		{file("cut vmlinux", string(elfOf(62)[:127])), "x86_64", "is cut short: it has 127 bytes of 128"},
+		{file("arm64 vmlinux", string(elfOf(183))), "x86_64", "is a kernel for aarch64, and the guest is of x86_64"},
+		{file("s390 vmlinux", string(elfOf(22))), "x86_64", "is a kernel for s390"},
+		{file("empty", ""), "x86_64", "not a kernel"},
+		{file("short", zeros), "x86_64", "not a kernel"},
+		{file("cut ELF", "\x7fELF\x02\x01\x01"), "x86_64", "is a kernel for none"},
+		{file("shifted", zeros+"\x00HdrS"), "x86_64", "not a kernel"},
+		{file("Image", arm), "aarch64", ""},
+		{file("arm64 Image", arm), "x86_64", "is a kernel for aarch64"},
+		{file("cut Image", arm[:0x3b]), "aarch64", "not a kernel"},
+		{file("riscv Image", zeros[:0x38]+"RSC\x05"+zeros), "riscv64", ""},
+		{link, "riscv64", "is a kernel for x86_64"},
+		{file("Image.gz", "\x1f\x8b\x08\x00"), "aarch64", ""},
 		{fifo, "x86_64", "is not a file"},
 		{dir, "x86_64", "is not a file"},
 		{"/dev/null", "x86_64", "is not a file"},

@@ -180,7 +180,7 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	}
 	var process *proc.Process
 	starts.Go(func() (err error) {
-		if err := writeInitramfs(initramfs, &p.guest); err != nil {
+		if err := writeInitramfs(initramfs, p.init, &p.guest); err != nil {
 			return fmt.Errorf("write the initramfs: %w", err)
 		}
 		if err := writeModules(initramfs, modules); err != nil {

@@ -178,8 +178,11 @@ func (t *Tree) Arch() string {
 }
 
 // SrcArch is the architecture's folder below arch/.
-func (t *Tree) SrcArch() string {
-	switch a := t.Arch(); a {
+func (t *Tree) SrcArch() string { return SrcArch(t.Arch()) }
+
+// SrcArch is the folder below arch/ for make's ARCH.
+func SrcArch(arch string) string {
+	switch arch {
 	case "x86_64", "i386":
 		return "x86"
 	case "sparc32", "sparc64":
@@ -187,7 +190,7 @@ func (t *Tree) SrcArch() string {
 	case "parisc64":
 		return "parisc"
 	default:
-		return a
+		return arch
 	}
 }
 

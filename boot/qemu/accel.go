@@ -94,3 +94,14 @@ func Arch(goarch string) string {
 	}
 	return goarch
 }
+
+// GOARCH translates qemu's name of an architecture to Go's.
+func GOARCH(arch string) string {
+	switch arch {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return arch
+}

@@ -203,14 +203,15 @@ func (a *app) checkHost(ctx context.Context, w *workplace) error {
 	return err
 }
 
-// checkArch refuses to boot what a tree builds for another architecture.
+// checkArch refuses to boot what a tree builds for an architecture of which there
+// are no guests.
 func (a *app) checkArch(tree *kbuild.Tree) error {
-	arch, host := tree.SrcArch(), new(kbuild.Tree).SrcArch()
-	if arch == host || a.config.Run.Kernel != "" {
+	arch := tree.SrcArch()
+	if cycle.GuestArch(arch) != "" || a.config.Run.Kernel != "" {
 		return nil
 	}
 	return &usageError{
-		problem: fmt.Sprintf("a kernel for %s can't be booted here, only one for %s (%s)", arch, host, a.config.Origin("build.arch")),
+		problem: fmt.Sprintf("a kernel for %s can't be booted, only one for x86, arm64 or riscv (%s)", arch, a.config.Origin("build.arch")),
 		hint:    "run-kernel build builds it",
 	}
 }

@@ -113,17 +113,30 @@ func TestBootOfWhatIsNoKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := k.lab.expect(k.lab.run(k.flags("boot", "--kernel", junk)...), statusFailed)
-	if !strings.Contains(r.stderr, "neither a bzImage nor a vmlinux") || !strings.Contains(r.stderr, "hint: ") {
+	if !strings.Contains(r.stderr, "is not a kernel that can be booted") || !strings.Contains(r.stderr, "hint: ") {
 		t.Error(r.stderr)
 	}
 	// It looks like one, and isn't.
 	hollow := append([]byte(strings.Repeat("\xf4", 0x202)), "HdrS"+strings.Repeat("\xf4", 1<<16)...)
+	copy(hollow[0x1f1:], "\x01\x00\x00\x01\x00\x00\x00") // of a size that the file has
 	if err := os.WriteFile(junk, hollow, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	r = k.lab.run(k.flags("boot", "--boot-timeout", "5s", "--kernel", junk)...)
 	if r.status != statusTimeout && r.status != statusDeath || !strings.Contains(r.stderr, "hint: ") {
 		t.Errorf("status %d: %s", r.status, r.stderr)
+	}
+	// It is one, but for its end.
+	whole, err := os.ReadFile(filepath.Join(k.build, "vmlinux"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(junk, whole[:len(whole)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r = k.lab.expect(k.lab.run(k.flags("boot", "--kernel", junk)...), statusFailed)
+	if !strings.Contains(r.stderr, "is cut short: it has ") || !strings.Contains(r.stderr, "hint: ") {
+		t.Error(r.stderr)
 	}
 	r = k.lab.expect(k.lab.run(k.flags("boot", "--kernel", junk+"2")...), statusFailed)
 	if !strings.Contains(r.stderr, "no such file") {

@@ -42,6 +42,7 @@ type Run struct {
 	PingSSH            bool     `koanf:"ping_ssh" toml:"ping_ssh" help:"wait until the guest's sshd answers, for boot_timeout at most; with neither ssh nor ssh_command, that is all, and the guest ends"`
 	Hostname           string   `koanf:"hostname" toml:"hostname" help:"host name of the guest"`
 	Accel              string   `koanf:"accel" toml:"accel" help:"how qemu runs the guest: auto, kvm or tcg"`
+	GuestInit          string   `koanf:"guest_init" toml:"guest_init" path:"true" help:"run-kernel of the guest's architecture, to be its init; empty: this one, or run-kernel-linux-GOARCH beside it or in $PATH"`
 	QEMU               string   `koanf:"qemu" toml:"qemu" path:"tool" help:"program of qemu; empty: the one for the architecture in $PATH"`
 	QEMUExtraArgs      []string `koanf:"qemu_extra_args" toml:"qemu_extra_args" help:"more arguments for qemu"`
 	Virtiofsd          string   `koanf:"virtiofsd" toml:"virtiofsd" path:"tool" help:"program of virtiofsd; empty: searched for"`

@@ -147,12 +147,19 @@ func (c *Cycle) imagePath() string {
 	return path
 }
 
+// guests are the architectures that can be booted: qemu's names by the kernel's.
+var guests = map[string]string{"x86": "x86_64", "arm64": "aarch64", "riscv": "riscv64"}
+
+// GuestArch returns qemu's name of an architecture, a folder below arch/ of the
+// kernel; empty: no guest of it can be booted, or it is this host's.
+func GuestArch(srcArch string) string { return guests[srcArch] }
+
 // BootOptions are what the configuration says of the guest, but for a NixOS
 // system, which has to be built. dir is the working directory; state is where the
 // console's log goes, or empty for none.
 func BootOptions(c *config.Config, u Userland, image, dir, tree, state string, events event.Sink) (boot.Options, error) {
 	o := boot.Options{
-		Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
+		Arch: GuestArch(kbuild.SrcArch(c.Build.Arch)), GuestInit: c.Run.GuestInit, Kernel: image, KernelArgs: c.Run.KernelExtraArgs,
 		QEMU: c.Run.QEMU, QEMUArgs: c.Run.QEMUExtraArgs, Accel: c.Run.Accel, CPUs: c.Run.SMP, MemoryGiB: c.Run.MemoryGiB,
 		Network: c.Run.Network == "user", Tree: tree,
 		MountType: c.Run.MountType, Virtiofsd: c.Run.Virtiofsd, SocketDir: c.Run.VirtiofsdSocketDir,
