@@ -4,11 +4,38 @@ package boot
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
+
+// A MemoryError says that this host can't give a guest its memory.
+type MemoryError struct{ Want, Have int } // GiB
+
+func (e *MemoryError) Error() string {
+	return fmt.Sprintf("the guest shall have %d GiB of memory, and this machine has %d, swap included", e.Want, e.Have)
+}
+
+// Hint names the setting.
+func (e *MemoryError) Hint() string { return "give it less: --memory-gib, or memory_gib in [run]" }
+
+// checkMemory refuses what would end in the middle of a boot, or take this host's
+// other programs with it.
+func checkMemory(gib int) error {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return os.NewSyscallError("sysinfo", err)
+	}
+	// Rounded up: the kernel doesn't count what it keeps for itself.
+	const unit = 1 << 30
+	have := ((uint64(info.Totalram)+uint64(info.Totalswap))*uint64(info.Unit) + unit - 1) / unit
+	if uint64(gib) > have {
+		return &MemoryError{gib, int(have)}
+	}
+	return nil
+}
 
 // hugeFile returns a file of huge pages for the guest's memory, on a tmpfs that
 // is mounted nowhere and has no name, so that nothing is left of it.

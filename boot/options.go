@@ -120,6 +120,9 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	default:
 		return nil, fmt.Errorf("boot: accelerator %q: it is auto, kvm or tcg", o.Accel)
 	}
+	if err := checkMemory(o.MemoryGiB); err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
+	}
 	if p.init, err = findInit(o.GuestInit, p.arch); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}

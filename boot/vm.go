@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -421,6 +422,9 @@ func (vm *VM) death(reason string, qemuErr error, tail []string) error {
 			}
 		}
 		return &DeathError{Reason: "the guest reset itself", Tail: tail}
+	}
+	if strings.Contains(vm.stderr.String(), "Cannot allocate memory") {
+		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "this machine has too little memory left: --memory-gib gives the guest less"}
 	}
 	return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "`--dry-run` prints the command line of qemu"}
 }
