@@ -335,7 +335,7 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 			vm.wait(dyingTime)
 		case dead = <-daemon:
 			// When qemu ends its daemons do so, too, and may be seen first.
-			if vm.wait(dyingTime / 4) {
+			if vm.wait(dyingTime) {
 				dead = nil
 			}
 		}
@@ -355,7 +355,7 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 	var failed *virtiofs.Daemon
 	if !asked && reason == "" {
 		// A daemon that failed ends qemu as well, and qemu may be seen first.
-		failed = vm.failedDaemon(dyingTime / 4)
+		failed = vm.failedDaemon(dyingTime)
 	}
 	closeOurs()
 	vm.stopDaemons()
