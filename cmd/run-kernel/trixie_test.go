@@ -12,12 +12,17 @@ import (
 // trixieKernel is the in-tree kernel with Debian 13's tools.
 func trixieKernel(t *testing.T) *kernel {
 	t.Helper()
+	needTrixie(t)
+	return inTreeKernel(t)
+}
+
+func needTrixie(t *testing.T) {
+	t.Helper()
 	if os.Getenv("RUN_KERNEL_TEST_TRIXIE") == "" {
 		// Making the chroot takes root, on Debian 12; on Debian 13 all other tests
 		// are this one.
 		t.Skip("RUN_KERNEL_TEST_TRIXIE isn't set: no Debian 13 chroot")
 	}
-	return inTreeKernel(t)
 }
 
 // virtiofsd writes file contents into the guest's memory behind qemu's back, so

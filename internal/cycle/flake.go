@@ -36,7 +36,9 @@ func (c *Cycle) flakeGroup(ctx context.Context) (*kconfig.Group, error) {
 	switch {
 	case errors.As(err, &failed):
 		// The system may build all the same; when not, that will be the failure.
-		c.Events.Emit(event.Warning{Text: "what the flake requires of the kernel is unknown: " + err.Error(), Hint: failed.Hint()})
+		// It would say the same once more.
+		text, _, _ := strings.Cut(err.Error(), "\n")
+		c.Events.Emit(event.Warning{Text: "what the flake requires of the kernel is unknown: " + text, Hint: failed.Hint()})
 		return nil, nil
 	case err != nil:
 		return nil, err
