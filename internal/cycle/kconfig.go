@@ -4,8 +4,6 @@ package cycle
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -139,16 +137,20 @@ func (c *Cycle) ReadConfig() (*kconfig.File, error) {
 
 // Model reads the Kconfig files as the build has them.
 func (c *Cycle) Model(ctx context.Context) (*model.Model, error) {
-	// What is read is large and lives as long as we need it: collecting garbage
+	// What is read is 50 MB and lives as long as we need it: collecting garbage
 	// while it grows costs a third of the time.
-	defer debug.SetGCPercent(debug.SetGCPercent(800))
+	defer debug.SetGCPercent(debug.SetGCPercent(1600))
+	return tree.Load(ctx, c.treeOptions())
+}
+
+func (c *Cycle) treeOptions() tree.Options {
 	dir, err := os.UserCacheDir()
 	if err == nil {
 		dir = filepath.Join(dir, "run-kernel", "kconfig")
 	}
-	return tree.Load(ctx, tree.Options{
+	return tree.Options{
 		Srctree: c.Tree.Source, Objtree: c.Tree.BuildDir, Env: kbuild.Environ(), Vars: c.Tree.Variables(), Environ: c.Tree.ConfEnviron, Cache: dir,
-	})
+	}
 }
 
 // tryModel is Model, where that is possible: what the engine doesn't understand
@@ -177,6 +179,15 @@ func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	environ := c.environ(ctx)
+	key := settledKey(f.Bytes(), requirements, environ)
+	if known := c.settled(checked, key); known != nil && environ != "" && len(known.Values) == len(requirements) {
+		results := make([]kconfig.Result, len(requirements))
+		for i, r := range requirements {
+			results[i] = kconfig.Result{Requirement: r, Have: known.Values[i], Met: r.Want.Met(known.Values[i])}
+		}
+		return results, nil
+	}
 	m, err := c.tryModel(ctx)
 	if err != nil {
 		return nil, err
@@ -184,7 +195,11 @@ func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
 	if m == nil {
 		return kconfig.Check(f, requirements), nil
 	}
-	return closure.Check(m, closure.Evaluate(m, f), requirements), nil
+	results := closure.Check(m, closure.Evaluate(m, f), requirements)
+	if !c.DryRun {
+		c.settle(checked, key, m, results)
+	}
+	return results, nil
 }
 
 // Fix makes .config meet the requirements, starting from defconfig where there
@@ -213,7 +228,8 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.settled(f.Bytes(), requirements) {
+	environ := c.environ(ctx)
+	if c.settled(fixed, settledKey(f.Bytes(), requirements, environ)) != nil {
 		return &kconfig.Report{Config: f}, nil
 	}
 	m, err := c.tryModel(ctx)
@@ -236,70 +252,12 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 		return nil, err
 	}
 	if !c.DryRun {
-		c.settle(m, report.Config.Bytes(), requirements)
+		c.settle(fixed, settledKey(report.Config.Bytes(), requirements, environ), m, nil)
 	}
 	if len(report.Edits) > 0 {
 		c.Events.Emit(configFixed(c.Tree.ConfigPath(), report, requirements))
 	}
 	return report, nil
-}
-
-// A settlement says that a .config is as good as it gets. Finding that out again
-// would cost a while at each pass.
-type settlement struct {
-	Key   string   `json:"key"`   // of .config and the requirements
-	Stamp string   `json:"stamp"` // of the files
-	Files []string `json:"files"` // those with the Kconfig language, in the source tree
-}
-
-func (c *Cycle) settlementPath() string {
-	dir, err := c.Tree.StateDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(dir, "config-settled")
-}
-
-// settled says whether nothing has changed since a .config was settled.
-func (c *Cycle) settled(config []byte, requirements []kconfig.Requirement) bool {
-	data, err := os.ReadFile(c.settlementPath())
-	var known settlement
-	return err == nil && json.Unmarshal(data, &known) == nil &&
-		known.Key == settledKey(config, requirements) && known.Stamp == c.stamp(known.Files)
-}
-
-func (c *Cycle) settle(m *model.Model, config []byte, requirements []kconfig.Requirement) {
-	known := settlement{Key: settledKey(config, requirements)}
-	if m != nil {
-		known.Files = m.Tree.Files
-	}
-	known.Stamp = c.stamp(known.Files)
-	data, err := json.Marshal(known)
-	if path := c.settlementPath(); path != "" && err == nil {
-		// Losing it costs a second, no more.
-		_ = os.WriteFile(path, data, 0o644)
-	}
-}
-
-// stamp changes when one of the files does.
-func (c *Cycle) stamp(files []string) string {
-	h := sha256.New()
-	for _, name := range files {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(c.Tree.Source, name)
-		}
-		if st, err := os.Stat(name); err == nil {
-			fmt.Fprintln(h, name, st.Size(), st.ModTime().UnixNano())
-		}
-	}
-	return fmt.Sprintf("%x", h.Sum(nil))
-}
-
-func settledKey(config []byte, requirements []kconfig.Requirement) string {
-	h := sha256.New()
-	h.Write(config)
-	fmt.Fprintf(h, "%+v", requirements)
-	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
 func configFixed(path string, report *kconfig.Report, requirements []kconfig.Requirement) event.ConfigFixed {

@@ -28,7 +28,18 @@ type Expr struct {
 	Left, Right *Symbol
 }
 
-func leaf(s *Symbol) *Expr { return &Expr{Op: syntax.Sym, Left: s} }
+func leaf(s *Symbol) *Expr { return &s.leaf }
+
+// disjunction is that of terms; nil if there are none.
+func disjunction(terms []*Expr) *Expr {
+	switch len(terms) {
+	case 0:
+		return nil
+	case 1:
+		return terms[0]
+	}
+	return &Expr{Op: syntax.Or, Terms: terms}
+}
 
 func compare(op syntax.Op, left, right *Symbol) *Expr {
 	return &Expr{Op: op, Left: left, Right: right}

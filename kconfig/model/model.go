@@ -49,6 +49,11 @@ type Symbol struct {
 	entries  []*entry // in the order of the files
 	member   bool
 	checked  bool // for mistakes in its properties
+	leaf     Expr // the symbol as an expression
+
+	// The terms of what becomes selected and implied. Some symbols are selected in
+	// hundreds of places: a new disjunction for each would be quadratic.
+	selectedBy, impliedBy []*Expr
 
 	transitional bool
 }
@@ -102,7 +107,7 @@ func New(tree *syntax.Tree, d Dialect) (*Model, error) {
 	all := make([]Symbol, len(tree.Symbols))
 	for i, s := range tree.Symbols {
 		t := &all[i]
-		*t = Symbol{Name: s.Name, Type: s.Type, Nodes: s.Nodes, index: i, constant: s.Const}
+		*t = Symbol{Name: s.Name, Type: s.Type, Nodes: s.Nodes, index: i, constant: s.Const, leaf: Expr{Left: t}}
 		m.symbols[i] = t
 		if !s.Const {
 			m.byName[s.Name] = t
@@ -124,6 +129,7 @@ func New(tree *syntax.Tree, d Dialect) (*Model, error) {
 	}{{&m.yes, "y"}, {&m.mod, "m"}, {&m.no, "n"}} {
 		if *c.at == nil {
 			*c.at = &Symbol{Name: c.name, constant: true, index: m.size}
+			(*c.at).leaf.Left = *c.at
 			m.size++
 		}
 		(*c.at).Type = syntax.Tristate
@@ -144,6 +150,10 @@ func New(tree *syntax.Tree, d Dialect) (*Model, error) {
 		}
 	}
 	m.finish(m.root)
+	for _, s := range m.symbols {
+		s.selected, s.implied = disjunction(s.selectedBy), disjunction(s.impliedBy)
+		s.selectedBy, s.impliedBy = nil, nil
+	}
 	m.order()
 	m.checkModules()
 	if m.err != nil {
@@ -188,6 +198,7 @@ func (m *Model) build(n *syntax.Node, parent *entry) *entry {
 			e.symbol = m.symbols[n.Symbol.Index]
 		} else {
 			e.symbol = &Symbol{index: m.size, Nodes: []*syntax.Node{n}}
+			e.symbol.leaf.Left = e.symbol
 			m.size++
 			m.symbols = append(m.symbols, e.symbol)
 		}
@@ -260,9 +271,9 @@ func (m *Model) inherit(parent *entry, inherited *Expr) {
 			p.cond = m.and(e.depends, m.translate(p.source.Cond, true))
 			switch p.source.Kind {
 			case syntax.Select:
-				p.target.selected = join(syntax.Or, p.target.selected, join(syntax.And, leaf(e.symbol), p.cond))
+				p.target.selectedBy = append(p.target.selectedBy, join(syntax.And, leaf(e.symbol), p.cond).of(syntax.Or)...)
 			case syntax.Imply:
-				p.target.implied = join(syntax.Or, p.target.implied, join(syntax.And, leaf(e.symbol), p.cond))
+				p.target.impliedBy = append(p.target.impliedBy, join(syntax.And, leaf(e.symbol), p.cond).of(syntax.Or)...)
 			}
 		}
 	}
@@ -306,7 +317,7 @@ func (m *Model) finish(parent *entry) {
 		}
 	}
 	if s != nil && s.IsChoice() && !s.choice.Optional && parent.prompt != nil {
-		s.selected = join(syntax.Or, s.selected, join(syntax.And, parent.prompt.visible, leaf(m.mod)))
+		s.selectedBy = append(s.selectedBy, join(syntax.And, parent.prompt.visible, leaf(m.mod)).of(syntax.Or)...)
 	}
 	if s != nil && !s.checked {
 		s.checked = true

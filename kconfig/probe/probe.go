@@ -92,6 +92,10 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 	r.path = filepath.Join(dir, "probes-"+hex.EncodeToString(h.Sum(nil)[:16])+".json")
 	data, err := os.ReadFile(r.path)
 	if err == nil {
+		// It is in use: prune shall remove others. A file that can't be touched is
+		// kept for a shorter time.
+		now := time.Now()
+		_ = os.Chtimes(r.path, now, now)
 		// A damaged file is as good as none.
 		if json.Unmarshal(data, &r.known) != nil {
 			r.known = map[string]syntax.Output{}
@@ -129,6 +133,15 @@ func (r *Runner) identity(word string) string {
 		id += fmt.Sprintf(" %d %d %d", s.Dev, s.Ino, s.Ctim.Nano())
 	}
 	return id
+}
+
+// Key identifies the environment, the tools and the scripts. It's empty where no
+// outputs are kept.
+func (r *Runner) Key() string {
+	if r.path == "" {
+		return ""
+	}
+	return strings.TrimSuffix(filepath.Base(r.path), ".json")
 }
 
 func (r *Runner) lookup(name string) string {
@@ -259,20 +272,20 @@ func (r *Runner) Close() error {
 	return nil
 }
 
-// prune removes the files that were not written for the longest time.
+// prune removes the files that were not used for the longest time.
 func (r *Runner) prune() {
 	files, _ := filepath.Glob(filepath.Join(filepath.Dir(r.path), "probes-*.json"))
 	if len(files) <= kept {
 		return
 	}
-	written := func(path string) time.Time {
+	used := func(path string) time.Time {
 		st, err := os.Stat(path)
 		if err != nil {
 			return time.Time{}
 		}
 		return st.ModTime()
 	}
-	slices.SortFunc(files, func(a, b string) int { return written(a).Compare(written(b)) })
+	slices.SortFunc(files, func(a, b string) int { return used(a).Compare(used(b)) })
 	for _, path := range files[:len(files)-kept] {
 		_ = os.Remove(path)
 	}

@@ -37,7 +37,20 @@ var identified = []string{"CC", "LD", "AR", "NM", "OBJCOPY", "OBJDUMP", "RUSTC",
 
 // noise are variables of terminals and sessions, which no tool looks at. The
 // commands don't see them, so that their outputs can be kept without them.
-var noise = regexp.MustCompile(`^(_|PWD|OLDPWD|SHLVL|TERM|COLORTERM|COLUMNS|LINES|LS_COLORS|DISPLAY|WAYLAND_DISPLAY|WINDOWID|TMUX.*|STY|SSH_.*|XDG_.*|DBUS_.*|HIST.*|MAKE|MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES|KCONFIG_.*|CONFIG_|LC_ALL|GREP_OPTIONS|RUN_KERNEL_.*)=`)
+var noise = regexp.MustCompile("^(" + strings.Join([]string{
+	// shells
+	"_", "PWD", "OLDPWD", "SHLVL", "PS[0-9]", "PROMPT.*", "HIST.*", "ZSH.*", "STARSHIP_.*", "DIRENV_.*",
+	// terminals and what divides them
+	"TERM", "TERM_.*", "TERMINFO.*", "COLORTERM", "COLORFGBG", "COLUMNS", "LINES", "LS_COLORS", "LC_TERMINAL.*", "TMUX.*", "STY", "WINDOW", "ZELLIJ.*",
+	"VTE_.*", "GNOME_.*", "KONSOLE_.*", "KITTY_.*", "WEZTERM_.*", "ALACRITTY_.*", "ITERM_.*", "GPG_TTY",
+	// sessions
+	"DISPLAY", "WAYLAND_DISPLAY", "WINDOWID", "XAUTHORITY", "SESSION_MANAGER", "DESKTOP_.*", "XDG_.*", "DBUS_.*", "SSH_.*", "SWAYSOCK", "I3SOCK", "HYPRLAND_.*",
+	"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_.*", "MAIL",
+	// editors and pagers
+	"EDITOR", "VISUAL", "PAGER", "MANPAGER", "LESS.*", "VIM.*", "NVIM.*", "INSIDE_EMACS", "VSCODE_.*", "GIT_.*",
+	// what make sets for itself, and what only conf and run-kernel read
+	"MAKE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KCONFIG_.*", "CONFIG_", "LC_ALL", "GREP_OPTIONS", "RUN_KERNEL_.*",
+}, "|") + ")=")
 
 // environ is the environment of conf.
 type environ map[string]string

@@ -5,9 +5,9 @@ package tree
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/metaspace/run-kernel/kconfig/model"
 	"github.com/metaspace/run-kernel/kconfig/probe"
@@ -31,40 +31,18 @@ type Options struct {
 // is a *syntax.Error, an environment that it can't compute an *UnsupportedError,
 // and what isn't a kernel's tree a *model.NotTreeError.
 func Load(ctx context.Context, o Options) (*model.Model, error) {
-	if o.Env == nil {
-		o.Env = os.Environ()
-	}
-	var err error
-	if o.Srctree, err = filepath.Abs(o.Srctree); err != nil {
-		return nil, err
-	}
-	if o.Objtree == "" {
-		o.Objtree = o.Srctree
-	}
-	if o.Objtree, err = filepath.Abs(o.Objtree); err != nil {
-		return nil, err
-	}
-	dialect, err := model.DetectDialect(o.Srctree)
+	in, err := open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	env, err := newEnviron(ctx, o)
-	if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) && o.Environ != nil {
-		env, err = askedEnviron(ctx, o)
-	}
-	if err != nil {
-		return nil, err
-	}
-	runner, err := probe.New(ctx, o.Cache, env.list(), env.tools(), filepath.Join(o.Srctree, "scripts"))
-	if err != nil {
-		return nil, err
-	}
+	files := newReader(in.Objtree, in.Srctree)
+	defer files.close()
 	options := syntax.Options{
-		Dialect: dialect.Dialect,
-		Dir:     o.Objtree, Srctree: o.Srctree, File: o.File,
-		Getenv:   func(name string) (string, bool) { value, ok := env[name]; return value, ok },
-		Shell:    runner.Shell,
-		ReadFile: readFile,
+		Dialect: in.dialect.Dialect,
+		Dir:     in.Objtree, Srctree: in.Srctree, File: in.File,
+		Getenv:   func(name string) (string, bool) { value, ok := in.env[name]; return value, ok },
+		Shell:    in.runner.Shell,
+		ReadFile: files.read,
 	}
 	for {
 		tree, err := syntax.Parse(options)
@@ -72,33 +50,68 @@ func Load(ctx context.Context, o Options) (*model.Model, error) {
 			if err != nil {
 				return nil, err
 			}
-			if err := runner.Close(); err != nil {
+			if err := in.runner.Close(); err != nil {
 				return nil, err
 			}
-			return model.New(tree, dialect)
+			return model.New(tree, in.dialect)
 		}
 		// What these commands wrote may be part of others.
-		if err := runner.Wait(); err != nil {
+		if err := in.runner.Wait(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// readFile is os.ReadFile in half of the system calls: there are 1,700 files.
-func readFile(path string) ([]byte, error) {
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+// Fingerprint identifies what Load depends on beside the Kconfig files: the
+// environment, the tools, the scripts and the tree's conf. It fails as Load does,
+// and where nothing is to be kept in a cache.
+func Fingerprint(ctx context.Context, o Options) (string, error) {
+	in, err := open(ctx, o)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		return "", err
 	}
-	defer syscall.Close(fd)
-	var st syscall.Stat_t
-	if err := syscall.Fstat(fd, &st); err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFREG {
-		return os.ReadFile(path)
+	key := in.runner.Key()
+	if key == "" {
+		return "", errors.New("no outputs are kept")
 	}
-	data := make([]byte, st.Size)
-	n, err := syscall.Read(fd, data)
-	if err != nil || n != len(data) {
-		return os.ReadFile(path)
+	return fmt.Sprintf("%s %s %s %+v", key, in.Srctree, in.Objtree, in.dialect), nil
+}
+
+// An input is a tree in its environment.
+type input struct {
+	Options
+	dialect model.Dialect
+	env     environ
+	runner  *probe.Runner
+}
+
+func open(ctx context.Context, o Options) (*input, error) {
+	in := &input{Options: o}
+	if in.Env == nil {
+		in.Env = os.Environ()
 	}
-	return data, nil
+	if in.Objtree == "" {
+		in.Objtree = in.Srctree
+	}
+	var err error
+	for _, dir := range []*string{&in.Srctree, &in.Objtree} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return nil, err
+		}
+	}
+	if in.dialect, err = model.DetectDialect(in.Srctree); err != nil {
+		return nil, err
+	}
+	in.env, err = newEnviron(ctx, in.Options)
+	if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) && o.Environ != nil {
+		in.env, err = askedEnviron(ctx, in.Options)
+	}
+	if err != nil {
+		return nil, err
+	}
+	in.runner, err = probe.New(ctx, o.Cache, in.env.list(), in.env.tools(), filepath.Join(in.Srctree, "scripts"))
+	if err != nil {
+		return nil, err
+	}
+	return in, nil
 }

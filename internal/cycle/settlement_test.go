@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package cycle
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestCheckAgain sees that a check is as good as the first one whatever has
+// changed since, and reads no Kconfig file where nothing has.
+func TestCheckAgain(t *testing.T) {
+	l := newLab(t)
+	for _, name := range []string{"lexer.l", "parser.y", "symbol.c", "confdata.c", "expr.c"} {
+		l.write("scripts/kconfig/"+name, "")
+	}
+	l.write("scripts/kconfig/expr.h", "#define SYMBOL_HASHSIZE 9973\n")
+	l.write("arch/x86/Kconfig", "")
+	l.write(".config", "CONFIG_WANTED=y\n")
+	const kconfig = "config WANTED\n\tbool \"one\"\n\tdepends on \"$(shell,echo $PROBED)\" = \"yes\"\n"
+	l.write("Kconfig", kconfig)
+	t.Setenv("PROBED", "yes")
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	l.cycle.Config.Kconfig.Require = []string{"WANTED=y"}
+	check := func(what, want string) {
+		t.Helper()
+		results, err := l.cycle.Check(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			if r.Symbol == "WANTED" && (r.Have != want || r.Met != (want == "y")) {
+				t.Errorf("%s: have %q, met: %v", what, r.Have, r.Met)
+			}
+		}
+	}
+	check("at first", "y")
+
+	// A change that can't be seen tells whether the files were read.
+	path := filepath.Join(l.dir, "Kconfig")
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.write("Kconfig", "config WANTED\n\tbool \"one\"\n\tdepends on \"$(shell,echo $PROBED)\" = \"not\"\n")
+	if err := os.Chtimes(path, before.ModTime(), before.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	check("nothing has changed", "y")
+
+	l.write("Kconfig", kconfig+"config OTHER\n\tbool\n")
+	t.Setenv("PROBED", "no")
+	check("the environment has changed", "")
+	t.Setenv("PROBED", "yes")
+	check("the environment is as it was", "y")
+	l.write(".config", "# CONFIG_WANTED is not set\n")
+	check(".config has changed", "n")
+	l.write(".config", "CONFIG_WANTED=y\n")
+	check(".config is as it was", "y")
+	l.write("Kconfig", "config OTHER\n\tbool\n")
+	check("a Kconfig file has changed", "")
+	l.cycle.Config.Kconfig.Require = []string{"WANTED=n"}
+	if results, err := l.cycle.Check(t.Context()); err != nil || !results[len(results)-1].Met {
+		t.Errorf("another requirement: %+v %v", results[len(results)-1], err)
+	}
+}
