@@ -141,10 +141,13 @@ func (t *Tree) InTree() bool { return t.Source == t.BuildDir }
 // ConfigPath is the .config that the build uses.
 func (t *Tree) ConfigPath() string { return filepath.Join(t.BuildDir, ".config") }
 
+// StatePath is the path of a file in the state directory, which may not exist.
+func (t *Tree) StatePath(name string) string { return filepath.Join(t.BuildDir, ".run-kernel", name) }
+
 // StateDir returns the directory for what run-kernel keeps of this build, and
 // makes it.
 func (t *Tree) StateDir() (string, error) {
-	dir := filepath.Join(t.BuildDir, ".run-kernel")
+	dir := t.StatePath("")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("state directory: %w", err)
 	}

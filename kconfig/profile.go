@@ -125,6 +125,8 @@ func parseProfile(name, arch, text string) (Group, error) {
 					r.Want.Module = true
 				case "min":
 					r.Want.Min = true
+				case "seen":
+					r.SymptomSeen = true
 				default:
 					if room, ok := strings.CutPrefix(n, "min:"); ok {
 						r.Want.Min, r.Want.Room = true, room

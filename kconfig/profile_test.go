@@ -93,7 +93,7 @@ CONFIG_A=y
 # Without: no B
 CONFIG_B=m
 
-#: m wish
+#: m wish seen
 # Reason of C.
 # Without: no C
 CONFIG_C=y
@@ -116,7 +116,7 @@ func TestParseProfile(t *testing.T) {
 	want := Group{Name: "g", Description: "What the group is for.", Requirements: []Requirement{
 		{Symbol: "A", Want: Want{Value: "y"}, Group: "g", Why: "Reason of A, on two lines.", Symptom: "no A, at all"},
 		{Symbol: "B", Want: Want{Value: "m"}, Group: "g", Why: "Reason of A, on two lines.", Symptom: "no B"},
-		{Symbol: "C", Want: Want{Value: "y", Module: true}, Wish: true, Group: "g", Why: "Reason of C.", Symptom: "no C"},
+		{Symbol: "C", Want: Want{Value: "y", Module: true}, Wish: true, Group: "g", Why: "Reason of C.", Symptom: "no C", SymptomSeen: true},
 		{Symbol: "D", Want: Want{Value: `"d"`}, Group: "g", Why: "Reason of D."},
 		{Symbol: "E", Want: Want{Value: "0x8", Min: true}, Group: "g", Why: "Reason of D."},
 		{Symbol: "F", Want: Want{Value: "n"}, Group: "g", Why: "Reason of F."},

@@ -17,6 +17,9 @@ type Requirement struct {
 	Group   string `json:"group"` // the profile or the file it comes from
 	Why     string `json:"why"`
 	Symptom string `json:"symptom"` // what happens without it
+	// SymptomSeen: a guest without the option did so; else it's what the kernel's
+	// sources let one expect.
+	SymptomSeen bool `json:"symptom_seen"`
 }
 
 // A Want is a condition on a symbol's value.

@@ -252,7 +252,9 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 		return nil, err
 	}
 	if !c.DryRun {
-		c.settle(fixed, settledKey(report.Config.Bytes(), requirements, environ), m, nil)
+		if _, err := c.Tree.StateDir(); err == nil {
+			c.settle(fixed, settledKey(report.Config.Bytes(), requirements, environ), m, nil)
+		}
 	}
 	if len(report.Edits) > 0 {
 		c.Events.Emit(configFixed(c.Tree.ConfigPath(), report, requirements))

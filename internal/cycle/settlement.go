@@ -33,11 +33,7 @@ const (
 // settled returns what was found of a .config, and nil where that isn't known or
 // no longer so.
 func (c *Cycle) settled(name, key string) *settlement {
-	dir, err := c.Tree.StateDir()
-	if err != nil {
-		return nil
-	}
-	data, err := os.ReadFile(filepath.Join(dir, name))
+	data, err := os.ReadFile(c.Tree.StatePath(name))
 	known := &settlement{}
 	if err != nil || json.Unmarshal(data, known) != nil || known.Key != key || known.Stamp != c.stamp(known.Files) {
 		return nil
@@ -45,7 +41,8 @@ func (c *Cycle) settled(name, key string) *settlement {
 	return known
 }
 
-// settle keeps what was found of a .config with a model, which may be nil.
+// settle keeps what was found of a .config with a model, which may be nil; but
+// only where there is a state folder.
 func (c *Cycle) settle(name, key string, m *model.Model, results []kconfig.Result) {
 	known := settlement{Key: key}
 	if m != nil {
@@ -55,13 +52,9 @@ func (c *Cycle) settle(name, key string, m *model.Model, results []kconfig.Resul
 	for _, r := range results {
 		known.Values = append(known.Values, r.Have)
 	}
-	dir, err := c.Tree.StateDir()
-	if err != nil {
-		return
-	}
 	if data, err := json.Marshal(known); err == nil {
 		// Losing it costs a second, no more.
-		_ = os.WriteFile(filepath.Join(dir, name), data, 0o644)
+		_ = os.WriteFile(c.Tree.StatePath(name), data, 0o644)
 	}
 }
 

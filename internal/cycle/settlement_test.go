@@ -36,6 +36,13 @@ func TestCheckAgain(t *testing.T) {
 		}
 	}
 	check("at first", "y")
+	if _, err := os.Stat(filepath.Join(l.dir, ".run-kernel")); !os.IsNotExist(err) {
+		t.Errorf("a check made a state folder: %v", err)
+	}
+	if _, err := l.cycle.Tree.StateDir(); err != nil {
+		t.Fatal(err)
+	}
+	check("at first, where a fix or a build has been", "y")
 
 	// A change that can't be seen tells whether the files were read.
 	path := filepath.Join(l.dir, "Kconfig")
