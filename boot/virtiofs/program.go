@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -68,30 +69,67 @@ func Find(ctx context.Context, path string) (*Program, error) {
 	return p, nil
 }
 
-// CanRun says whether the daemon can serve this user, and if not, why.
+// CanRun says whether the daemon can serve this user, with shares that are
+// read-only for certain, and if not, why.
 func (p *Program) CanRun() error {
-	if !p.Rust && os.Geteuid() != 0 {
+	switch {
+	case readonly.Privileged():
+		return nil
+	case !p.Rust:
 		return &needsRootError{p.Path}
+	case p.readOnly:
+		return nil
 	}
-	return nil
+	f, err := readonly.Open("/")
+	if err != nil {
+		return &needsNamespaceError{p.Path, err}
+	}
+	return f.Close()
 }
 
 type needsRootError struct{ path string }
 
 func (e *needsRootError) Error() string {
-	return e.path + " is the C virtiofsd, which works for root only"
+	text := e.path + " is the C virtiofsd, which works for root only"
+	if os.Geteuid() == 0 {
+		text += ", with CAP_SYS_ADMIN, which this root lacks, as in most containers"
+	}
+	return text
 }
 
 func (e *needsRootError) Hint() string {
 	return "install the Rust virtiofsd (https://gitlab.com/virtio-fs/virtiofsd) and name it with --virtiofsd, or run as root"
 }
 
+// A needsNamespaceError is about a daemon that relies on the kernel to refuse
+// writing, which it does in a mount namespace.
+type needsNamespaceError struct {
+	path string
+	err  error
+}
+
+func (e *needsNamespaceError) Error() string {
+	return e.path + " has no --readonly, and without that the host must let this user make namespaces, which it doesn't: " + e.err.Error()
+}
+
+func (e *needsNamespaceError) Unwrap() error { return e.err }
+
+func (e *needsNamespaceError) Hint() string {
+	return "virtiofsd 1.13 has --readonly; or see sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone (Debian) and kernel.apparmor_restrict_unprivileged_userns (Ubuntu)"
+}
+
 // optionList escapes what libfuse takes apart in the argument of -o.
 var optionList = strings.NewReplacer(`\`, `\\`, `,`, `\,`)
 
+// An owner is as whom the daemon runs.
+type owner struct {
+	uid, gid   int
+	privileged bool
+}
+
 // args are the daemon's arguments for a share of dir, on the listening socket
 // with descriptor 3.
-func (p *Program) args(s Share, dir string, root bool) []string {
+func (p *Program) args(s Share, dir string, o owner) []string {
 	if !p.Rust {
 		return []string{
 			"--fd=3", "-o", "source=" + optionList.Replace(dir), "-o", "cache=" + string(s.Cache), "-o", "sandbox=chroot",
@@ -99,7 +137,7 @@ func (p *Program) args(s Share, dir string, root bool) []string {
 		}
 	}
 	args := []string{"--fd=3", "--shared-dir=" + dir, "--cache=" + string(s.Cache), "--log-level=error"}
-	if root {
+	if o.privileged {
 		args = append(args, "--sandbox=chroot")
 	} else {
 		args = append(args, "--sandbox=none")
@@ -107,9 +145,9 @@ func (p *Program) args(s Share, dir string, root bool) []string {
 	if s.ReadOnly && p.readOnly {
 		args = append(args, "--readonly")
 	}
-	if !root && !s.ReadOnly && p.translate {
-		args = append(args, translation("uid", os.Getuid())...)
-		args = append(args, translation("gid", os.Getgid())...)
+	if o.uid != 0 && !s.ReadOnly && p.translate {
+		args = append(args, translation("uid", o.uid)...)
+		args = append(args, translation("gid", o.gid)...)
 	}
 	if p.noAnnounce {
 		// A mount of the host below the share looks like a directory: as a mount

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -28,7 +30,15 @@ const apartVariable = "RUN_KERNEL_TEST_APART"
 func TestMain(m *testing.M) {
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	proc.Main()
+	readonly.Main()
 	Main()
+	if role := os.Getenv(roleVariable); role != "" {
+		if err := playRole(role); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
@@ -108,47 +118,104 @@ func TestArgs(t *testing.T) {
 		return Share{Tag: "tag", Dir: "/a", ReadOnly: readOnly, Cache: Always}
 	}
 	const rust = "--fd=3 --shared-dir=/d,e --cache=always --log-level=error "
-	translated := fmt.Sprintf("--translate-uid=squash-guest:0:%[1]d:4294967295 --translate-uid=host:%[1]d:0:1 "+
-		"--translate-gid=squash-guest:0:%[2]d:4294967295 --translate-gid=host:%[2]d:0:1", os.Getuid(), os.Getgid())
+	const translated = "--translate-uid=squash-guest:0:47:4294967295 --translate-uid=host:47:0:1 " +
+		"--translate-gid=squash-guest:0:11:4294967295 --translate-gid=host:11:0:1"
+	root, contained, user := owner{privileged: true}, owner{}, owner{uid: 47, gid: 11}
 	for _, test := range []struct {
-		program        Program
-		readOnly, root bool
-		want           string
+		program  Program
+		readOnly bool
+		owner    owner
+		want     string
 	}{
-		{Program{}, false, true, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
-		{Program{}, true, true, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
-		{Program{Rust: true}, false, true, rust + "--sandbox=chroot"},
-		{Program{Rust: true}, true, true, rust + "--sandbox=chroot"},
-		{Program{Rust: true, readOnly: true}, false, true, rust + "--sandbox=chroot"},
-		{Program{Rust: true, readOnly: true}, true, true, rust + "--sandbox=chroot --readonly"},
-		{Program{Rust: true, readOnly: true}, true, false, rust + "--sandbox=none --readonly"},
-		{Program{Rust: true, noAnnounce: true}, false, false, rust + "--sandbox=none --no-announce-submounts"},
-		{Program{Rust: true, translate: true}, false, true, rust + "--sandbox=chroot"},
-		{Program{Rust: true, translate: true, readOnly: true}, true, false, rust + "--sandbox=none --readonly"},
-		{Program{Rust: true, translate: true}, false, false, rust + "--sandbox=none " + translated},
+		{Program{}, false, root, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
+		{Program{}, true, root, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
+		{Program{Rust: true}, false, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true}, true, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true, readOnly: true}, false, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true, readOnly: true}, true, root, rust + "--sandbox=chroot --readonly"},
+		{Program{Rust: true, readOnly: true}, true, user, rust + "--sandbox=none --readonly"},
+		{Program{Rust: true, noAnnounce: true}, false, user, rust + "--sandbox=none --no-announce-submounts"},
+		{Program{Rust: true, translate: true}, false, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true, translate: true, readOnly: true}, true, user, rust + "--sandbox=none --readonly"},
+		{Program{Rust: true, translate: true}, false, user, rust + "--sandbox=none " + translated},
+		// Its own capabilities say what such a root may do.
+		{Program{Rust: true, translate: true}, false, contained, rust + "--sandbox=none"},
+		{Program{Rust: true, translate: true, readOnly: true}, true, contained, rust + "--sandbox=none --readonly"},
 	} {
-		got := strings.Join(test.program.args(share(test.readOnly), "/d,e", test.root), " ")
+		got := strings.Join(test.program.args(share(test.readOnly), "/d,e", test.owner), " ")
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%+v:\n%s", test, diff)
 		}
 	}
 }
 
+// Who may run which daemon. A root without CAP_SYS_ADMIN is what most containers
+// have; a user may be forbidden to make namespaces.
 func TestCanRun(t *testing.T) {
-	if err := (&Program{Rust: true}).CanRun(); err != nil {
-		t.Errorf("the Rust one: %v", err)
+	if os.Geteuid() != 0 {
+		t.Skip("only root may become others")
 	}
-	err := (&Program{Path: "/usr/lib/qemu/virtiofsd"}).CanRun()
-	if os.Geteuid() == 0 {
-		if err != nil {
-			t.Errorf("the C one, as root: %v", err)
+	const user = 4711
+	namespace := &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{Size: user + 1}},
+		GidMappings: []syscall.SysProcIDMap{{Size: user + 1}},
+	}
+	for role, c := range map[string]struct {
+		attr                 *syscall.SysProcAttr
+		c, rust, rustReading string // in the error and its hint; empty: it can run
+	}{
+		"root":      {nil, "", "", ""},
+		"contained": {nil, "root only, with CAP_SYS_ADMIN, which this root lacks", "", ""},
+		"user":      {&syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}, "root only; install the Rust", "", ""},
+		"confined":  {namespace, "root only; install the Rust", "sysctl user.max_user_namespaces", ""},
+	} {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env, cmd.SysProcAttr = append(os.Environ(), roleVariable+"="+role), c.attr
+		out, err := cmd.CombinedOutput()
+		if lines := strings.Split(string(out), "\n"); err != nil || len(lines) != 4 {
+			t.Errorf("%s: %v: %s", role, err, out)
+		} else {
+			for i, want := range []string{c.c, c.rust, c.rustReading} {
+				if want == "" && lines[i] != "it can" || !strings.Contains(lines[i], want) {
+					t.Errorf("%s: got %q, want %q", role, lines[i], want)
+				}
+			}
 		}
-		return
 	}
-	hint, ok := err.(interface{ Hint() string })
-	if !ok || !strings.Contains(err.Error(), "/usr/lib/qemu/virtiofsd") || !strings.Contains(hint.Hint(), "Rust") {
-		t.Errorf("the C one: %v", err)
+}
+
+// roleVariable makes the test binary somebody of TestCanRun.
+const roleVariable = "RUN_KERNEL_TEST_ROLE"
+
+// playRole becomes that somebody, and tells which daemons it can run.
+func playRole(role string) error {
+	switch role {
+	case "contained":
+		// It is an exec that leaves the capability out.
+		runtime.LockOSThread()
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0); err != nil {
+			return err
+		}
+		if err := os.Setenv(roleVariable, "dropped"); err != nil {
+			return err
+		}
+		return unix.Exec("/proc/self/exe", os.Args[:1], os.Environ())
+	case "confined":
+		err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0)
+		if err := errors.Join(err, syscall.Setgid(4711), syscall.Setuid(4711)); err != nil {
+			return err
+		}
 	}
+	for _, p := range []Program{{}, {Rust: true}, {Rust: true, readOnly: true}} {
+		err := p.CanRun()
+		if err == nil {
+			fmt.Println("it can")
+		} else if hint, ok := err.(interface{ Hint() string }); ok {
+			fmt.Println(err.Error() + "; " + hint.Hint())
+		}
+	}
+	return nil
 }
 
 func TestSocketPair(t *testing.T) {
