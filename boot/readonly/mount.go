@@ -24,10 +24,10 @@ func Privileged() bool {
 	return os.Geteuid() == 0 && unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// MayMount are the attributes with which a new process may call Mount, unless the
+// mayMount are the attributes with which a new process may call Mount, unless the
 // host forbids it. An ordinary user's gets a namespace of users, in which the user
 // is root, and the files of all others look like nobody's.
-func MayMount() *syscall.SysProcAttr {
+func mayMount() *syscall.SysProcAttr {
 	if Privileged() {
 		return nil
 	}

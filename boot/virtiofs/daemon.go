@@ -62,13 +62,11 @@ func (p *Program) Prepare(s Share) (*Daemon, *os.File, error) {
 		cmd = wrap("", p.Path, p.args(s, s.Dir, o))
 	case !s.ReadOnly:
 		cmd = exec.Command(p.Path, p.args(s, s.Dir, o)...)
-	case !o.privileged && p.readOnly:
-		// The daemon's word is the only one to be had without giving up the
-		// ownership of files: a user namespace would make root's look nobody's.
+	case !o.privileged:
+		// The daemon's word is the only one to be had; see needsReadOnlyError.
 		cmd = exec.Command(p.Path, p.args(s, s.Dir, o)...)
 	default:
 		cmd = readOnlyCommand(s.Dir, p.Path, p.args(s, readonly.Place, o))
-		cmd.SysProcAttr = readonly.MayMount()
 	}
 	cmd.ExtraFiles = []*os.File{listener}
 	cmd.Stderr = d.stderr

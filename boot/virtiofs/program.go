@@ -77,14 +77,10 @@ func (p *Program) CanRun() error {
 		return nil
 	case !p.Rust:
 		return &needsRootError{p.Path}
-	case p.readOnly:
-		return nil
+	case !p.readOnly:
+		return &needsReadOnlyError{p.Path}
 	}
-	f, err := readonly.Open("/")
-	if err != nil {
-		return &needsNamespaceError{p.Path, err}
-	}
-	return f.Close()
+	return nil
 }
 
 type needsRootError struct{ path string }
@@ -101,21 +97,18 @@ func (e *needsRootError) Hint() string {
 	return "install the Rust virtiofsd (https://gitlab.com/virtio-fs/virtiofsd) and name it with --virtiofsd, or run as root"
 }
 
-// A needsNamespaceError is about a daemon that relies on the kernel to refuse
-// writing, which it does in a mount namespace.
-type needsNamespaceError struct {
-	path string
-	err  error
+// A needsReadOnlyError is about an older Rust daemon. The kernel would refuse
+// writing for it, without privileges, in a namespace of users only. There root's
+// files look like nobody's, and so the guest's mount, su and other setuid programs
+// would run as nobody.
+type needsReadOnlyError struct{ path string }
+
+func (e *needsReadOnlyError) Error() string {
+	return e.path + " has no --readonly, without which it works for root only"
 }
 
-func (e *needsNamespaceError) Error() string {
-	return e.path + " has no --readonly, and without that the host must let this user make namespaces, which it doesn't: " + e.err.Error()
-}
-
-func (e *needsNamespaceError) Unwrap() error { return e.err }
-
-func (e *needsNamespaceError) Hint() string {
-	return "virtiofsd 1.13 has --readonly; or see sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone (Debian) and kernel.apparmor_restrict_unprivileged_userns (Ubuntu)"
+func (e *needsReadOnlyError) Hint() string {
+	return "virtiofsd 1.13 (https://gitlab.com/virtio-fs/virtiofsd) has it; --virtiofsd names one that isn't in $PATH"
 }
 
 // optionList escapes what libfuse takes apart in the argument of -o.
