@@ -43,7 +43,9 @@ func main() {
 	flag.StringVar(&b.tree, "tree", "", "kernel tree")
 	flag.StringVar(&b.build, "build", "", "its build directory")
 	flag.IntVar(&b.rounds, "n", 5, "rounds")
-	flag.StringVar(&b.what, "what", "boot,edit,error,watch,kconfig", "what to measure")
+	flag.StringVar(&b.flake, "flake", "", "flake of a system with systemd")
+	flag.StringVar(&b.debianRoot, "debian-root", "", "root directory that the flake takes its programs from")
+	flag.StringVar(&b.what, "what", "boot,edit,error,watch,kconfig,shares,nixos", "what to measure")
 	flag.Parse()
 	if err := b.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -53,6 +55,7 @@ func main() {
 
 type bench struct {
 	runKernel, tree, build, what string
+	flake, debianRoot            string
 	rounds                       int
 
 	initramfs string
@@ -85,8 +88,12 @@ func (b *bench) run() (err error) {
 			measure = b.measureIdle
 		case "kconfig":
 			measure = b.measureKconfig
+		case "shares":
+			measure = b.measureShares
+		case "nixos":
+			measure = b.measureNixOS
 		default:
-			return fmt.Errorf("-what: %q is none of boot, edit, error, watch and kconfig", what)
+			return fmt.Errorf("-what: %q is none of boot, edit, error, watch, kconfig, shares and nixos", what)
 		}
 		if err := measure(); err != nil {
 			return err
@@ -151,7 +158,7 @@ func (b *bench) measureErrors() error {
 		if err := errors.Join(cmd.Start(), w.Close()); err != nil {
 			return err
 		}
-		err = await(bufio.NewReader(r), mistake)
+		_, err = await(bufio.NewReader(r), mistake)
 		floor := time.Since(began)
 		_ = r.Close()
 		_ = cmd.Wait() // it fails
@@ -170,7 +177,7 @@ func (b *bench) errorInLoop(mistake string) (time.Duration, error) {
 		return 0, err
 	}
 	defer stop(cmd)
-	if err := await(out, "waiting for changes"); err != nil {
+	if _, err := await(out, "waiting for changes"); err != nil {
 		return 0, err
 	}
 	began := time.Now()
@@ -178,7 +185,7 @@ func (b *bench) errorInLoop(mistake string) (time.Duration, error) {
 	if err := b.save(bytes.Replace(b.original, anchor, append(anchor, "\tundeclared++;\n"...), 1)); err != nil {
 		return 0, err
 	}
-	err = await(out, mistake)
+	_, err = await(out, mistake)
 	return time.Since(began), err
 }
 
@@ -237,9 +244,9 @@ func (b *bench) plain() []string {
 }
 
 // tuned are those with which run-kernel would start the same machine.
-func (b *bench) tuned() ([]string, error) {
+func (b *bench) tuned(image string) ([]string, error) {
 	m := qemu.Machine{
-		Arch: "x86_64", Accel: accel(), CPUs: 2, Memory: 4, Kernel: b.image(), Initrd: b.initramfs, Cmdline: floorCmdline,
+		Arch: "x86_64", Accel: accel(), CPUs: 2, Memory: 4, Kernel: image, Initrd: b.initramfs, Cmdline: floorCmdline,
 	}
 	return m.Args()
 }
@@ -262,23 +269,23 @@ func (b *bench) boot(args []string, text string) (time.Duration, error) {
 		return 0, err
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	if err := await(bufio.NewReader(out), text); err != nil {
+	if _, err := await(bufio.NewReader(out), text); err != nil {
 		return 0, fmt.Errorf("floor: %w", err)
 	}
 	return time.Since(began), nil
 }
 
-// await reads lines until one contains text.
-func await(r *bufio.Reader, text string) error {
+// await reads lines until one contains text, and returns that.
+func await(r *bufio.Reader, text string) (string, error) {
 	var seen strings.Builder
 	for {
 		line, err := r.ReadString('\n')
 		seen.WriteString(line)
 		if strings.Contains(line, text) {
-			return nil
+			return line, nil
 		}
 		if err != nil {
-			return fmt.Errorf("%q didn't come: %w; there was:\n%s", text, err, seen.String())
+			return "", fmt.Errorf("%q didn't come: %w; there was:\n%s", text, err, seen.String())
 		}
 	}
 }
@@ -290,7 +297,7 @@ func (b *bench) boots() (toPlain, toTuned []pair, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		tuned, err := b.tuned()
+		tuned, err := b.tuned(b.image())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -308,7 +315,7 @@ func (b *bench) boots() (toPlain, toTuned []pair, err error) {
 		if err := cmd.Start(); err != nil {
 			return nil, nil, err
 		}
-		err = await(bufio.NewReader(out), ".")
+		_, err = await(bufio.NewReader(out), ".")
 		ours := time.Since(began)
 		if err := errors.Join(err, cmd.Wait()); err != nil {
 			return nil, nil, fmt.Errorf("run-kernel boot: %w", err)
@@ -374,14 +381,14 @@ func (b *bench) editInLoop(text string) (time.Duration, error) {
 		return 0, err
 	}
 	defer stop(cmd)
-	if err := await(out, "waiting for changes"); err != nil {
+	if _, err := await(out, "waiting for changes"); err != nil {
 		return 0, err
 	}
 	began := time.Now()
 	if err := b.mark(text); err != nil {
 		return 0, err
 	}
-	err = await(out, "MARK "+text)
+	_, err = await(out, "MARK "+text)
 	return time.Since(began), err
 }
 

@@ -16,11 +16,19 @@ import (
 // who serve files have no use for.
 const Place = "/sys"
 
-// MayMount are the attributes with which a new process may call Mount. An ordinary
-// user's gets a namespace of users, in which the user is root, and the files of all
-// others look like nobody's.
-func MayMount() *syscall.SysProcAttr {
-	if os.Geteuid() == 0 {
+// Privileged says whether this process may mount without a namespace of users.
+// Root often may not in a container.
+func Privileged() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return os.Geteuid() == 0 && unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// mayMount are the attributes with which a new process may call Mount, unless the
+// host forbids it. An ordinary user's gets a namespace of users, in which the user
+// is root, and the files of all others look like nobody's.
+func mayMount() *syscall.SysProcAttr {
+	if Privileged() {
 		return nil
 	}
 	return &syscall.SysProcAttr{

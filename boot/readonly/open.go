@@ -32,7 +32,7 @@ func Open(dir string) (*os.File, error) {
 	var stderr bytes.Buffer
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{helperName, dir},
-		ExtraFiles: []*os.File{theirs}, Stderr: &stderr, SysProcAttr: MayMount(),
+		ExtraFiles: []*os.File{theirs}, Stderr: &stderr, SysProcAttr: mayMount(),
 	}
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("mount %s read-only: %w: %s", dir, err, bytes.TrimSpace(stderr.Bytes()))

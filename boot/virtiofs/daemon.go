@@ -55,20 +55,18 @@ func (p *Program) Prepare(s Share) (*Daemon, *os.File, error) {
 		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
 	}
 	d := &Daemon{Share: s, listener: listener, stderr: new(proc.Tail)}
-	root := os.Geteuid() == 0
+	o := owner{os.Geteuid(), os.Getegid(), readonly.Privileged()}
 	var cmd *exec.Cmd
 	switch {
 	case !s.ReadOnly && !p.Rust:
-		cmd = wrap("", p.Path, p.args(s, s.Dir, root))
+		cmd = wrap("", p.Path, p.args(s, s.Dir, o))
 	case !s.ReadOnly:
-		cmd = exec.Command(p.Path, p.args(s, s.Dir, root)...)
-	case !root && p.readOnly:
-		// The daemon's word is the only one to be had without giving up the
-		// ownership of files: a user namespace would make root's look nobody's.
-		cmd = exec.Command(p.Path, p.args(s, s.Dir, root)...)
+		cmd = exec.Command(p.Path, p.args(s, s.Dir, o)...)
+	case !o.privileged:
+		// The daemon's word is the only one to be had; see needsReadOnlyError.
+		cmd = exec.Command(p.Path, p.args(s, s.Dir, o)...)
 	default:
-		cmd = readOnlyCommand(s.Dir, p.Path, p.args(s, readonly.Place, root))
-		cmd.SysProcAttr = readonly.MayMount()
+		cmd = readOnlyCommand(s.Dir, p.Path, p.args(s, readonly.Place, o))
 	}
 	cmd.ExtraFiles = []*os.File{listener}
 	cmd.Stderr = d.stderr

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -68,10 +69,16 @@ func Find(ctx context.Context, path string) (*Program, error) {
 	return p, nil
 }
 
-// CanRun says whether the daemon can serve this user, and if not, why.
+// CanRun says whether the daemon can serve this user, with shares that are
+// read-only for certain, and if not, why.
 func (p *Program) CanRun() error {
-	if !p.Rust && os.Geteuid() != 0 {
+	switch {
+	case readonly.Privileged():
+		return nil
+	case !p.Rust:
 		return &needsRootError{p.Path}
+	case !p.readOnly:
+		return &needsReadOnlyError{p.Path}
 	}
 	return nil
 }
@@ -79,19 +86,43 @@ func (p *Program) CanRun() error {
 type needsRootError struct{ path string }
 
 func (e *needsRootError) Error() string {
-	return e.path + " is the C virtiofsd, which works for root only"
+	text := e.path + " is the C virtiofsd, which works for root only"
+	if os.Geteuid() == 0 {
+		text += ", with CAP_SYS_ADMIN, which this root lacks, as in most containers"
+	}
+	return text
 }
 
 func (e *needsRootError) Hint() string {
 	return "install the Rust virtiofsd (https://gitlab.com/virtio-fs/virtiofsd) and name it with --virtiofsd, or run as root"
 }
 
+// A needsReadOnlyError is about an older Rust daemon. The kernel would refuse
+// writing for it, without privileges, in a namespace of users only. There root's
+// files look like nobody's, and so the guest's mount, su and other setuid programs
+// would run as nobody.
+type needsReadOnlyError struct{ path string }
+
+func (e *needsReadOnlyError) Error() string {
+	return e.path + " has no --readonly, without which it works for root only"
+}
+
+func (e *needsReadOnlyError) Hint() string {
+	return "virtiofsd 1.13 (https://gitlab.com/virtio-fs/virtiofsd) has it; --virtiofsd names one that isn't in $PATH"
+}
+
 // optionList escapes what libfuse takes apart in the argument of -o.
 var optionList = strings.NewReplacer(`\`, `\\`, `,`, `\,`)
 
+// An owner is as whom the daemon runs.
+type owner struct {
+	uid, gid   int
+	privileged bool
+}
+
 // args are the daemon's arguments for a share of dir, on the listening socket
 // with descriptor 3.
-func (p *Program) args(s Share, dir string, root bool) []string {
+func (p *Program) args(s Share, dir string, o owner) []string {
 	if !p.Rust {
 		return []string{
 			"--fd=3", "-o", "source=" + optionList.Replace(dir), "-o", "cache=" + string(s.Cache), "-o", "sandbox=chroot",
@@ -99,7 +130,7 @@ func (p *Program) args(s Share, dir string, root bool) []string {
 		}
 	}
 	args := []string{"--fd=3", "--shared-dir=" + dir, "--cache=" + string(s.Cache), "--log-level=error"}
-	if root {
+	if o.privileged {
 		args = append(args, "--sandbox=chroot")
 	} else {
 		args = append(args, "--sandbox=none")
@@ -107,9 +138,9 @@ func (p *Program) args(s Share, dir string, root bool) []string {
 	if s.ReadOnly && p.readOnly {
 		args = append(args, "--readonly")
 	}
-	if !root && !s.ReadOnly && p.translate {
-		args = append(args, translation("uid", os.Getuid())...)
-		args = append(args, translation("gid", os.Getgid())...)
+	if o.uid != 0 && !s.ReadOnly && p.translate {
+		args = append(args, translation("uid", o.uid)...)
+		args = append(args, translation("gid", o.gid)...)
 	}
 	if p.noAnnounce {
 		// A mount of the host below the share looks like a directory: as a mount

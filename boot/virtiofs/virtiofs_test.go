@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +30,13 @@ func TestMain(m *testing.M) {
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	proc.Main()
 	Main()
+	if role := os.Getenv(roleVariable); role != "" {
+		if err := playRole(role); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
@@ -108,47 +116,91 @@ func TestArgs(t *testing.T) {
 		return Share{Tag: "tag", Dir: "/a", ReadOnly: readOnly, Cache: Always}
 	}
 	const rust = "--fd=3 --shared-dir=/d,e --cache=always --log-level=error "
-	translated := fmt.Sprintf("--translate-uid=squash-guest:0:%[1]d:4294967295 --translate-uid=host:%[1]d:0:1 "+
-		"--translate-gid=squash-guest:0:%[2]d:4294967295 --translate-gid=host:%[2]d:0:1", os.Getuid(), os.Getgid())
+	const translated = "--translate-uid=squash-guest:0:47:4294967295 --translate-uid=host:47:0:1 " +
+		"--translate-gid=squash-guest:0:11:4294967295 --translate-gid=host:11:0:1"
+	root, contained, user := owner{privileged: true}, owner{}, owner{uid: 47, gid: 11}
 	for _, test := range []struct {
-		program        Program
-		readOnly, root bool
-		want           string
+		program  Program
+		readOnly bool
+		owner    owner
+		want     string
 	}{
-		{Program{}, false, true, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
-		{Program{}, true, true, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
-		{Program{Rust: true}, false, true, rust + "--sandbox=chroot"},
-		{Program{Rust: true}, true, true, rust + "--sandbox=chroot"},
-		{Program{Rust: true, readOnly: true}, false, true, rust + "--sandbox=chroot"},
-		{Program{Rust: true, readOnly: true}, true, true, rust + "--sandbox=chroot --readonly"},
-		{Program{Rust: true, readOnly: true}, true, false, rust + "--sandbox=none --readonly"},
-		{Program{Rust: true, noAnnounce: true}, false, false, rust + "--sandbox=none --no-announce-submounts"},
-		{Program{Rust: true, translate: true}, false, true, rust + "--sandbox=chroot"},
-		{Program{Rust: true, translate: true, readOnly: true}, true, false, rust + "--sandbox=none --readonly"},
-		{Program{Rust: true, translate: true}, false, false, rust + "--sandbox=none " + translated},
+		{Program{}, false, root, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
+		{Program{}, true, root, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
+		{Program{Rust: true}, false, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true}, true, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true, readOnly: true}, false, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true, readOnly: true}, true, root, rust + "--sandbox=chroot --readonly"},
+		{Program{Rust: true, readOnly: true}, true, user, rust + "--sandbox=none --readonly"},
+		{Program{Rust: true, noAnnounce: true}, false, user, rust + "--sandbox=none --no-announce-submounts"},
+		{Program{Rust: true, translate: true}, false, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true, translate: true, readOnly: true}, true, user, rust + "--sandbox=none --readonly"},
+		{Program{Rust: true, translate: true}, false, user, rust + "--sandbox=none " + translated},
+		// Its own capabilities say what such a root may do.
+		{Program{Rust: true, translate: true}, false, contained, rust + "--sandbox=none"},
+		{Program{Rust: true, translate: true, readOnly: true}, true, contained, rust + "--sandbox=none --readonly"},
 	} {
-		got := strings.Join(test.program.args(share(test.readOnly), "/d,e", test.root), " ")
+		got := strings.Join(test.program.args(share(test.readOnly), "/d,e", test.owner), " ")
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%+v:\n%s", test, diff)
 		}
 	}
 }
 
+// Who may run which daemon. A root without CAP_SYS_ADMIN is what most containers
+// have.
 func TestCanRun(t *testing.T) {
-	if err := (&Program{Rust: true}).CanRun(); err != nil {
-		t.Errorf("the Rust one: %v", err)
+	if os.Geteuid() != 0 {
+		t.Skip("only root may become others")
 	}
-	err := (&Program{Path: "/usr/lib/qemu/virtiofsd"}).CanRun()
-	if os.Geteuid() == 0 {
-		if err != nil {
-			t.Errorf("the C one, as root: %v", err)
+	user := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4711}}
+	for role, c := range map[string]struct {
+		attr                 *syscall.SysProcAttr
+		c, rust, rustReading string // in the error and its hint; empty: it can run
+	}{
+		"root":      {nil, "", "", ""},
+		"contained": {nil, "root only, with CAP_SYS_ADMIN, which this root lacks", "has no --readonly", ""},
+		"user":      {user, "root only; install the Rust", "works for root only; virtiofsd 1.13", ""},
+	} {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env, cmd.SysProcAttr = append(os.Environ(), roleVariable+"="+role), c.attr
+		out, err := cmd.CombinedOutput()
+		lines := strings.Split(string(out), "\n")
+		if err != nil || len(lines) != 4 {
+			t.Errorf("%s: %v: %s", role, err, out)
+			continue
 		}
-		return
+		for i, want := range []string{c.c, c.rust, c.rustReading} {
+			if want == "" && lines[i] != "it can" || !strings.Contains(lines[i], want) {
+				t.Errorf("%s: got %q, want %q", role, lines[i], want)
+			}
+		}
 	}
-	hint, ok := err.(interface{ Hint() string })
-	if !ok || !strings.Contains(err.Error(), "/usr/lib/qemu/virtiofsd") || !strings.Contains(hint.Hint(), "Rust") {
-		t.Errorf("the C one: %v", err)
+}
+
+// roleVariable makes the test binary somebody of TestCanRun.
+const roleVariable = "RUN_KERNEL_TEST_ROLE"
+
+// playRole becomes that somebody, and tells which daemons it can run.
+func playRole(role string) error {
+	if role == "contained" {
+		// It is an exec that leaves the capability out.
+		runtime.LockOSThread()
+		err := errors.Join(unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0), os.Setenv(roleVariable, "dropped"))
+		if err != nil {
+			return err
+		}
+		return unix.Exec("/proc/self/exe", os.Args[:1], os.Environ())
 	}
+	for _, p := range []Program{{}, {Rust: true}, {Rust: true, readOnly: true}} {
+		err := p.CanRun()
+		if err == nil {
+			fmt.Println("it can")
+		} else if hint, ok := err.(interface{ Hint() string }); ok {
+			fmt.Println(err.Error() + "; " + hint.Hint())
+		}
+	}
+	return nil
 }
 
 func TestSocketPair(t *testing.T) {

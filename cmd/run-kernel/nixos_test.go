@@ -355,10 +355,15 @@ func systemdKernel(t *testing.T) (k *kernel, flake string) {
 	})
 }
 
-func TestSystemd(t *testing.T) {
+func TestSystemd(t *testing.T) { testSystemd(t, "virtiofs") }
+
+func TestSystemd9P(t *testing.T) { testSystemd(t, "9p") }
+
+func testSystemd(t *testing.T, mountType string) {
 	k, _ := systemdKernel(t)
-	r := k.lab.expect(k.boot("--", `
+	r := k.lab.expect(k.boot("--mount-type", mountType, "--", `
 set -e
+grep -q ' /nix/store `+mountType+` ro' /proc/mounts
 systemctl is-active multi-user.target
 systemctl is-system-running
 systemctl --failed --no-legend

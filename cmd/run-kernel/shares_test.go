@@ -241,11 +241,7 @@ func TestOrdinaryUsersNix(t *testing.T) {
 	k := trixieKernel(t)
 	flake := k.lab.flake("minimal")
 	share, image := ordinaryUser(t, k, "NIX_REMOTE= nix-daemon >/dev/null 2>&1 &")
-	for path := flake; path != "/tmp"; path = filepath.Dir(path) {
-		if err := os.Chmod(path, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	readableToAll(t, flake)
 	k.lab.env = append(k.lab.env, "NIX_REMOTE=daemon")
 	r := k.lab.expect(k.lab.run("boot", "--flake", flake, "--kernel", image, "--share", "share:"+share, "--", `
 set -e
@@ -263,6 +259,68 @@ id -u
 	owners(t, share)
 	if data, err := os.ReadFile(filepath.Join(share, "file")); err != nil || !bytes.Equal(data, []byte("from the guest\n")) {
 		t.Errorf("the guest wrote %q, %v", data, err)
+	}
+}
+
+// All at once: an ordinary user, with a userland of which systemd is the first
+// process, out of a store that isn't his.
+func TestOrdinaryUsersSystemd(t *testing.T) {
+	needTrixie(t)
+	k, flake := systemdKernel(t)
+	k.lab.dir = "/tmp"
+	k.lab.enterTrixie()
+	k.lab.tool("nix-store", "--add-fixed", "--recursive", "sha256", os.Getenv("RUN_KERNEL_TEST_DEBIAN_ROOT"))
+	// What a tree is known by, for exec to find the VM.
+	tree := t.TempDir()
+	if err := errors.Join(os.MkdirAll(filepath.Join(tree, "scripts/kconfig"), 0o755), os.Mkdir(filepath.Join(tree, "init"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Kbuild", "Kconfig", "Makefile", "init/main.c"} {
+		copyOver(t, filepath.Join(tree, name), filepath.Join(k.source, name))
+	}
+	if err := os.Chown(tree, 4711, 4711); err != nil {
+		t.Fatal(err)
+	}
+	readableToAll(t, tree)
+	readableToAll(t, flake)
+	share, image := ordinaryUser(t, k, "NIX_REMOTE= nix-daemon >/dev/null 2>&1 &\ncd "+tree)
+	k.lab.env = append(k.lab.env, "NIX_REMOTE=daemon")
+	s := k.lab.start("boot", "--kernel", image, "--timeout", "2m", "--share", "share:"+share, "--", `
+set -e
+systemctl is-active multi-user.target
+systemctl --failed --no-legend
+mount -t virtiofs share /mnt
+mkdir /mnt/d
+dd if=/dev/urandom of=/mnt/d/big bs=1M count=64 status=none
+chown 33:33 /mnt/d/big
+sync
+sha256sum </mnt/d/big
+echo up
+until [ -e /run/done ]; do sleep 0.2; done
+`)
+	printed := s.wait("up\n")
+	r := k.lab.expect(k.lab.run("exec", "--", "sh", "-c", "touch /run/done; cat /proc/1/comm; id -u; touch /nix/store/x"), 1)
+	if r.stdout != "systemd\n0\n" || !strings.Contains(r.stderr, "Read-only file system") {
+		t.Errorf("got %q, %s", r.stdout, r.stderr)
+	}
+	big, err := os.ReadFile(filepath.Join(share, "d/big"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("active\n%x  -\nup\n", sha256.Sum256(big)); !strings.HasSuffix(printed, want) {
+		t.Errorf("got %q, want %q", printed, want)
+	}
+	owners(t, share)
+	<-s.ended
+}
+
+// readableToAll lets everybody into dir.
+func readableToAll(t *testing.T, dir string) {
+	t.Helper()
+	for path := dir; path != "/tmp"; path = filepath.Dir(path) {
+		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ func TestExamine(t *testing.T) {
 	program(t, dir, "gcc", "gcc (Debian 12.2.0-14+deb12u1) 12.2.1", 0)
 	program(t, dir, "bison", "what?", 1)
 	program(t, dir, "qemu-mine", "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)", 0)
-	program(t, dir, "vfsd", "Usage: --shared-dir\nvirtiofsd 1.13.2", 0)
+	program(t, dir, "vfsd", "Usage: --shared-dir --readonly\nvirtiofsd 1.13.2", 0)
 	checks := Examine(context.Background(), Options{Arch: "x86_64", QEMU: "qemu-mine", Virtiofsd: "vfsd", MemoryGiB: 1 << 30, BuildDir: dir})
 	for _, want := range []Check{
 		{Feature: "build", Name: "make", State: OK, Version: "4.3", Path: filepath.Join(dir, "make"), tool: "make"},
