@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,4 +69,16 @@ func hugeFile(gib int) (*os.File, error) {
 		return nil, os.NewSyscallError("openat", err)
 	}
 	return os.NewFile(uintptr(fd), "guest-memory"), nil
+}
+
+// killedForMemory says whether a program ended by a signal with which the kernel ends
+// those that it has no memory for. Pages of a file, which the memory of a guest is
+// where virtiofsd sees it, give SIGBUS; see mmap(2).
+func killedForMemory(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && (status.Signal() == syscall.SIGKILL || status.Signal() == syscall.SIGBUS)
 }

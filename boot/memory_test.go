@@ -5,6 +5,7 @@ package boot
 import (
 	"context"
 	"errors"
+	"os/exec"
 	"testing"
 )
 
@@ -16,5 +17,15 @@ func TestTooMuchMemory(t *testing.T) {
 	var much *MemoryError
 	if !errors.As(err, &much) || much.Want != 1<<20 || much.Have < 0 || much.Hint() == "" {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestKilledForMemory(t *testing.T) {
+	for script, want := range map[string]bool{
+		"exit 0": false, "exit 137": false, "kill -TERM $$": false, "kill -KILL $$": true, "kill -BUS $$": true,
+	} {
+		if got := killedForMemory(exec.Command("sh", "-c", script).Run()); got != want {
+			t.Errorf("%s: %t", script, got)
+		}
 	}
 }

@@ -426,6 +426,9 @@ func (vm *VM) death(reason string, qemuErr error, tail []string) error {
 	if strings.Contains(vm.stderr.String(), "Cannot allocate memory") {
 		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "this machine has too little memory left: --memory-gib gives the guest less"}
 	}
+	if killedForMemory(qemuErr) {
+		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "this is how programs end that a machine or a container has no memory for, and `dmesg` tells: --memory-gib gives the guest less"}
+	}
 	return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "`--dry-run` prints the command line of qemu"}
 }
 

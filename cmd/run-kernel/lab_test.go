@@ -24,6 +24,7 @@ import (
 
 	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/leftover"
 	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/internal/tty"
 )
@@ -45,26 +46,34 @@ const (
 var programDir string
 
 // program is the executable under test.
-var program = sync.OnceValues(func() (string, error) {
-	// In the cache, which other roots see at the same place.
-	dir, err := os.MkdirTemp(os.Getenv("RUN_KERNEL_TEST_CACHE"), "bin-")
-	if err != nil {
-		return "", err
+var program = sync.OnceValues(func() (string, error) { return compile("run-kernel", ".") })
+
+// soakProgram is that of bench/soak.
+var soakProgram = sync.OnceValues(func() (string, error) { return compile("soak", "../../bench/soak") })
+
+// compile compiles a program into programDir, and returns its path.
+func compile(name, source string) (string, error) {
+	if programDir == "" {
+		// In the cache, which other roots see at the same place.
+		dir, err := os.MkdirTemp(os.Getenv("RUN_KERNEL_TEST_CACHE"), "bin-")
+		if err != nil {
+			return "", err
+		}
+		programDir = dir
+		// Readable to all: tests run it as another user.
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return "", err
+		}
 	}
-	programDir = dir
-	// Readable to all: tests run it as another user.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "run-kernel")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, ".")
+	path := filepath.Join(programDir, name)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, source)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
 	}
 	return path, nil
-})
+}
 
 func TestMain(m *testing.M) {
 	// The scripts run this executable as run-kernel, which runs itself in other
@@ -195,40 +204,16 @@ func (l *lab) expect(r result, status int) result {
 	return r
 }
 
+// marked is the mark as a process's environment has it.
+func (l *lab) marked() leftover.Mark { return leftover.Mark(markVariable + "=" + l.mark) }
+
 // processes lists the lab's processes that run, each with its command line.
-func (l *lab) processes() map[int]string {
-	found := make(map[int]string)
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		var pid int
-		if _, err := fmt.Sscanf(e.Name(), "%d", &pid); err != nil {
-			continue
-		}
-		environ, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		if err != nil || !bytes.Contains(environ, []byte(markVariable+"="+l.mark+"\x00")) {
-			continue
-		}
-		cmdline, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		found[pid] = strings.ReplaceAll(string(cmdline), "\x00", " ")
-	}
-	return found
-}
+func (l *lab) processes() map[int]string { return l.marked().Processes() }
 
 // await waits until no process of the lab is left but those that keep accepts,
 // and returns what is left at the deadline.
 func (l *lab) await(deadline time.Time, keep func(cmdline string) bool) []string {
-	for {
-		var left []string
-		for pid, cmdline := range l.processes() {
-			if keep == nil || !keep(cmdline) {
-				left = append(left, fmt.Sprintf("%d: %.100s", pid, cmdline))
-			}
-		}
-		if len(left) == 0 || time.Now().After(deadline) {
-			return left
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	return l.marked().Await(deadline, keep)
 }
 
 // awaitProcess waits until the command line of a process of the lab matches

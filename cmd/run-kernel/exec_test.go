@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"hash"
+	"io"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// streamSize is more than any buffer on the way has.
+const streamSize = 64 << 20
+
+// Data goes to a command in the guest and comes back unharmed, both ways at once.
+func TestExecStreams(t *testing.T) {
+	k := testKernel(t)
+	s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; exec sleep infinity")...)
+	s.wait("up\n")
+	cmd := k.lab.command(k.flags("exec", "--", "cat")...)
+	var stderr bytes.Buffer
+	sent, got := sha256.New(), sha256.New()
+	var count counter
+	cmd.Stdin = io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{1}), streamSize), sent)
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(got, &count), &stderr
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, &stderr)
+	}
+	t.Logf("%d MiB there and back in %s", streamSize>>20, time.Since(began).Round(time.Millisecond))
+	if count != streamSize || !same(sent, got) {
+		t.Errorf("of %d bytes %d came back, or others", streamSize, count)
+	}
+	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
+	<-s.ended
+}
+
+func same(a, b hash.Hash) bool { return bytes.Equal(a.Sum(nil), b.Sum(nil)) }
+
+// A counter counts what is written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestSoak(t *testing.T) { testSoak(t, testKernel(t)) }
+
+func TestTrixieSoak(t *testing.T) { testSoak(t, trixieKernel(t)) }
+
+// testSoak is bench/soak in short: boots, on an idle and on a busy host, and each of
+// run-kernel, qemu and virtiofsd killed once.
+func testSoak(t *testing.T, k *kernel) {
+	t.Helper()
+	runKernel, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.lab.program, err = soakProgram(); err != nil {
+		t.Fatal(err)
+	}
+	r := k.lab.expect(k.lab.run("-run-kernel", runKernel, "-tree", k.source, "-build", k.build, "-n=4", "-kills=3"), 0)
+	if n := strings.Count(r.stdout, "  ok "); n != 7 {
+		t.Errorf("%d rounds of 7 went well:\n%s", n, r.stdout)
+	}
+	t.Log(r.stdout)
+}
