@@ -65,7 +65,8 @@ listed, too.
 With --json it is an array of objects with the fields symbol (without CONFIG_);
 want, an object of value (y, m, n, a number or a quoted text), module (m will do as
 well) and min (a greater number will do); wish; group; why; symptom (what happens
-without it); have (empty when .config doesn't have it); and met.`,
+without it); symptom_seen (it did, in a guest); have (empty when .config doesn't have
+it); and met.`,
 		Example: `  run-kernel kconfig check
   run-kernel kconfig check O=../build --require KASAN=y --json`,
 		Annotations: map[string]string{helpFlags: kconfigFlags + " output cross-compile cc llvm"},
