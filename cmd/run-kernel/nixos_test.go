@@ -312,6 +312,15 @@ func testExample(t *testing.T, k *kernel) {
 	if data, err := os.ReadFile(filepath.Join(dir, "guest")); err != nil || string(data) != "from the guest\n" {
 		t.Errorf("the guest wrote %q, %v", data, err)
 	}
+
+	// To the letter, which ends at root's prompt.
+	s, terminal, _ := k.lab.atTerminal("--serial=stdio", "--share=share:./", "--flake=./nixos", "--kernel="+filepath.Join(k.build, "vmlinux"))
+	s.wait("# ")
+	fmt.Fprint(terminal, "cat /mnt/share/guest; echo host=$(hostname) uid=$(id -u)\r")
+	s.wait("from the guest\r\n")
+	s.wait("host=run-kernel uid=0\r\n")
+	fmt.Fprint(terminal, "\r~.")
+	<-s.ended
 }
 
 func copyOver(t *testing.T, to, from string) {
