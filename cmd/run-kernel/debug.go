@@ -99,7 +99,11 @@ func (a *app) gdb(args []string) error {
 		return err
 	}
 	command := []string{
-		"gdb", "-q", "-iex", "add-auto-load-safe-path " + tree.BuildDir, vmlinux,
+		"gdb", "-q", "-iex", "add-auto-load-safe-path " + tree.BuildDir,
+		// By default it waits for 2 s, takes what comes later for the answer to another
+		// question, and shows what is in the file for what is in the guest. A guest
+		// without KVM on a busy host takes longer.
+		"-iex", "set remotetimeout 60", vmlinux,
 		"-ex", "target remote | " + qemu.Quote([]string{self, "gdb", "--stdio", "-O", tree.BuildDir, "--name=" + address.Name}),
 	}
 	command = append(command, args...)

@@ -45,7 +45,24 @@ func TestNamedVMs(t *testing.T) {
 			t.Errorf("ssh to %q: %s, %v", name, out, err)
 		}
 	}
-	for _, command := range []string{"exec", "stop", "console"} {
+	// The kernel of each has its own name: struct new_utsname, nodename in it.
+	const nodename = "output (char *)&init_uts_ns + 65"
+	for name, want := range map[string]string{"a": `"vm-a"`, "b": `"vm-b"`} {
+		r := k.lab.expect(k.lab.run(k.flags("gdb", "--name="+name, "--", "-batch", "-ex", nodename)...), 0)
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("gdb of %q: %s%s", name, r.stdout, r.stderr)
+		}
+		core := filepath.Join(t.TempDir(), "core")
+		k.lab.expect(k.lab.run(k.flags("dump", "--virtual", "--name="+name, core)...), 0)
+		out, err := exec.Command("gdb", "-batch", "-ex", nodename, filepath.Join(k.build, "vmlinux"), core).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("dump of %q: %v, %s", name, err, out)
+		}
+		if err := os.Remove(core); err != nil { // as large as the guest's memory
+			t.Error(err)
+		}
+	}
+	for _, command := range []string{"exec", "stop", "console", "gdb", "ssh"} {
 		r := k.lab.expect(k.lab.run(k.flags(command)...), statusFailed)
 		if !strings.Contains(r.stderr, "3 run-kernels work in") || !strings.Contains(r.stderr, "--name= (the one without a name), --name a, --name b") {
 			t.Errorf("%s: %s", command, r.stderr)
