@@ -39,6 +39,7 @@ func main() {
 	flag.IntVar(&s.kills, "kills", 9, "kills, every second one on a busy host")
 	victims := flag.String("victims", "run-kernel,qemu,virtiofsd", "what to kill in turn; virtiofsd runs only where files come by virtiofs")
 	flag.DurationVar(&s.limit, "limit", 2*time.Minute, "how long a boot may take")
+	flag.DurationVar(&s.end, "end", 3*time.Second, "how long everything may take to end after a kill")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the times of kills")
 	flag.Parse()
 	s.victims = strings.Split(*victims, ",")
@@ -63,7 +64,7 @@ type soak struct {
 	runKernel, tree, build, accel string
 	boots, kills                  int
 	victims                       []string
-	limit                         time.Duration
+	limit, end                    time.Duration
 	random                        *rand.Rand
 	out                           io.Writer
 

@@ -24,8 +24,8 @@ import (
 const (
 	// boot is the kind of a round without a kill; the others' is the victim.
 	boot = "boot"
-	// endTime is how long everything may take to end after a kill.
-	endTime = 3 * time.Second
+	// graceTime is how long run-kernel may take to end when it is asked to.
+	graceTime = 10 * time.Second
 	// bootTime is how long a boot takes where none has been seen yet.
 	bootTime = 3 * time.Second
 	// died is run-kernel's exit status when the VM did.
@@ -132,7 +132,7 @@ func (s *soak) do(ctx context.Context, r *round) (err error) {
 	cmd := exec.Command(s.runKernel, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.tree, env, &stdout, &stderr
-	cmd.WaitDelay = endTime
+	cmd.WaitDelay = graceTime
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
@@ -159,8 +159,8 @@ func (s *soak) do(ctx context.Context, r *round) (err error) {
 	}
 	left := s.awaitNothing(r, before)
 	if r.kind != boot && !r.killed.IsZero() {
-		if r.took = time.Since(r.killed); r.took > endTime {
-			r.fail("all ended %s after the kill, not within %s", seconds(r.took), endTime)
+		if r.took = time.Since(r.killed); r.took > s.end {
+			r.fail("all ended %s after the kill, not within %s", seconds(r.took), s.end)
 		}
 	}
 	if ctx.Err() != nil {
@@ -200,7 +200,7 @@ func stop(cmd *exec.Cmd, ended <-chan struct{}) {
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-ended:
-	case <-time.After(2 * endTime):
+	case <-time.After(graceTime):
 		_ = cmd.Process.Kill()
 		<-ended
 	}
@@ -256,8 +256,8 @@ func (s *soak) kill(ctx context.Context, r *round, cmd *exec.Cmd, ended <-chan s
 	}
 	select {
 	case <-ended:
-	case <-time.After(10 * endTime):
-		r.fail("run-kernel goes on %s after the kill", 10*endTime)
+	case <-time.After(10 * s.end):
+		r.fail("run-kernel goes on %s after the kill", 10*s.end)
 		stop(cmd, ended)
 	}
 }
@@ -302,9 +302,9 @@ func (r *round) processes() map[int]string {
 // awaitNothing waits until nothing is left of a round, and returns what is in the
 // end.
 func (s *soak) awaitNothing(r *round, before *leftover.Stock) []string {
-	deadline := time.Now().Add(endTime)
+	deadline := time.Now().Add(s.end)
 	if !r.killed.IsZero() {
-		deadline = r.killed.Add(endTime)
+		deadline = r.killed.Add(s.end)
 	}
 	for {
 		var left []string

@@ -48,7 +48,7 @@ exec sh -c "$command"
 func newSoak(t *testing.T, more string) (s *soak, out *bytes.Buffer) {
 	t.Helper()
 	out = new(bytes.Buffer)
-	return &soak{runKernel: fake(t, more), tree: t.TempDir(), limit: time.Minute, out: out, random: rand.New(rand.NewPCG(1, 0))}, out
+	return &soak{runKernel: fake(t, more), tree: t.TempDir(), limit: time.Minute, end: 3 * time.Second, out: out, random: rand.New(rand.NewPCG(1, 0))}, out
 }
 
 func TestBoots(t *testing.T) {
