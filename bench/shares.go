@@ -16,7 +16,7 @@ var mountTypes = []string{"virtiofs", "9p"}
 
 const (
 	bigSize    = 256 << 20
-	smallFiles = 2000
+	smallFiles = 500
 	smallSize  = 4 << 10
 )
 
