@@ -281,6 +281,12 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 		case reason := <-vm.frozen:
 			return &InitError{Reason: "systemd: " + reason, Tail: vm.console.Tail()}
 		case <-giveUp:
+			select {
+			case <-vm.qemu.Done():
+				giveUp = nil // supervise is about to say why
+				continue
+			default:
+			}
 			return &DeathError{Reason: failed.Error(), Tail: vm.console.Tail()}
 		case <-vm.done:
 			if vm.err == nil {
