@@ -315,6 +315,8 @@ func testExample(t *testing.T, k *kernel) {
 
 	// To the letter, which ends at root's prompt.
 	s, terminal, _ := k.lab.atTerminal("--serial=stdio", "--share=share:./", "--flake=./nixos", "--kernel="+filepath.Join(k.build, "vmlinux"))
+	s.wait("the guest answers") // which would come in the middle of what the guest says
+	fmt.Fprint(terminal, "\r")
 	s.wait("# ")
 	fmt.Fprint(terminal, "cat /mnt/share/guest; echo host=$(hostname) uid=$(id -u)\r")
 	s.wait("from the guest\r\n")
