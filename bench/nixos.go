@@ -11,11 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-)
 
-// nixConfig lets root build without the users that nix is set up with, and
-// without a cache to ask.
-const nixConfig = "NIX_CONFIG=experimental-features = nix-command flakes\nsubstituters =\nbuild-users-group =\nsandbox = false\n"
+	"github.com/metaspace/run-kernel/internal/testflake"
+)
 
 // askSystemd prints when systemd was started and when it had reached
 // multi-user.target, in microseconds of the guest's clock.
@@ -87,34 +85,16 @@ func (b *bench) storedFlake() (flake string, remove func(), err error) {
 		}
 	}()
 	flake = filepath.Join(dir, "nixos")
-	if err := os.CopyFS(flake, os.DirFS(b.flake)); err != nil {
-		return "", nil, err
+	err = testflake.Copy(flake, b.flake)
+	if err == nil {
+		err = testflake.AddRoot(flake, b.debianRoot, nixStore)
 	}
-	path, err := exec.LookPath("busybox")
-	if err != nil {
-		return "", nil, err
-	}
-	busybox, err := os.ReadFile(path)
-	if err != nil {
-		return "", nil, err
-	}
-	stored, err := nixStore("--add-fixed", "--recursive", "sha256", b.debianRoot)
-	if err != nil {
-		return "", nil, err
-	}
-	hash, err := nixStore("--query", "--hash", stored)
-	if err != nil {
-		return "", nil, err
-	}
-	return flake, remove, errors.Join(
-		os.WriteFile(filepath.Join(flake, "busybox"), busybox, 0o755),
-		os.WriteFile(filepath.Join(flake, "debian.hash"), []byte(hash), 0o644),
-	)
+	return flake, remove, err
 }
 
 func nixStore(args ...string) (string, error) {
 	cmd := exec.Command("nix-store", args...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), nixConfig), os.Stderr
+	cmd.Env, cmd.Stderr = append(os.Environ(), testflake.NixConfig), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("nix-store: %w", err)
@@ -131,7 +111,7 @@ type systemBoot struct {
 // bootSystem boots with the console shown, which tells how far the guest is.
 func (b *bench) bootSystem(flags []string) (t systemBoot, err error) {
 	cmd := exec.Command(b.runKernel, append(append([]string{"boot", "--no-build", "--serial=log"}, flags...), "--", askSystemd)...)
-	cmd.Dir, cmd.Env = b.tree, append(os.Environ(), nixConfig)
+	cmd.Dir, cmd.Env = b.tree, append(os.Environ(), testflake.NixConfig)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return t, err

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/metaspace/run-kernel/internal/testflake"
 )
 
 // mountTypes are the ways in which a guest gets files, the faster one first.
@@ -92,7 +94,7 @@ func (b *bench) buildForBoth(flags ...string) error {
 		args = append(args, "--require", option)
 	}
 	cmd := exec.Command(b.runKernel, append(args, flags...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = b.tree, os.Stderr, os.Stderr, append(os.Environ(), nixConfig)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = b.tree, os.Stderr, os.Stderr, append(os.Environ(), testflake.NixConfig)
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("run-kernel build: %w", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/metaspace/run-kernel/internal/leftover"
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 const (
@@ -154,7 +155,7 @@ func (s *soak) do(ctx context.Context, r *round) (err error) {
 		status = victims[r.kind].status
 		s.kill(ctx, r, cmd, ended)
 	}
-	if got := exitCode(cmd.ProcessState); got != status {
+	if got := proc.ExitStatus(cmd.ProcessState); got != status {
 		r.fail("exit status %d, not %d", got, status)
 	}
 	left := s.awaitNothing(r, before)
@@ -339,12 +340,4 @@ func (s *soak) clear(r *round) {
 			return
 		}
 	}
-}
-
-// exitCode is a process's status as a shell has it.
-func exitCode(s *os.ProcessState) int {
-	if w := s.Sys().(syscall.WaitStatus); w.Signaled() {
-		return 128 + int(w.Signal())
-	}
-	return s.ExitCode()
 }

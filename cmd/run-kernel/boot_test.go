@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 func TestBootRunsACommand(t *testing.T) {
@@ -81,7 +83,7 @@ func TestBootPanic(t *testing.T) {
 	if took := time.Since(panicked); took > 2*time.Second+busy {
 		t.Errorf("it ended %s after the panic", took)
 	}
-	if status := exitCode(s.cmd.ProcessState); status != statusCrash {
+	if status := proc.ExitStatus(s.cmd.ProcessState); status != statusCrash {
 		t.Errorf("status %d", status)
 	}
 	s.wait("last lines of the console:")
@@ -253,7 +255,7 @@ func TestKilledWhileAGuestRuns(t *testing.T) {
 			if left := k.lab.await(killed.Add(time.Second+busy), nil); len(left) > 0 {
 				t.Errorf("a second after the kill: %s", strings.Join(left, "; "))
 			}
-			if status := exitCode(s.cmd.ProcessState); status != test.status {
+			if status := proc.ExitStatus(s.cmd.ProcessState); status != test.status {
 				t.Errorf("status %d, want %d", status, test.status)
 			}
 		})

@@ -184,15 +184,7 @@ func (l *lab) runInput(stdin string, args ...string) result {
 	if err != nil && !errors.As(err, new(*exec.ExitError)) {
 		l.t.Fatal(err)
 	}
-	return result{stdout.String(), stderr.String(), exitCode(cmd.ProcessState), time.Since(began)}
-}
-
-// exitCode is a process's status as a shell has it.
-func exitCode(s *os.ProcessState) int {
-	if w := s.Sys().(syscall.WaitStatus); w.Signaled() {
-		return 128 + int(w.Signal())
-	}
-	return s.ExitCode()
+	return result{stdout.String(), stderr.String(), proc.ExitStatus(cmd.ProcessState), time.Since(began)}
 }
 
 // expect fails the test unless the run ended with this status.
@@ -285,7 +277,7 @@ func (s *session) end(sig syscall.Signal) (status int, took time.Duration) {
 	case <-time.After(patience):
 		s.l.t.Fatalf("it goes on after %s", sig)
 	}
-	return exitCode(s.cmd.ProcessState), time.Since(began)
+	return proc.ExitStatus(s.cmd.ProcessState), time.Since(began)
 }
 
 // A transcript is output that can be waited for.

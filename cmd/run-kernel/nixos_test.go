@@ -14,33 +14,25 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/metaspace/run-kernel/internal/proc"
+	"github.com/metaspace/run-kernel/internal/testflake"
 	"github.com/metaspace/run-kernel/kconfig"
 )
 
 // The flakes of testdata/flake need no nixpkgs, so that real nix builds them
 // without a network.
 
-// nixConfig lets root build without the users that nix is set up with, and
-// without a cache to ask.
-const nixConfig = "NIX_CONFIG=experimental-features = nix-command flakes\nsubstituters =\nbuild-users-group =\nsandbox = false\n"
-
 // flake copies a flake of testdata, and busybox beside it.
 func (l *lab) flake(name string) string {
 	l.t.Helper()
-	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		if os.Getenv("RUN_KERNEL_TEST_REQUIRE") != "" {
-			l.t.Fatal(err)
-		}
-		l.t.Skip(err)
-	}
 	dir := filepath.Join(l.t.TempDir(), "nixos")
-	data, err := os.ReadFile(busybox)
-	err = errors.Join(err, os.CopyFS(dir, os.DirFS(filepath.Join("testdata/flake", name))), os.WriteFile(filepath.Join(dir, "busybox"), data, 0o755))
-	if err != nil {
+	if err := testflake.Copy(dir, filepath.Join("testdata/flake", name)); err != nil {
+		if errors.Is(err, exec.ErrNotFound) && os.Getenv("RUN_KERNEL_TEST_REQUIRE") == "" {
+			l.t.Skip(err)
+		}
 		l.t.Fatal(err)
 	}
-	l.env = append(l.env, nixConfig)
+	l.env = append(l.env, testflake.NixConfig)
 	return dir
 }
 
@@ -358,9 +350,10 @@ func systemdKernel(t *testing.T) (k *kernel, flake string) {
 	}
 	root := need(t, "RUN_KERNEL_TEST_DEBIAN_ROOT", "Debian root with systemd")
 	return nixosKernel(t, "systemd", func(l *lab, flake string) {
-		stored := l.tool("nix-store", "--add-fixed", "--recursive", "sha256", root)
-		hash := l.tool("nix-store", "--query", "--hash", stored)
-		if err := os.WriteFile(filepath.Join(flake, "debian.hash"), []byte(hash), 0o644); err != nil {
+		err := testflake.AddRoot(flake, root, func(args ...string) (string, error) {
+			return l.tool(append([]string{"nix-store"}, args...)...), nil
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -400,7 +393,7 @@ func TestSystemdExecAndPowerOff(t *testing.T) {
 	}
 	k.lab.expect(k.lab.run(k.flags("exec", "--", "systemctl", "poweroff")...), 0)
 	<-s.ended
-	if status := exitCode(s.cmd.ProcessState); status != 128+int(syscall.SIGTERM) {
+	if status := proc.ExitStatus(s.cmd.ProcessState); status != 128+int(syscall.SIGTERM) {
 		t.Errorf("status %d, want that of SIGTERM", status)
 	}
 }

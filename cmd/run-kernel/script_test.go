@@ -15,6 +15,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // The scripts run the program in a kernel tree of empty files, with the tools of
@@ -153,7 +155,7 @@ func wantStatus(ts *testscript.TestScript, text string, argv []string) {
 		if !errors.As(err, &exit) {
 			ts.Fatalf("%v", err)
 		}
-		status = exitCode(exit.ProcessState)
+		status = proc.ExitStatus(exit.ProcessState)
 	}
 	if status != want {
 		ts.Fatalf("status %d, want %d", status, want)

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // The serial port is the terminal: a shell runs there, and the guest ends with it.
@@ -52,7 +54,7 @@ func TestSerialStdio(t *testing.T) {
 	s.wait("interrupted\r\n")
 	fmt.Fprint(terminal, "exit\r")
 	<-s.ended
-	if status := exitCode(s.cmd.ProcessState); status != 0 {
+	if status := proc.ExitStatus(s.cmd.ProcessState); status != 0 {
 		t.Errorf("status %d", status)
 	}
 	if err := second.Wait(); err != nil {
@@ -130,7 +132,7 @@ func TestGDB(t *testing.T) {
 		t.Errorf("a second debugger isn't refused:\n%s\n%s", r.stdout, r.stderr)
 	}
 	<-s.ended
-	if status := exitCode(s.cmd.ProcessState); status != 0 {
+	if status := proc.ExitStatus(s.cmd.ProcessState); status != 0 {
 		t.Errorf("status %d", status)
 	}
 	s.wait("\n6.")

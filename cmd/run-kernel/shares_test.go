@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 func TestShares(t *testing.T) { testShares(t, testKernel(t), "virtiofs") }
@@ -125,7 +126,7 @@ func TestDaemonOfAShareDies(t *testing.T) {
 	}
 	s.wait("virtiofsd for share data (" + dir + ") ended: signal: killed")
 	<-s.ended
-	if status := exitCode(s.cmd.ProcessState); status != statusDeath {
+	if status := proc.ExitStatus(s.cmd.ProcessState); status != statusDeath {
 		t.Errorf("status %d, want %d", status, statusDeath)
 	}
 }

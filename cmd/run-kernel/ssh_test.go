@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // hostTool runs a program of this machine, such as scp, for the lab. It is expected
@@ -115,7 +116,7 @@ func TestSSH(t *testing.T) {
 		s.wait("resized\r\n")
 		fmt.Fprint(terminal, "exit 9\r")
 		<-s.ended
-		if status := exitCode(s.cmd.ProcessState); status != 9 {
+		if status := proc.ExitStatus(s.cmd.ProcessState); status != 9 {
 			t.Errorf("status %d", status)
 		}
 	})

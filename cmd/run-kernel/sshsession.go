@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
@@ -167,7 +166,7 @@ func (a *app) runSSH(ctx context.Context, vm *boot.VM, port int) (int, error) {
 	case err != nil && !errors.As(err, new(*exec.ExitError)):
 		return 0, fmt.Errorf("%s: %w", path, err)
 	}
-	status := processStatus(cmd.ProcessState)
+	status := proc.ExitStatus(cmd.ProcessState)
 	if status == sshFailed {
 		select {
 		case <-vm.Done():
@@ -176,12 +175,4 @@ func (a *app) runSSH(ctx context.Context, vm *boot.VM, port int) (int, error) {
 		}
 	}
 	return status, nil
-}
-
-// processStatus is the status of a process as a shell has it.
-func processStatus(p *os.ProcessState) int {
-	if w := p.Sys().(syscall.WaitStatus); w.Signaled() {
-		return 128 + int(w.Signal())
-	}
-	return p.ExitCode()
 }

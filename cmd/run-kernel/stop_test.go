@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // A guest is asked to end, so that what runs in it can finish; one that doesn't
@@ -39,7 +41,7 @@ func TestStop(t *testing.T) {
 				t.Errorf("stop says %q", r.stderr)
 			}
 			<-s.ended
-			if status := exitCode(s.cmd.ProcessState); status != statusFailed {
+			if status := proc.ExitStatus(s.cmd.ProcessState); status != statusFailed {
 				t.Errorf("status %d", status)
 			}
 			s.wait("ended by run-kernel stop")

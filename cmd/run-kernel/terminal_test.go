@@ -13,6 +13,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // atTerminal starts the program with a terminal of its own, as a user would.
@@ -99,7 +101,7 @@ func TestShellAtATerminal(t *testing.T) {
 	s.wait("end this session")
 	fmt.Fprint(terminal, "exit 9\r")
 	<-s.ended
-	if status := exitCode(s.cmd.ProcessState); status != 9 {
+	if status := proc.ExitStatus(s.cmd.ProcessState); status != 9 {
 		t.Errorf("status %d", status)
 	}
 	if !reflect.DeepEqual(settings(t, tty), before) {
@@ -129,7 +131,7 @@ func TestTerminalIsRestored(t *testing.T) {
 			s.wait("#")
 			test.end(s, terminal)
 			<-s.ended
-			if status := exitCode(s.cmd.ProcessState); status != test.status {
+			if status := proc.ExitStatus(s.cmd.ProcessState); status != test.status {
 				t.Errorf("status %d, want %d", status, test.status)
 			}
 			// After KILL it is another process that does it.

@@ -181,7 +181,8 @@ func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
 	}
 	environ := c.environ(ctx)
 	key := settledKey(f.Bytes(), requirements, environ)
-	if known := c.settled(checked, key); known != nil && environ != "" && len(known.Values) == len(requirements) {
+	// Without knowing the environment, nothing is kept.
+	if known := c.settled(checked, key); known != nil && len(known.Values) == len(requirements) {
 		results := make([]kconfig.Result, len(requirements))
 		for i, r := range requirements {
 			results[i] = kconfig.Result{Requirement: r, Have: known.Values[i], Met: r.Want.Met(known.Values[i])}
@@ -196,7 +197,7 @@ func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
 		return kconfig.Check(f, requirements), nil
 	}
 	results := closure.Check(m, closure.Evaluate(m, f), requirements)
-	if !c.DryRun {
+	if environ != "" && !c.DryRun {
 		c.settle(checked, key, m, results)
 	}
 	return results, nil
