@@ -324,12 +324,23 @@ func (s *soak) awaitNothing(r *round, before *leftover.Stock) []string {
 	}
 }
 
-// clear kills what is left of a round, so that the next one is by itself, and reaps
-// the orphans that have become ours. Its load has ended.
+// clear kills what is left of a round, so that the next one is by itself, and waits
+// until it's gone. Its load has ended.
 func (s *soak) clear(r *round) {
-	for pid := range r.processes() {
-		_ = syscall.Kill(pid, syscall.SIGKILL) // or gone
+	for deadline := time.Now().Add(graceTime); ; time.Sleep(5 * time.Millisecond) {
+		left := r.processes()
+		for pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // or gone
+		}
+		reap()
+		if len(left) == 0 || time.Now().After(deadline) {
+			return
+		}
 	}
+}
+
+// reap reaps the orphans that have become ours.
+func reap() {
 	for {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
