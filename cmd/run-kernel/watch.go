@@ -180,6 +180,7 @@ func (p *pass) report(err error) {
 	var build *kbuild.BuildError
 	switch {
 	case errors.Is(err, watch.ErrOvertaken), errors.Is(err, watch.ErrReplaced):
+	case errors.As(err, new(signalError)): // it's our own end, and told then
 	case errors.As(err, &build) && len(build.Diagnostics) > 0:
 	default:
 		p.app.showTail(err)
@@ -285,6 +286,8 @@ func (g *guestVM) Exec(ctx context.Context) {
 		a.events.Emit(event.CommandFinished{Command: command, Status: status, Elapsed: time.Since(began)})
 	case errors.Is(err, watch.ErrReplaced), errors.Is(err, watch.ErrEnded), errors.Is(err, boot.ErrGone):
 		// The guest went, which is reported by itself.
+	case errors.As(err, new(signalError)):
+		// So is our own end.
 	default:
 		a.events.Emit(event.Failed{Err: err})
 	}

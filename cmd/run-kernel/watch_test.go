@@ -177,6 +177,9 @@ func TestWatchGitCheckout(t *testing.T) {
 	if status, _ := s.end(syscall.SIGTERM); status != 143 {
 		t.Errorf("status %d", status)
 	}
+	if n := strings.Count(s.output.String(), "ended by SIGTERM"); n != 1 {
+		t.Errorf("its end is told %d times", n)
+	}
 }
 
 // Options that the user changes are checked again; what run-kernel writes is
