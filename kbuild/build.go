@@ -126,6 +126,8 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	found := &findings{events: o.Events}
 	p := &output{tree: t, events: o.Events, found: found, log: bufio.NewWriter(log), began: began, total: counts.expected()}
 	o.Events.Emit(event.BuildStarted{Dir: t.BuildDir, Command: cmd.Args})
+	// A make that is stopped has last words of its own, which are no news.
+	defer context.AfterFunc(ctx, found.close)()
 	var running sync.WaitGroup
 	running.Go(func() { p.read(r) })
 	early, stop := context.WithCancel(ctx)
@@ -274,15 +276,23 @@ type findings struct {
 	events event.Sink
 
 	mu     sync.Mutex
+	closed bool
 	seen   map[string]bool
 	errors []event.Diagnostic
+}
+
+// close makes f ignore all that is found from now on.
+func (f *findings) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
 }
 
 func (f *findings) add(d event.Diagnostic) {
 	key := fmt.Sprintf("%s:%d:%d:%s", d.File, d.Line, d.Column, d.Message)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.seen[key] {
+	if f.closed || f.seen[key] {
 		return
 	}
 	if f.seen == nil {

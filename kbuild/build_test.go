@@ -345,7 +345,8 @@ func TestCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	pids := filepath.Join(t.TempDir(), "pids")
-	tools(t, `echo $$ > `+pids+`
+	tools(t, `trap 'echo "make: *** wait: No child processes.  Stop."; exit 2' TERM
+echo $$ > `+pids+`
 sh -c 'trap "" TERM HUP INT; echo $$ >> `+pids+`; echo "  CC      init/main.o"; while :; do sleep 1000; done' &
 wait`)
 	overtaken := errors.New("overtaken")
@@ -364,6 +365,9 @@ wait`)
 	finished := of[event.BuildFinished](r)
 	if len(finished) != 1 || !errors.Is(finished[0].Err, context.Canceled) || !errors.Is(finished[0].Err, overtaken) {
 		t.Errorf("got %+v", finished)
+	}
+	if got := of[event.Diagnostic](r); len(got) > 0 {
+		t.Errorf("make's last words were reported: %v", got)
 	}
 	data, err := os.ReadFile(pids)
 	if err != nil {
