@@ -20,10 +20,10 @@ func (e *ForeignError) Error() string { return e.problem }
 // Hint is how it is made.
 func (e *ForeignError) Hint() string { return e.hint }
 
-// findInit returns the program that becomes the guest's init: this one, or, for
+// FindInit returns the program that becomes the guest's init: this one, or, for
 // another architecture, the one named, or one beside this one or in $PATH with
 // the architecture in its name.
-func findInit(named, arch string) (string, error) {
+func FindInit(named, arch string) (string, error) {
 	if named == "" && arch == qemu.ThisHost().Arch {
 		return "/proc/self/exe", nil
 	}
@@ -55,6 +55,17 @@ func findInit(named, arch string) (string, error) {
 		return "", &ForeignError{fmt.Sprintf("the guest's init %s needs libraries of %s", path, arch), "build it with CGO_ENABLED=0"}
 	}
 	return path, nil
+}
+
+// FindGDB returns a gdb for guests of an architecture. Debian's gdb knows only the
+// processor that it runs on; gdb-multiarch knows all.
+func FindGDB(arch string) (string, error) {
+	if arch != qemu.ThisHost().Arch {
+		if path, err := proc.Look("gdb-multiarch"); err == nil {
+			return path, nil
+		}
+	}
+	return proc.Look("gdb")
 }
 
 // checkUserland says when the programs of a directory can't be run by the guest.

@@ -28,21 +28,21 @@ func TestFindInit(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("of an x86-64 host")
 	}
-	if got, err := findInit("", "x86_64"); got != "/proc/self/exe" || err != nil {
+	if got, err := FindInit("", "x86_64"); got != "/proc/self/exe" || err != nil {
 		t.Errorf("for this host: %s, %v", got, err)
 	}
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
 	foreign := (*ForeignError)(nil)
-	if _, err := findInit("", "aarch64"); !errors.As(err, &foreign) || !strings.Contains(foreign.Hint(), "GOARCH=arm64 go build -o ") {
+	if _, err := FindInit("", "aarch64"); !errors.As(err, &foreign) || !strings.Contains(foreign.Hint(), "GOARCH=arm64 go build -o ") {
 		t.Errorf("without one: %v", err)
 	}
 	path := filepath.Join(dir, "run-kernel-linux-arm64")
 	program(t, path, arm64)
-	if got, err := findInit("", "aarch64"); got != path || err != nil {
+	if got, err := FindInit("", "aarch64"); got != path || err != nil {
 		t.Errorf("in $PATH: %s, %v", got, err)
 	}
-	if got, err := findInit(path, "aarch64"); got != path || err != nil {
+	if got, err := FindInit(path, "aarch64"); got != path || err != nil {
 		t.Errorf("named: %s, %v", got, err)
 	}
 	for want, named := range map[string]string{
@@ -55,7 +55,7 @@ func TestFindInit(t *testing.T) {
 		if strings.HasSuffix(want, "!") {
 			arch, want = "riscv64", strings.TrimSuffix(want, "!")
 		}
-		if _, err := findInit(named, arch); !errors.As(err, &foreign) || !strings.Contains(err.Error(), want) || foreign.Hint() == "" {
+		if _, err := FindInit(named, arch); !errors.As(err, &foreign) || !strings.Contains(err.Error(), want) || foreign.Hint() == "" {
 			t.Errorf("%s: %v", named, err)
 		}
 	}

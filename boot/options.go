@@ -123,7 +123,7 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	if err := checkMemory(o.MemoryGiB); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
-	if p.init, err = findInit(o.GuestInit, p.arch); err != nil {
+	if p.init, err = FindInit(o.GuestInit, p.arch); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	if err := checkUserland(o.Userland, p.arch); err != nil {

@@ -14,9 +14,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/control"
 	"github.com/metaspace/run-kernel/boot/qemu"
-	"github.com/metaspace/run-kernel/internal/proc"
+	"github.com/metaspace/run-kernel/internal/cycle"
 )
 
 func (a *app) gdbCommand() *cobra.Command {
@@ -83,7 +84,7 @@ func (a *app) gdb(args []string) error {
 	if err != nil {
 		return err
 	}
-	gdb, err := proc.Look("gdb")
+	gdb, err := boot.FindGDB(cycle.GuestArch(tree.SrcArch()))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/internal/cycle"
 	"github.com/metaspace/run-kernel/internal/doctor"
+	"github.com/metaspace/run-kernel/kbuild"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -20,20 +23,22 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "say what this machine lacks, for what, and how to get it",
 		Long: `Doctor looks at what building, booting and watching a kernel takes: programs and
 their versions, KVM, virtiofsd, memory, the limits of inotify, room on the disk.
-It changes nothing. In a kernel tree it looks at what this tree takes.
+It changes nothing. In a kernel tree it looks at what this tree takes, and with
+--arch at what a guest of that architecture does.
 
 The exit status is 0 when nothing is missing, and 1 otherwise. With --json it
 prints an object with the fields healthy, checks (objects with the fields feature,
 name, state, version, path, text and hint) and install, the command that installs
 what is missing.`,
 		Example: `  run-kernel doctor
+  run-kernel doctor --arch arm64 --cross-compile aarch64-linux-gnu-
   run-kernel doctor --json`,
-		Annotations: map[string]string{helpTables: "build", helpFlags: "qemu mount-type virtiofsd memory-gib config-file json verbose"},
+		Annotations: map[string]string{helpTables: "build", helpFlags: "qemu guest-init mount-type virtiofsd memory-gib config-file json verbose"},
 		Args:        noArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			b, r := a.config.Build, a.config.Run
 			o := doctor.Options{
-				Arch: qemu.ThisHost().Arch, QEMU: r.QEMU, MountType: r.MountType, Virtiofsd: r.Virtiofsd, MemoryGiB: r.MemoryGiB,
+				Arch: cmp.Or(cycle.GuestArch(kbuild.SrcArch(b.Arch)), qemu.ThisHost().Arch), QEMU: r.QEMU, GuestInit: r.GuestInit, MountType: r.MountType, Virtiofsd: r.Virtiofsd, MemoryGiB: r.MemoryGiB,
 				CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, BuildDir: a.env.Dir,
 			}
 			if tree, err := a.existingTree(); err == nil {

@@ -4,6 +4,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,5 +91,99 @@ func TestNamedVMs(t *testing.T) {
 	<-b.ended
 	if err := os.RemoveAll(filepath.Join(k.build, ".run-kernel/vm")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// Four VMs of two trees run at once, each with two commands that somebody talks
+// to. The end of one leaves the others and their commands alone.
+func TestFourVMs(t *testing.T) {
+	type guest struct {
+		k       *kernel
+		name    string
+		vm      *session
+		parrots []*parrot
+	}
+	var guests []*guest
+	for _, k := range []*kernel{testKernel(t), inTreeKernel(t)} {
+		for _, name := range []string{"one", "two"} {
+			g := &guest{k: k, name: name}
+			g.vm = k.lab.start(k.flags("boot", "--no-build", "--memory-gib=1", "--name="+name, "--", "echo up; exec sleep infinity")...)
+			guests = append(guests, g)
+		}
+	}
+	for _, g := range guests {
+		g.vm.wait("up\n")
+		for range 2 {
+			g.parrots = append(g.parrots, newParrot(t, g.k, g.name))
+		}
+	}
+	for i, g := range guests {
+		for j, p := range g.parrots {
+			p.say(fmt.Sprintf("%d of guest %d", j, i))
+		}
+	}
+	for len(guests) > 0 {
+		g := guests[0]
+		g.k.lab.expect(g.k.lab.run(g.k.flags("stop", "--name", g.name)...), 0)
+		<-g.vm.ended
+		for _, p := range g.parrots {
+			p.awaitEnd()
+		}
+		guests = guests[1:]
+		for i, g := range guests {
+			for j, p := range g.parrots {
+				p.say(fmt.Sprintf("%d of guest %d of those left", j, i))
+			}
+		}
+	}
+}
+
+// A parrot is a command in a guest that repeats what it is told.
+type parrot struct {
+	t   *testing.T
+	in  io.Writer
+	out *transcript
+}
+
+func newParrot(t *testing.T, k *kernel, name string) *parrot {
+	t.Helper()
+	cmd := k.lab.command(k.flags("exec", "--name", name, "--", "cat")...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := newTranscript()
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		out.close()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+	})
+	return &parrot{t, in, out}
+}
+
+func (p *parrot) say(text string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.in, text+"\n"); err != nil {
+		p.t.Fatal(err)
+	}
+	if got, err := p.out.wait(text+"\n", patience); err != nil || got != text+"\n" {
+		p.t.Fatalf("of %q came back %q: %v", text, got, err)
+	}
+}
+
+// awaitEnd waits until the command has ended, and says so.
+func (p *parrot) awaitEnd() {
+	p.t.Helper()
+	if _, err := p.out.wait("run-kernel: error: ", patience); err != nil {
+		p.t.Errorf("in the end it said %q: %v", p.out, err)
 	}
 }

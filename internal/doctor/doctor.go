@@ -6,6 +6,8 @@ import (
 	"context"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/metaspace/run-kernel/boot/qemu"
 )
 
 // A State is what a check found.
@@ -19,7 +21,7 @@ const (
 
 // A Check is one thing that was looked at.
 type Check struct {
-	Feature string `json:"feature"` // build, boot, nix, watch or host
+	Feature string `json:"feature"` // build, boot, session, nix, watch or host
 	Name    string `json:"name"`
 	State   State  `json:"state"`
 	Version string `json:"version,omitempty"`
@@ -36,6 +38,7 @@ type Check struct {
 type Options struct {
 	Arch         string // of the guest, as in qemu-system-<arch>
 	QEMU         string // program; empty: the architecture's
+	GuestInit    string // program; empty: searched for, where the guest's architecture is another
 	MountType    string // how guests get directories: boot.MountAuto, boot.Virtiofs or boot.NineP
 	Virtiofsd    string // program; empty: searched for
 	CrossCompile string // CROSS_COMPILE=
@@ -57,11 +60,21 @@ func Examine(ctx context.Context, o Options) []Check {
 		optional(tool("build", "pahole", "pahole"), "CONFIG_DEBUG_INFO_BTF needs it"),
 		optional(tool("build", "depmod", "depmod", "/usr/sbin", "/sbin"), "modules are made ready for modprobe with it"),
 		emulator(o), accelerator(o), filesystem(o), memory(o),
+	}
+	if o.Arch == "riscv64" {
+		checks = append(checks, firmware(o))
+	}
+	if o.Arch != qemu.ThisHost().Arch {
+		checks = append(checks, guestInit(o))
+	}
+	checks = append(checks,
+		optional(tool("session", "ssh", "ssh"), "run-kernel ssh, scp and rsync reach the guest by it"),
+		debugger(o),
 		optional(tool("nix", "nix", "nix"), "a NixOS userland is built by it; the host's own needs none"),
 		optional(tool("watch", "git", "git"), "by it the loop knows which files of a folder are sources"),
 		watches(o), instances,
 		disk(o),
-	}
+	)
 	results := make([]Check, len(checks))
 	var g errgroup.Group
 	g.SetLimit(4)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
 )
 
@@ -82,7 +83,7 @@ func TestExamine(t *testing.T) {
 		t.Errorf("needed: %s", got)
 	}
 	// Where depmod is, it is found outside of $PATH as well.
-	if got := strings.Replace(Remedy(checks, debian, true), " kmod", "", 1); got != "apt install bc binutils dwarves flex git nix-bin perl" {
+	if got := strings.Replace(Remedy(checks, debian, true), " kmod", "", 1); got != "apt install bc binutils dwarves flex gdb git nix-bin openssh-client perl" {
 		t.Errorf("all: %s", got)
 	}
 }
@@ -96,6 +97,54 @@ func TestMissing(t *testing.T) {
 		if c := find(checks, name); c.State != state {
 			t.Errorf("%s: %+v", name, c)
 		}
+	}
+}
+
+// A guest of another architecture takes more: an init, a gdb that knows its
+// processor, and firmware where qemu has none of its own.
+func TestForeign(t *testing.T) {
+	dir := path(t)
+	o := Options{Arch: "riscv64", CrossCompile: "riscv64-linux-gnu-", BuildDir: dir}
+	if qemu.ThisHost().Arch == o.Arch {
+		o.Arch, o.CrossCompile = "aarch64", "aarch64-linux-gnu-"
+	}
+	examine := func() []Check { return Examine(t.Context(), o) }
+	checks := examine()
+	for name, state := range map[string]State{"qemu-system-" + o.Arch: Missing, "init": Missing, "gdb": Note, o.CrossCompile + "gcc": Missing} {
+		if c := find(checks, name); c.State != state {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+	debian := Distribution{ID: "debian", Version: "13", Root: true}
+	remedy := Remedy(checks, debian, true)
+	for _, pkg := range []string{"gcc-" + o.CrossCompile, "binutils-" + o.CrossCompile, "gdb-multiarch"} {
+		if !strings.Contains(remedy, " "+strings.TrimSuffix(pkg, "-")) {
+			t.Errorf("%s isn't in %q", pkg, remedy)
+		}
+	}
+
+	program(t, dir, "gdb", "GNU gdb (Debian 13.1-3) 13.1", 1)
+	if c := find(examine(), "gdb"); c.State != Note || !strings.Contains(c.Text, o.Arch) {
+		t.Errorf("a gdb that doesn't know the processor: %+v", c)
+	}
+	program(t, dir, "gdb-multiarch", "GNU gdb (Debian 13.1-3) 13.1", 0)
+	if c := find(examine(), "gdb"); c.State != OK || c.Path != filepath.Join(dir, "gdb-multiarch") {
+		t.Errorf("one that does: %+v", c)
+	}
+
+	if o.Arch != "riscv64" {
+		return
+	}
+	program(t, dir, "qemu-system-riscv64", "/nowhere\n"+dir, 0)
+	if c := find(examine(), "firmware"); c.State != Missing || c.tool != "opensbi" {
+		t.Errorf("no firmware: %+v", c)
+	}
+	file := filepath.Join(dir, firmwareName)
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if c := find(examine(), "firmware"); c.State != OK || c.Path != file {
+		t.Errorf("firmware: %+v", c)
 	}
 }
 
@@ -144,8 +193,8 @@ func TestCompiler(t *testing.T) {
 // Of a cross compiler the package isn't in the table, but guessed.
 func TestCrossCompiler(t *testing.T) {
 	path(t)
-	c := compiler(Options{CrossCompile: "riscv64-linux-gnu-"})(context.Background())
-	if c.State != Missing || c.tool != "" || c.Hint != "install the cross compiler: gcc-riscv64-linux-gnu on Debian" {
+	c := compiler(Options{CrossCompile: "powerpc64le-linux-gnu-"})(context.Background())
+	if c.State != Missing || c.tool != "" || c.Hint != "install the cross compiler: gcc-powerpc64le-linux-gnu on Debian" {
 		t.Errorf("got %+v", c)
 	}
 }

@@ -3,11 +3,13 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -31,6 +33,54 @@ func emulator(o Options) func(context.Context) Check {
 		if c.State == Missing {
 			c.tool, c.Hint = "", "--qemu or [run] qemu names it; without them it is qemu-system-"+o.Arch
 		}
+		return c
+	}
+}
+
+// firmwareName is what qemu starts a riscv64 guest with, unless it is told otherwise.
+const firmwareName = "opensbi-riscv64-generic-fw_dynamic.bin"
+
+// firmware looks for the guest's firmware in the folders that qemu has it in.
+func firmware(o Options) func(context.Context) Check {
+	return func(ctx context.Context) Check {
+		c := Check{Feature: "boot", Name: "firmware", State: Missing, tool: "opensbi"}
+		path, err := proc.Look(cmp.Or(o.QEMU, "qemu-system-"+o.Arch))
+		if err != nil {
+			c.Text = "it can't be looked for without qemu"
+			return c
+		}
+		ctx, cancel := context.WithTimeout(ctx, versionTime)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, path, "-L", "help").Output()
+		if err != nil {
+			c.Text = fmt.Sprintf("qemu doesn't say where it is: %v", err)
+			return c
+		}
+		for dir := range strings.Lines(string(out)) {
+			file := filepath.Join(strings.TrimSpace(dir), firmwareName)
+			if _, err := os.Stat(file); err == nil {
+				c.State, c.Path = OK, file
+				return c
+			}
+		}
+		c.Text = firmwareName + " not found where qemu looks for it; it runs before the kernel"
+		return c
+	}
+}
+
+// guestInit looks for a run-kernel of the guest's architecture.
+func guestInit(o Options) func(context.Context) Check {
+	return func(context.Context) Check {
+		c := Check{Feature: "boot", Name: "init", State: OK}
+		path, err := boot.FindInit(o.GuestInit, o.Arch)
+		if err != nil {
+			c.State, c.Text = Missing, err.Error()
+			if hinted := (*boot.ForeignError)(nil); errors.As(err, &hinted) {
+				c.Hint = hinted.Hint()
+			}
+			return c
+		}
+		c.Path = path
 		return c
 	}
 }

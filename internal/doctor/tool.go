@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -64,6 +66,45 @@ func optional(check func(context.Context) Check, purpose string) func(context.Co
 		}
 		return c
 	}
+}
+
+// debugger checks for a gdb that knows the guest's processor.
+func debugger(o Options) func(context.Context) Check {
+	return func(ctx context.Context) Check {
+		c := Check{Feature: "session", Name: "gdb", State: Note, Text: "not found; run-kernel gdb starts it", tool: "gdb"}
+		foreign := o.Arch != qemu.ThisHost().Arch
+		if foreign {
+			c.tool = "gdb-multiarch"
+		}
+		path, err := boot.FindGDB(o.Arch)
+		if err != nil {
+			return c
+		}
+		c.Path, c.Version = path, versionOf(ctx, path)
+		if foreign {
+			ctx, cancel := context.WithTimeout(ctx, versionTime)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, path, "-nx", "-batch", "-ex", "set architecture "+gdbArch(o.Arch))
+			cmd.WaitDelay = time.Second
+			if cmd.Run() != nil {
+				c.Text = "it doesn't know the processors of " + o.Arch
+				return c
+			}
+		}
+		c.State, c.Text = OK, ""
+		return c
+	}
+}
+
+// gdbArch translates qemu's name of an architecture to gdb's.
+func gdbArch(arch string) string {
+	switch arch {
+	case "x86_64":
+		return "i386:x86-64"
+	case "riscv64":
+		return "riscv:rv64"
+	}
+	return arch
 }
 
 // compilerName is the C compiler that make will call.
