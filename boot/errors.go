@@ -28,7 +28,8 @@ func (e *CrashError) Error() string {
 // or that a command in it took too long.
 type TimeoutError struct {
 	Silent  time.Duration
-	Command bool // it answered, and a command took so long
+	Command bool   // it answered, and a command took so long
+	Stall   string // what the kernel reported of a processor that stands still
 	Tail    []string
 }
 
@@ -39,7 +40,11 @@ func (e *TimeoutError) Error() string {
 	if len(e.Tail) == 0 {
 		return fmt.Sprintf("the guest wrote nothing at all for %s", e.Silent.Round(time.Second))
 	}
-	return fmt.Sprintf("the guest neither answered nor wrote anything for %s", e.Silent.Round(time.Second))
+	text := fmt.Sprintf("the guest neither answered nor wrote anything for %s", e.Silent.Round(time.Second))
+	if e.Stall != "" {
+		text += ": its kernel hangs, " + e.Stall
+	}
+	return text
 }
 
 // Hint says what the silence often means.
@@ -50,6 +55,9 @@ func (e *TimeoutError) Hint() string {
 	if len(e.Tail) == 0 {
 		return "is the image a kernel for this architecture, with CONFIG_SERIAL_8250_CONSOLE=y? `run-kernel kconfig check` lists what it needs; " +
 			"with KVM, try --accel tcg"
+	}
+	if e.Stall != "" {
+		return "the log of the console has where each processor was; `run-kernel boot --debug` and `run-kernel gdb` show more"
 	}
 	return "`run-kernel kconfig check` lists what the guest needs; --boot-timeout allows more time"
 }

@@ -161,6 +161,9 @@ func fakeQEMU(args []string, behaviour string) int {
 	case "babbles":
 		fmt.Fprintln(agent, "SSH-2.0-x\r\nnonsense nonsense nonsense nonsense nonsense nonsense nonsense nonsense")
 		hang()
+	case "stalls":
+		fmt.Fprint(console, "[   21.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:\r\n")
+		hang()
 	case "silent", "says nothing more":
 		hang()
 	}
@@ -217,15 +220,15 @@ type lab struct{ dir, qemu, virtiofsd, kernel string }
 
 func newLab(t *testing.T, guest string) *lab {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	l := &lab{
 		dir: dir, qemu: filepath.Join(dir, "qemu"), virtiofsd: filepath.Join(dir, "virtiofsd"), kernel: filepath.Join(dir, "bzImage"),
 	}
-	l.script(t, l.qemu, fmt.Sprintf("%s=qemu %s='%s' exec %s \"$@\"\n", roleVariable, guestVariable, guest, self))
+	l.become(t, guest)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	l.script(t, l.virtiofsd, fmt.Sprintf(
 		"case $1 in --help) echo --shared-dir --readonly --no-announce-submounts; exit;; esac\n%s=virtiofsd exec %s \"$@\"\n", roleVariable, self))
 	image := strings.Repeat("\x00", 0x202) + "HdrS" + strings.Repeat("\x00", 4096)
@@ -233,6 +236,16 @@ func newLab(t *testing.T, guest string) *lab {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// become has the guest do something else from its next boot on.
+func (l *lab) become(t *testing.T, guest string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.script(t, l.qemu, fmt.Sprintf("%s=qemu %s='%s' exec %s \"$@\"\n", roleVariable, guestVariable, guest, self))
 }
 
 func (l *lab) script(t *testing.T, path, text string) {

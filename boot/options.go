@@ -86,6 +86,7 @@ type plan struct {
 	shares  []virtiofs.Share
 	disks   []qemu.Disk
 	guest   guest.Config
+	again   bool // it hung, and is booted once more
 }
 
 const (

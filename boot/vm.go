@@ -32,6 +32,9 @@ const (
 	dyingTime = time.Second
 	// kvmSilence is when a guest under KVM that printed nothing is given up.
 	kvmSilence = 15 * time.Second
+	// stallTime is when a guest without KVM is given up whose kernel has said that a
+	// processor stands still. By then that has stood still for 21 s or more.
+	stallTime = 5 * time.Second
 
 	// systemdGaveUp begins the line with which systemd, as the first process, does
 	// nothing any more: manager_status_printf with STATUS_TYPE_EMERGENCY.
@@ -92,6 +95,14 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 			Hint: "nested hosts often have a KVM that doesn't work; --accel tcg avoids the wait",
 		})
 		p.accel = qemu.TCG
+		vm, err = p.start(ctx)
+	}
+	if errors.As(err, &silent) && silent.Stall != "" && p.accel == qemu.TCG && !o.Debug {
+		o.Events.Emit(event.Warning{
+			Text: fmt.Sprintf("the guest's kernel hangs (%s): booting it once more", silent.Stall),
+			Hint: "without KVM, qemu loses an interrupt of a timer now and then, and a processor stands still; when it's the kernel, it will hang again",
+		})
+		p.again = true
 		vm, err = p.start(ctx)
 	}
 	if err != nil {
@@ -268,9 +279,17 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	var failed error
-	var giveUp <-chan time.Time
+	var giveUp, stalled <-chan time.Time
+	stall := vm.console.Stalled()
 	for {
 		select {
+		case <-stall:
+			stall = nil
+			if p.accel == qemu.TCG && !p.options.Debug && !p.again {
+				stalled = time.After(stallTime)
+			}
+		case <-stalled:
+			return vm.timeout()
 		case err := <-handshake:
 			if err == nil {
 				return nil
@@ -299,11 +318,16 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 			if len(vm.console.Tail()) > 0 && !p.options.Debug {
 				limit = p.options.Timeout
 			}
-			if silent := time.Since(vm.console.Heard()); limit > 0 && silent > limit {
-				return &TimeoutError{Silent: silent, Tail: vm.console.Tail()}
+			if limit > 0 && time.Since(vm.console.Heard()) > limit {
+				return vm.timeout()
 			}
 		}
 	}
+}
+
+// timeout is the error of a guest that hasn't answered.
+func (vm *VM) timeout() error {
+	return &TimeoutError{Silent: time.Since(vm.console.Heard()), Stall: vm.console.Stall(), Tail: vm.console.Tail()}
 }
 
 // supervise waits for the end of the VM, whoever brings it about, and clears up.

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -194,6 +195,43 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 			}
 			if d := time.Since(began); d > 20*time.Second {
 				t.Errorf("it took %s", d)
+			}
+		})
+	}
+}
+
+// A guest that hangs is booted once more, and no more than that.
+func TestStalls(t *testing.T) {
+	const stall = "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"
+	for next, check := range map[string]func(err error) bool{
+		"answers": func(err error) bool { return err == nil },
+		"stalls": func(err error) bool {
+			return errors.As(err, new(*TimeoutError)) && strings.HasSuffix(err.Error(), "its kernel hangs, "+stall)
+		},
+	} {
+		t.Run(next, func(t *testing.T) {
+			checkLeaks(t)
+			l := newLab(t, "stalls")
+			o := l.options()
+			o.Timeout = 10 * time.Second
+			var boots, warnings atomic.Int32
+			o.Events = func(e event.Event) {
+				switch e := e.(type) {
+				case event.BootStarted:
+					boots.Add(1)
+				case event.Warning:
+					warnings.Add(1)
+					if !strings.Contains(e.Text, stall) {
+						t.Errorf("the warning is %q", e.Text)
+					}
+					l.become(t, next)
+				}
+			}
+			if _, err := start(t, o); !check(err) {
+				t.Errorf("got %v", err)
+			}
+			if boots.Load() != 2 || warnings.Load() != 1 {
+				t.Errorf("%d boots, %d warnings", boots.Load(), warnings.Load())
 			}
 		})
 	}

@@ -28,6 +28,7 @@ type Console struct {
 	tail    []string // the last lines
 	heard   time.Time
 	crash   *Crash
+	stall   string
 	suspect *Crash // a panic, or a program that quotes one
 	timed   bool   // the kernel's messages have their time
 	markers map[string]func(line string)
@@ -37,6 +38,7 @@ type Console struct {
 
 	crashed chan struct{} // closed with the first crash
 	panicC  chan struct{} // closed with the first panic
+	stalled chan struct{} // closed with the first stall
 	done    chan struct{}
 	logErr  error
 }
@@ -48,7 +50,7 @@ type Console struct {
 func Read(r io.Reader, log io.Writer, onLine func(string), markers map[string]func(line string)) *Console {
 	c := &Console{
 		log: log, onLine: onLine, heard: time.Now(), markers: markers, taps: make(map[*Tap]bool),
-		crashed: make(chan struct{}), panicC: make(chan struct{}), done: make(chan struct{}),
+		crashed: make(chan struct{}), panicC: make(chan struct{}), stalled: make(chan struct{}), done: make(chan struct{}),
 	}
 	go c.read(r)
 	return c
@@ -129,6 +131,10 @@ func (c *Console) endLine() {
 		return // a program's, not the kernel's
 	}
 	c.timed = c.timed || timed
+	if c.stall == "" && stallLine.MatchString(message) {
+		c.stall = message
+		close(c.stalled)
+	}
 	crash, ok := parseCrash(message)
 	if !ok {
 		return
@@ -152,6 +158,17 @@ func (c *Console) Crashed() <-chan struct{} { return c.crashed }
 
 // Panicked is closed when the kernel reports a panic.
 func (c *Console) Panicked() <-chan struct{} { return c.panicC }
+
+// Stalled is closed when the kernel reports that a processor stands still. That is
+// no crash: where the host is to blame, which may be busy, the guest may go on.
+func (c *Console) Stalled() <-chan struct{} { return c.stalled }
+
+// Stall is the first such report; empty without any.
+func (c *Console) Stall() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stall
+}
 
 // Done is closed when the console has ended.
 func (c *Console) Done() <-chan struct{} { return c.done }

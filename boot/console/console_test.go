@@ -179,6 +179,23 @@ func TestLogError(t *testing.T) {
 	}
 }
 
+// A processor that stands still is told of, and is no crash.
+func TestStall(t *testing.T) {
+	for text, want := range map[string]string{
+		"[   21.1] rcu: INFO: nothing\n[   21.2] rcu: \t1-...!: (0 ticks this GP)\n":                                                             "",
+		"# echo 'rcu: INFO: rcu_sched detected stalls on CPUs/tasks:'\n":                                                                         "",
+		"[    1.000000] x\nrcu: INFO: rcu_sched detected stalls on CPUs/tasks:\n":                                                                "", // a program's
+		"[   21.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:\n[   22.000000] rcu: INFO: rcu_preempt self-detected stall on CPU\n": "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
+		"[   21.000000] rcu: INFO: rcu_preempt self-detected stall on CPU\n":                                                                     "rcu: INFO: rcu_preempt self-detected stall on CPU",
+		"[   21.000000] rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 1-... } 21 jiffies s: 33 root: 0x2/.\n":                "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 1-... } 21 jiffies s: 33 root: 0x2/.",
+	} {
+		c, _, _ := read(t, strings.NewReader(text), nil)
+		if c.Stall() != want || closed(c.Stalled()) != (want != "") || c.Crash() != nil {
+			t.Errorf("%q: got %q, crash %v", text, c.Stall(), c.Crash())
+		}
+	}
+}
+
 func TestCrashes(t *testing.T) {
 	for _, c := range []struct {
 		name, text string

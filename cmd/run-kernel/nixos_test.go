@@ -336,7 +336,8 @@ func nixosKernel(t *testing.T, name string, prepare func(l *lab, flake string)) 
 	if prepare != nil {
 		prepare(k.lab, flake)
 	}
-	k.require = "MODULES=y MODULE_UNLOAD=y DUMMY=m " + ninePOptions
+	// Tests boot it on the host's userland as well.
+	k.require = "MODULES=y MODULE_UNLOAD=y DUMMY=m OVERLAY_FS=y " + ninePOptions
 	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_FLAKE="+flake, "RUN_KERNEL_KCONFIG_REQUIRE="+k.require)
 	k.prepare()
 	return k, flake
