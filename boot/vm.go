@@ -510,17 +510,26 @@ func (vm *VM) Sync() {
 	}
 }
 
-// PowerOff asks the guest to power itself off, and says whether it did within
-// limit.
-func (vm *VM) PowerOff(limit time.Duration) bool {
-	over := time.NewTimer(limit)
-	defer over.Stop()
+// PowerOff asks the guest to power itself off, and says whether it did. The guest
+// is given up when its console has been silent for the time silence, and in any
+// case after limit.
+func (vm *VM) PowerOff(silence, limit time.Duration) bool {
+	over := time.After(limit)
+	asked := time.Now()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	go func() { _, _, _ = vm.client.SendRequest(guest.PowerOffRequest, true, nil) }()
-	select {
-	case <-vm.done:
-		return true
-	case <-over.C:
-		return false
+	for {
+		select {
+		case <-vm.done:
+			return true
+		case <-over:
+			return false
+		case <-tick.C:
+			if time.Since(asked) > silence && time.Since(vm.console.Heard()) > silence {
+				return false
+			}
+		}
 	}
 }
 

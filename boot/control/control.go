@@ -34,7 +34,8 @@ const (
 // They change in tests only.
 var (
 	answerTime   = 10 * time.Second // how long an owner may take to answer
-	powerOffTime = 8 * time.Second  // how long a guest may take to power itself off
+	powerOffTime = time.Minute      // how long a guest may take to power itself off
+	silenceTime  = 8 * time.Second  // how long it may write nothing meanwhile
 )
 
 // An Outcome is what became of the guest when its owner was stopped.
@@ -114,7 +115,7 @@ type Guest struct {
 	Serial   func() io.ReadWriteCloser          // connects to the serial port
 	Debugger func() (io.ReadWriteCloser, error) // connects to qemu's debugging stub
 	Dump     func(f *os.File, virtual bool) error
-	PowerOff func(limit time.Duration) bool // says whether the guest did
+	PowerOff func(silence, limit time.Duration) bool // as that of boot.VM
 }
 
 // Listen takes an address. It fails with a *BusyError when
@@ -298,7 +299,7 @@ func (s *Server) end() Outcome {
 	outcome := NoGuest
 	if guest != nil {
 		outcome = Ended
-		if guest.Client != nil && guest.PowerOff(powerOffTime) {
+		if guest.Client != nil && guest.PowerOff(silenceTime, powerOffTime) {
 			outcome = PoweredOff
 		}
 	}

@@ -252,7 +252,7 @@ func TestStop(t *testing.T) {
 // The guest is asked first, and what became of it is told.
 func TestStopAsksTheGuest(t *testing.T) {
 	client, _ := startAgent(t)
-	powersOff := func(yes bool) func(time.Duration) bool { return func(time.Duration) bool { return yes } }
+	powersOff := func(yes bool) func(_, _ time.Duration) bool { return func(_, _ time.Duration) bool { return yes } }
 	for want, guest := range map[Outcome]*Guest{
 		NoGuest:    nil,
 		PoweredOff: {Client: client, PowerOff: powersOff(true)},

@@ -126,8 +126,8 @@ func (a *app) stopCommand() *cobra.Command {
 		Short: "end the run-kernel that runs for this tree, and its guest",
 		Long: `Stop asks the guest that runs for this tree to power itself off: systemd, where
 that is its first process, else all of its processes are asked to end. A guest that
-hasn't after 8 seconds, or doesn't answer, is ended as if the plug were pulled. It says
-which it was. The run-kernel that has booted the guest ends as well.`,
+writes nothing for 8 seconds meanwhile, or hasn't after a minute, is ended as if the plug
+were pulled. It says which it was. The run-kernel that has booted the guest ends as well.`,
 		Example: `  run-kernel stop
   run-kernel stop --name second`,
 		Annotations: map[string]string{helpFlags: "output config-file"},

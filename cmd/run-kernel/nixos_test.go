@@ -399,6 +399,25 @@ func TestSystemdExecAndPowerOff(t *testing.T) {
 	}
 }
 
+// stop has systemd end what it has started, in order.
+func TestSystemdStop(t *testing.T) {
+	k, _ := systemdKernel(t)
+	out := t.TempDir()
+	s := k.lab.start(k.flags("boot", "--no-build", "--share", "out:"+out, "--", `
+systemd-run --quiet --unit=mine --property=ExecStop='/bin/sh -c "echo ordered >/mnt/out/end"' sleep infinity
+echo up
+exec sleep infinity`)...)
+	s.wait("up\n")
+	r := k.lab.expect(k.lab.run(k.flags("stop")...), 0)
+	if !strings.Contains(r.stderr, "the guest has powered itself off") {
+		t.Errorf("stop says %q", r.stderr)
+	}
+	<-s.ended
+	if data, err := os.ReadFile(filepath.Join(out, "end")); err != nil || string(data) != "ordered\n" {
+		t.Errorf("the service left %q, %v", data, err)
+	}
+}
+
 // A kernel without what systemd needs shows at once.
 func TestSystemdOnALesserKernel(t *testing.T) {
 	k, _ := systemdKernel(t)
