@@ -71,7 +71,8 @@ func Mount(dir string) error {
 	}
 	// The host's processes and devices are none of the guest's business.
 	for _, name := range []string{"/proc", "/sys", "/dev"} {
-		_ = unix.Unmount(Place+name, unix.MNT_DETACH)
+		// debootstrap --foreign leaves a link to /proc, which is ours.
+		_ = unix.Unmount(Place+name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	}
 	return nil
 }

@@ -67,6 +67,10 @@ func TestOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Not everything of that name is a mount.
+	if err := os.Symlink("sub", filepath.Join(dir, "dev")); err != nil {
+		t.Fatal(err)
+	}
 	before, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
