@@ -10,7 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // Several VMs of one tree run side by side, and each is acted on by its name.
@@ -140,9 +144,11 @@ func TestFourVMs(t *testing.T) {
 
 // A parrot is a command in a guest that repeats what it is told.
 type parrot struct {
-	t   *testing.T
-	in  io.Writer
-	out *transcript
+	t     *testing.T
+	cmd   *exec.Cmd
+	in    io.Writer
+	out   *transcript
+	ended chan struct{}
 }
 
 func newParrot(t *testing.T, k *kernel, name string) *parrot {
@@ -152,22 +158,21 @@ func newParrot(t *testing.T, k *kernel, name string) *parrot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := newTranscript()
-	cmd.Stdout, cmd.Stderr = out, out
+	p := &parrot{t: t, cmd: cmd, in: in, out: newTranscript(), ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = p.out, p.out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
 	go func() {
 		_ = cmd.Wait()
-		out.close()
-		close(ended)
+		p.out.close()
+		close(p.ended)
 	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		<-ended
+		<-p.ended
 	})
-	return &parrot{t, in, out}
+	return p
 }
 
 func (p *parrot) say(text string) {
@@ -180,10 +185,15 @@ func (p *parrot) say(text string) {
 	}
 }
 
-// awaitEnd waits until the command has ended, and says so.
+// awaitEnd waits until the command has ended, as the guest's end ends it.
 func (p *parrot) awaitEnd() {
 	p.t.Helper()
-	if _, err := p.out.wait("run-kernel: error: ", patience); err != nil {
-		p.t.Errorf("in the end it said %q: %v", p.out, err)
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		p.t.Fatal("it goes on without its guest")
+	}
+	if status := proc.ExitStatus(p.cmd.ProcessState); status != 128+int(syscall.SIGTERM) {
+		p.t.Errorf("status %d, want that of SIGTERM: %s", status, p.out)
 	}
 }
