@@ -55,7 +55,7 @@ func TestEmbeddedGroups(t *testing.T) {
 
 // Notes that are misspelt would silently become architectures.
 func TestEmbeddedAnnotations(t *testing.T) {
-	known := map[string]bool{"wish": true, "m": true, "min": true, "x86": true, "arm64": true, "riscv": true}
+	known := map[string]bool{"wish": true, "seen": true, "m": true, "min": true, "x86": true, "arm64": true, "riscv": true}
 	for _, name := range GroupNames() {
 		data, err := profiles.ReadFile("profile/" + name + ".config")
 		if err != nil {
