@@ -25,6 +25,7 @@ type Model struct {
 	modules      *Symbol
 	root         *entry
 	size         int // how many there are, choices included
+	prompts      int // how many prompts
 	err          error
 	at           syntax.Pos // of the entry that is being read
 }
@@ -73,6 +74,7 @@ func (s *Symbol) IsChoice() bool { return s.choice != nil && !s.member }
 type prompt struct {
 	entry   *entry
 	visible *Expr
+	index   int
 }
 
 // A property that has inherited the dependencies of its entry.
@@ -187,7 +189,8 @@ func (s *Symbol) add(p *property) {
 func (m *Model) build(n *syntax.Node, parent *entry) *entry {
 	e := &entry{node: n, parent: parent}
 	if n.Prompt != nil {
-		e.prompt = &prompt{entry: e}
+		e.prompt = &prompt{entry: e, index: m.prompts}
+		m.prompts++
 	}
 	switch n.Kind {
 	case syntax.Config, syntax.MenuConfig:

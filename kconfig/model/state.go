@@ -26,6 +26,10 @@ type State struct {
 	Getenv func(name string) (string, bool)
 
 	members map[*Choice][]*Symbol // in the order of their priority
+	// prompts has for each prompt of a symbol whether it was visible when the symbol
+	// was last computed. That may not be so any more: conf doesn't compute a symbol
+	// again when it forgets what the user said of another.
+	prompts []Tristate
 }
 
 // A value is all that is known of a symbol.
@@ -49,7 +53,7 @@ type value struct {
 
 // NewState returns a state in which nothing is set by the user.
 func (m *Model) NewState() *State {
-	s := &State{m: m, values: make([]value, m.size), members: map[*Choice][]*Symbol{}, Getenv: func(string) (string, bool) { return "", false }}
+	s := &State{m: m, values: make([]value, m.size), prompts: make([]Tristate, m.prompts), members: map[*Choice][]*Symbol{}, Getenv: func(string) (string, bool) { return "", false }}
 	s.values[m.yes.index] = value{valid: true, tri: Yes, text: "y"}
 	s.values[m.mod.index] = value{valid: true, tri: Mod, text: "m"}
 	s.values[m.no.index] = value{valid: true, text: "n"}
@@ -205,6 +209,7 @@ func (s *State) see(sym *Symbol) {
 		if sym.member && sym.Type == syntax.Tristate && visible == Mod && !s.m.dialect.Priority && s.of(sym.choice.Symbol).tri == Yes {
 			visible = No
 		}
+		s.prompts[p.index] = visible
 		tri = max(tri, visible)
 	}
 	if tri == Mod && (sym.Type != syntax.Tristate || s.modules == No) {

@@ -23,7 +23,7 @@ func (s *State) seen(e *entry) bool {
 		return s.eval(e.prompt.visible) != No
 	}
 	s.calc(e.symbol)
-	if s.eval(e.prompt.visible) != No {
+	if s.prompts[e.prompt.index] != No {
 		return true
 	}
 	if s.Tristate(e.symbol) == No {
