@@ -97,7 +97,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		p.accel = qemu.TCG
 		vm, err = p.start(ctx)
 	}
-	if errors.As(err, &silent) && silent.Stall != "" && p.accel == qemu.TCG && !o.Debug {
+	if errors.As(err, &silent) && silent.Stall != "" && p.hasty() {
 		o.Events.Emit(event.Warning{
 			Text: fmt.Sprintf("the guest's kernel hangs (%s): booting it once more", silent.Stall),
 			Hint: "without KVM, qemu loses an interrupt of a timer now and then, and a processor stands still; when it's the kernel, it will hang again",
@@ -109,6 +109,11 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	return vm, nil
+}
+
+// hasty says whether a guest that hangs is given up soon, and booted once more.
+func (p *plan) hasty() bool {
+	return p.accel == qemu.TCG && !p.options.Debug && p.options.Timeout > 0 && !p.again
 }
 
 func (p *plan) start(ctx context.Context) (_ *VM, err error) {
@@ -285,7 +290,7 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 		select {
 		case <-stall:
 			stall = nil
-			if p.accel == qemu.TCG && !p.options.Debug && !p.again {
+			if p.hasty() {
 				stalled = time.After(stallTime)
 			}
 		case <-stalled:

@@ -30,7 +30,7 @@ import (
 // generated Kconfig files; all architectures are only where it is set. ./test
 // sets the trees.
 
-const defaultCases = 10
+const defaultCases = 50
 
 func cases(t *testing.T) int {
 	text := os.Getenv("RUN_KERNEL_TEST_KCONFIG_CASES")
