@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(agentVariable); text != "" {
 		beAgent(text)
 	}
+	// Under nohup, all that the tests start would ignore it.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(m.Run())
 }
 

@@ -238,10 +238,15 @@ while [ $i -lt 64 ]; do cat seed; i=$((i+1)); done >big
 	}
 }
 
+// nixDaemon starts nix's daemon, and waits until it answers: the socket of one before
+// may still be there.
+const nixDaemon = `NIX_REMOTE= nix-daemon >/dev/null 2>&1 &
+until NIX_REMOTE=daemon nix --extra-experimental-features nix-command store ping >/dev/null 2>&1; do sleep 0.1; done`
+
 func TestOrdinaryUsersNix(t *testing.T) {
 	k := trixieKernel(t)
 	flake := k.lab.flake("minimal")
-	share, image := ordinaryUser(t, k, "NIX_REMOTE= nix-daemon >/dev/null 2>&1 &")
+	share, image := ordinaryUser(t, k, nixDaemon)
 	readableToAll(t, flake)
 	k.lab.env = append(k.lab.env, "NIX_REMOTE=daemon")
 	r := k.lab.expect(k.lab.run("boot", "--flake", flake, "--kernel", image, "--share", "share:"+share, "--", `
@@ -284,7 +289,7 @@ func TestOrdinaryUsersSystemd(t *testing.T) {
 	}
 	readableToAll(t, tree)
 	readableToAll(t, flake)
-	share, image := ordinaryUser(t, k, "NIX_REMOTE= nix-daemon >/dev/null 2>&1 &\ncd "+tree)
+	share, image := ordinaryUser(t, k, nixDaemon+"\ncd "+tree)
 	k.lab.env = append(k.lab.env, "NIX_REMOTE=daemon")
 	s := k.lab.start("boot", "--kernel", image, "--timeout", "2m", "--share", "share:"+share, "--", `
 set -e

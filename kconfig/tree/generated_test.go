@@ -279,7 +279,7 @@ func TestGenerated(t *testing.T) {
 				t.Fatal(err)
 			}
 			failed, refused := 0, 0
-			n := 25 * cases(t)
+			n := 5 * cases(t)
 			for seed := range n {
 				kconfig, config := generate(uint64(seed), d)
 				differ, recursion := compareAll(t, program, d, writeKconfig(t, kconfig), config)

@@ -26,7 +26,7 @@ import (
 
 // The kernel's own conf is the oracle: whatever it writes, the engine must, to
 // the byte. RUN_KERNEL_TEST_KCONFIG_CASES is how many random configurations are
-// compared for each tree, as they are and perturbed, and how many times 25
+// compared for each tree, as they are and perturbed, and how many times 5
 // generated Kconfig files; all architectures are only where it is set. ./test
 // sets the trees.
 
