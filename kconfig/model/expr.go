@@ -320,7 +320,7 @@ func (m *Model) merge(op syntax.Op, x, y *Expr) *Expr {
 	both := a & b
 	switch {
 	case plainA || plainB:
-		if both == 0 || both == 1<<Mod && !tristate {
+		if both == 0 || both == 1<<Mod {
 			return nil
 		}
 	case !tristate || x.Op == syntax.Equal && y.Op == syntax.Equal:
