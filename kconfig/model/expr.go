@@ -344,10 +344,13 @@ func same(x, y *Expr) bool {
 	if x.Op != y.Op || x.Left != y.Left || x.Right != y.Right || len(x.Terms) != len(y.Terms) {
 		return false
 	}
+	rest := slices.Clone(y.Terms)
 	for _, t := range x.Terms {
-		if !slices.ContainsFunc(y.Terms, func(u *Expr) bool { return same(t, u) }) {
+		i := slices.IndexFunc(rest, func(u *Expr) bool { return same(t, u) })
+		if i < 0 {
 			return false
 		}
+		rest = slices.Delete(rest, i, i+1)
 	}
 	return true
 }
