@@ -45,7 +45,7 @@ func main() {
 	flag.IntVar(&b.rounds, "n", 5, "rounds")
 	flag.StringVar(&b.flake, "flake", "", "flake of a system with systemd")
 	flag.StringVar(&b.debianRoot, "debian-root", "", "root directory that the flake takes its programs from")
-	flag.StringVar(&b.what, "what", "boot,edit,error,watch,kconfig,shares,nixos", "what to measure")
+	flag.StringVar(&b.what, "what", "boot,edit,error,watch,kconfig,shares,nixos", "what to measure; vng as well, where virtme-ng is installed")
 	flag.Parse()
 	if err := b.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -92,8 +92,10 @@ func (b *bench) run() (err error) {
 			measure = b.measureShares
 		case "nixos":
 			measure = b.measureNixOS
+		case "vng":
+			measure = b.measureVNG
 		default:
-			return fmt.Errorf("-what: %q is none of boot, edit, error, watch, kconfig, shares and nixos", what)
+			return fmt.Errorf("-what: %q is none of boot, edit, error, watch, kconfig, shares, nixos and vng", what)
 		}
 		if err := measure(); err != nil {
 			return err
