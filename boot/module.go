@@ -65,9 +65,9 @@ func (o *Options) findModules() {
 	if o.KernelVersion == "" {
 		o.KernelVersion = release
 	}
-	for _, dir := range []string{
-		filepath.Join(filepath.Dir(o.Kernel), "../lib/modules", release), filepath.Join("/lib/modules", release),
-	} {
+	root := filepath.Join(filepath.Dir(o.Kernel), "..")
+	for _, base := range []string{root, filepath.Join(root, "usr"), "/"} { // Debian 13's packages have usr/lib
+		dir := filepath.Join(base, "lib/modules", release)
 		if _, err := os.Stat(filepath.Join(dir, "modules.dep")); err != nil {
 			continue
 		}

@@ -67,6 +67,21 @@ func TestFindModules(t *testing.T) {
 	if o.findModules(); o.Modules != modules || o.ModulesRelease != "6.1.0-56-amd64" || o.Build != "" {
 		t.Errorf("got %+v", o)
 	}
+	// As Debian 13's package has it.
+	usr := filepath.Join(dir, "usr/lib/modules/6.1.0-56-amd64")
+	if err := os.MkdirAll(filepath.Dir(usr), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(modules, usr); err != nil {
+		t.Fatal(err)
+	}
+	o = Options{Kernel: image, Userland: "/"}
+	if o.findModules(); o.Modules != usr {
+		t.Errorf("in usr/lib: %+v", o)
+	}
+	if err := os.Rename(usr, modules); err != nil {
+		t.Fatal(err)
+	}
 	// Another root doesn't show them.
 	o = Options{Kernel: image, Userland: "/srv/root"}
 	if o.findModules(); o.Build != modules {
