@@ -235,24 +235,45 @@ type session struct {
 // start starts the program; its output, standard error included, is collected.
 func (l *lab) start(args ...string) *session {
 	l.t.Helper()
-	s := &session{l: l, cmd: l.command(args...), output: newTranscript(), ended: make(chan struct{})}
+	s := l.newSession(args...)
+	s.collect()
+	return s
+}
+
+func (l *lab) newSession(args ...string) *session {
+	l.t.Helper()
+	return &session{l: l, cmd: l.command(args...), output: newTranscript(), ended: make(chan struct{})}
+}
+
+// collect starts the session's command with its output collected.
+func (s *session) collect() {
+	s.l.t.Helper()
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
+	s.begin()
+	go func() {
+		<-s.ended
+		s.output.close()
+	}()
+}
+
+// begin starts the session's command, which ends with the test at the latest.
+func (s *session) begin() {
+	s.l.t.Helper()
 	if err := s.cmd.Start(); err != nil {
-		l.t.Fatal(err)
+		s.l.t.Fatal(err)
 	}
 	go func() {
 		_ = s.cmd.Wait()
-		s.output.close()
 		close(s.ended)
 	}()
-	l.t.Cleanup(func() {
+	t := s.l.t
+	t.Cleanup(func() {
 		_ = s.cmd.Process.Kill()
 		<-s.ended
-		if l.t.Failed() {
-			l.t.Logf("%s:\n%s", strings.Join(s.cmd.Args, " "), s.output)
+		if t.Failed() {
+			t.Logf("%s:\n%s", strings.Join(s.cmd.Args, " "), s.output)
 		}
 	})
-	return s
 }
 
 // wait waits for text in what the run has printed since the last wait.

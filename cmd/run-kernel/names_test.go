@@ -118,7 +118,7 @@ func TestFourVMs(t *testing.T) {
 	for _, g := range guests {
 		g.vm.wait("up\n")
 		for range 2 {
-			g.parrots = append(g.parrots, newParrot(t, g.k, g.name))
+			g.parrots = append(g.parrots, newParrot(g.k, g.name))
 		}
 	}
 	for i, g := range guests {
@@ -144,56 +144,40 @@ func TestFourVMs(t *testing.T) {
 
 // A parrot is a command in a guest that repeats what it is told.
 type parrot struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	in    io.Writer
-	out   *transcript
-	ended chan struct{}
+	*session
+	in io.Writer
 }
 
-func newParrot(t *testing.T, k *kernel, name string) *parrot {
-	t.Helper()
-	cmd := k.lab.command(k.flags("exec", "--name", name, "--", "cat")...)
-	in, err := cmd.StdinPipe()
+func newParrot(k *kernel, name string) *parrot {
+	k.lab.t.Helper()
+	s := k.lab.newSession(k.flags("exec", "--name", name, "--", "cat")...)
+	in, err := s.cmd.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		k.lab.t.Fatal(err)
 	}
-	p := &parrot{t: t, cmd: cmd, in: in, out: newTranscript(), ended: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = p.out, p.out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_ = cmd.Wait()
-		p.out.close()
-		close(p.ended)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-p.ended
-	})
-	return p
+	s.collect()
+	return &parrot{s, in}
 }
 
 func (p *parrot) say(text string) {
-	p.t.Helper()
+	p.l.t.Helper()
 	if _, err := io.WriteString(p.in, text+"\n"); err != nil {
-		p.t.Fatal(err)
+		p.l.t.Fatal(err)
 	}
-	if got, err := p.out.wait(text+"\n", patience); err != nil || got != text+"\n" {
-		p.t.Fatalf("of %q came back %q: %v", text, got, err)
+	if got := p.wait(text + "\n"); got != text+"\n" {
+		p.l.t.Fatalf("of %q came back %q", text, got)
 	}
 }
 
 // awaitEnd waits until the command has ended, as the guest's end ends it.
 func (p *parrot) awaitEnd() {
-	p.t.Helper()
+	p.l.t.Helper()
 	select {
 	case <-p.ended:
 	case <-time.After(patience):
-		p.t.Fatal("it goes on without its guest")
+		p.l.t.Fatal("it goes on without its guest")
 	}
 	if status := proc.ExitStatus(p.cmd.ProcessState); status != 128+int(syscall.SIGTERM) {
-		p.t.Errorf("status %d, want that of SIGTERM: %s", status, p.out)
+		p.l.t.Errorf("status %d, want that of SIGTERM", status)
 	}
 }

@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -36,25 +40,12 @@ func (l *lab) atTerminal(args ...string) (s *session, terminal, tty *os.File) {
 	terminal = os.NewFile(uintptr(fd), "ptmx")
 	l.t.Cleanup(func() { _ = tty.Close(); _ = terminal.Close() })
 	resize(l.t, tty, 33, 99)
-	s = &session{l: l, cmd: l.command(args...), output: newTranscript(), ended: make(chan struct{})}
+	s = l.newSession(args...)
 	s.cmd.Env = append(s.cmd.Env, "TERM=vt100", "PS1=guest# ", "SHELL=/bin/sh")
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = tty, tty, tty
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := s.cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
+	s.begin()
 	go func() { _, _ = io.Copy(s.output, terminal) }()
-	go func() {
-		_ = s.cmd.Wait()
-		close(s.ended)
-	}()
-	l.t.Cleanup(func() {
-		_ = s.cmd.Process.Kill()
-		<-s.ended
-		if l.t.Failed() {
-			l.t.Logf("at the terminal:\n%s", s.output)
-		}
-	})
 	return s, terminal, tty
 }
 
@@ -72,6 +63,69 @@ func settings(t *testing.T, f *os.File) unix.Termios {
 		t.Fatal(err)
 	}
 	return *s
+}
+
+// Programs that use the whole screen have all of it, also after it has changed.
+func TestWholeScreen(t *testing.T) {
+	k := testKernel(t)
+	vm := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; exec sleep infinity")...)
+	vm.wait("up\n")
+	t.Run("vi", func(t *testing.T) {
+		l := *k.lab
+		l.t = t
+		file := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(file, []byte(strings.Repeat("line\n", 100)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, terminal, tty := l.atTerminal(k.flags("exec", "-t", "--", "busybox", "vi", file)...)
+		// Its last line tells what it edits.
+		s.wait("\x1b[33;1H")
+		s.wait(file)
+		resize(t, tty, 20, 70)
+		s.wait("\x1b[20;1H")
+		s.wait(file)
+		fmt.Fprint(terminal, "cwedited\x1b:wq\r")
+		<-s.ended
+		if data, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(data), "edited\nline\n") {
+			t.Errorf("%v, %.20q", err, data)
+		}
+		if status := proc.ExitStatus(s.cmd.ProcessState); status != 0 {
+			t.Errorf("status %d", status)
+		}
+	})
+	t.Run("top", func(t *testing.T) {
+		l := *k.lab
+		l.t = t
+		s, terminal, tty := l.atTerminal(k.flags("exec", "-t", "--", "top", "-d", "1")...)
+		awaitFrame(t, s, 33, 99)
+		resize(t, tty, 20, 70)
+		awaitFrame(t, s, 20, 70)
+		fmt.Fprint(terminal, "q")
+		<-s.ended
+		if status := proc.ExitStatus(s.cmd.ProcessState); status != 0 {
+			t.Errorf("status %d", status)
+		}
+	})
+	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
+	<-vm.ended
+}
+
+// escapes are what a vt100 doesn't show.
+var escapes = regexp.MustCompile("\x1b(\\[[0-9;?]*[A-Za-z]|[=>])|\x0f")
+
+// awaitFrame waits until top has filled a screen of this size, which it begins at
+// the upper left: as many lines, and the head of its table as wide.
+func awaitFrame(t *testing.T, s *session, rows, columns int) {
+	t.Helper()
+	var frame string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		frame = escapes.ReplaceAllString(strings.TrimSuffix(s.wait("\x1b[H"), "\x1b[H"), "")
+		lines := strings.Split(frame, "\r\n")
+		if i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "  ") && strings.Contains(l, "PID USER") }); i > 0 && len(lines) == rows && len(lines[i]) == columns {
+			return
+		}
+	}
+	t.Errorf("top doesn't fill %d rows of %d columns: %q", rows, columns, frame)
 }
 
 func TestShellAtATerminal(t *testing.T) {
