@@ -26,20 +26,27 @@ import (
 
 // The kernel's own conf is the oracle: whatever it writes, the engine must, to
 // the byte. RUN_KERNEL_TEST_KCONFIG_CASES is how many random configurations are
-// compared for each tree, as they are and perturbed, and how many times 5
-// generated Kconfig files; all architectures are only where it is set. ./test
-// sets the trees.
+// compared for each tree, as they are and perturbed, and how many generated
+// Kconfig files; all architectures are only where it is set.
+// RUN_KERNEL_TEST_KCONFIG_FIRST is the seed of the first random configuration, so
+// that a long run can be had in pieces. ./test sets the trees.
 
-const defaultCases = 50
+const defaultCases = 300
 
-func cases(t *testing.T) int {
-	text := os.Getenv("RUN_KERNEL_TEST_KCONFIG_CASES")
+func cases(t *testing.T) int { return number(t, "RUN_KERNEL_TEST_KCONFIG_CASES", defaultCases) }
+
+func firstSeed(t *testing.T) int { return number(t, "RUN_KERNEL_TEST_KCONFIG_FIRST", 0) }
+
+// number is what a variable says, or other where it isn't set.
+func number(t *testing.T, variable string, other int) int {
+	t.Helper()
+	text := os.Getenv(variable)
 	if text == "" {
-		return defaultCases
+		return other
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		t.Fatalf("RUN_KERNEL_TEST_KCONFIG_CASES: %v", err)
+		t.Fatalf("%s: %v", variable, err)
 	}
 	return n
 }
@@ -68,10 +75,7 @@ type oracle struct {
 	t       *testing.T
 	srctree string
 	arch    string
-	program string
-	preload string
-	probes  string
-	env     []string
+	served  *pool
 	model   *model.Model
 }
 
@@ -89,13 +93,20 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
+// A compiled is what build makes of a tree's conf.
+type compiled struct {
+	conf    string
+	served  string // a conf that answers requests, see testdata/served.c
+	preload string // a library to be preloaded into either, see testdata/popen.c
+}
+
 // build compiles the conf of a tree, once and not in the tree.
-func build(t *testing.T, srctree string) (program, preload string) {
+func build(t *testing.T, srctree string) compiled {
 	t.Helper()
 	dir := filepath.Join(scratch, url.PathEscape(srctree))
-	program, preload = filepath.Join(dir, "conf"), filepath.Join(dir, "popen.so")
-	if exists(preload) {
-		return program, preload
+	c := compiled{filepath.Join(dir, "conf"), filepath.Join(dir, "served"), filepath.Join(dir, "popen.so")}
+	if exists(c.preload) {
+		return c
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -112,7 +123,8 @@ func build(t *testing.T, srctree string) (program, preload string) {
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("no sources of conf in %s: %v", srctree, err)
 	}
-	compile := []string{"-O2", "-o", "conf", "-I.", "-I" + filepath.Join(srctree, "scripts/include"), "lexer.lex.c", "parser.tab.c"}
+	gcc := []string{"-O2", "-I.", "-I" + filepath.Join(srctree, "scripts/include")}
+	common := []string{"lexer.lex.c", "parser.tab.c"}
 	for _, path := range sources {
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -125,26 +137,28 @@ func build(t *testing.T, srctree string) (program, preload string) {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if slices.Contains([]string{"conf.c", "confdata.c", "expr.c", "menu.c", "preprocess.c", "symbol.c", "util.c"}, name) {
-			compile = append(compile, name)
+		if slices.Contains([]string{"confdata.c", "expr.c", "menu.c", "preprocess.c", "symbol.c", "util.c"}, name) {
+			common = append(common, name)
 		}
 	}
-	run("flex", "-olexer.lex.c", "-L", "lexer.l")
-	run("bison", "-oparser.tab.c", "--defines=parser.tab.h", "-t", "-l", "parser.y")
-	run("gcc", compile...)
-	source, err := filepath.Abs("testdata/popen.c")
+	testdata, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
 	}
-	run("gcc", "-shared", "-fPIC", "-O2", "-o", "popen.so", source, "-ldl")
-	return program, preload
+	run("flex", "-olexer.lex.c", "-L", "lexer.l")
+	run("bison", "-oparser.tab.c", "--defines=parser.tab.h", "-t", "-l", "parser.y")
+	run("gcc", slices.Concat(gcc, []string{"-o", c.conf, "conf.c"}, common)...)
+	run("gcc", slices.Concat(gcc, []string{"-c", "-Dmain=conf_main", "-Dconf_parse=already_parsed", "-o", "renamed.o", "conf.c"})...)
+	run("gcc", slices.Concat(gcc, []string{"-o", c.served, "renamed.o", filepath.Join(testdata, "served.c")}, common)...)
+	run("gcc", "-shared", "-fPIC", "-O2", "-o", c.preload, filepath.Join(testdata, "popen.c"), "-ldl")
+	return c
 }
 
 // newOracle asks the conf of a tree for an architecture. The outputs of its
 // commands are kept in the folder probes.
-func newOracle(t *testing.T, srctree, arch, program, preload, probes string) (*oracle, error) {
+func newOracle(t *testing.T, srctree, arch string, c compiled, probes string) (*oracle, error) {
 	t.Helper()
-	o := &oracle{t: t, srctree: srctree, arch: arch, program: program, preload: preload, probes: probes}
+	o := &oracle{t: t, srctree: srctree, arch: arch}
 	options := Options{Srctree: srctree, Objtree: t.TempDir(), Vars: map[string]string{"ARCH": arch}, Env: os.Environ(), Cache: cache(t)}
 	m, err := Load(t.Context(), options)
 	if err != nil {
@@ -155,7 +169,9 @@ func newOracle(t *testing.T, srctree, arch, program, preload, probes string) (*o
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.env = append(env.list(), "LD_PRELOAD="+preload, "POPEN_CACHE="+o.probes, "KCONFIG_CONFIG=.config")
+	o.served = newPool(t, c.served, append(env.list(), "LD_PRELOAD="+c.preload, "POPEN_CACHE="+probes, "KCONFIG_CONFIG=.config",
+		// It is there, so that conf doesn't write one, with a file for each option.
+		"KCONFIG_AUTOCONFIG="+os.DevNull))
 	return o, nil
 }
 
@@ -174,6 +190,15 @@ type answer struct {
 	output   string // on standard output
 }
 
+// answerIn is what conf wrote in a folder, and said.
+func answerIn(dir, warnings, output string) answer {
+	data, _ := os.ReadFile(filepath.Join(dir, ".config"))
+	if saved, err := os.ReadFile(filepath.Join(dir, "saved")); err == nil {
+		output = string(saved)
+	}
+	return answer{string(data), warnings, output}
+}
+
 // conf runs conf on a .config, or on none if it is nil.
 func (o *oracle) conf(config []byte, env []string, args ...string) answer {
 	dir, err := os.MkdirTemp("", "kconfig-oracle-")
@@ -182,26 +207,19 @@ func (o *oracle) conf(config []byte, env []string, args ...string) answer {
 		return answer{}
 	}
 	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, ".config")
 	if config != nil {
-		if err := os.WriteFile(path, config, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, ".config"), config, 0o644); err != nil {
 			o.t.Error(err)
 			return answer{}
 		}
 	}
-	cmd := exec.Command(o.program, append(args, "Kconfig")...)
-	cmd.Dir, cmd.Env = dir, append(slices.Clone(o.env), env...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		o.t.Errorf("conf %s: %v\n%s", args, err, errs.String())
+	status, said, err := o.served.conf(dir, env, append(slices.Clone(args), "Kconfig"))
+	out, _ := os.ReadFile(filepath.Join(dir, "stdout"))
+	errs, _ := os.ReadFile(filepath.Join(dir, "stderr"))
+	if err != nil || status != 0 {
+		o.t.Errorf("conf %s: %v, status %d\n%s", args, err, status, errs)
 	}
-	data, _ := os.ReadFile(path)
-	a := answer{config: string(data), warnings: errs.String(), output: out.String()}
-	if saved, err := os.ReadFile(filepath.Join(dir, "saved")); err == nil {
-		a.output = string(saved)
-	}
-	return a
+	return answerIn(dir, said+string(errs), string(out))
 }
 
 // compare reports what differs, in a few lines.
@@ -358,12 +376,13 @@ func (o *oracle) parallel(n int, run func(i int) bool) {
 	wg.Wait()
 }
 
-// random compares on random configurations, and on perturbed ones.
-func (o *oracle) random(n int) {
+// random compares on n random configurations, and on perturbed ones.
+func (o *oracle) random(first, n int) {
 	o.parallel(n, func(i int) bool {
-		name := fmt.Sprintf("randconfig seed %d", i)
-		config := []byte(o.conf(nil, []string{fmt.Sprintf("KCONFIG_SEED=%d", i)}, "--randconfig").config)
-		r := rand.New(rand.NewPCG(uint64(i), 3))
+		seed := first + i
+		name := fmt.Sprintf("randconfig seed %d", seed)
+		config := []byte(o.conf(nil, []string{fmt.Sprintf("KCONFIG_SEED=%d", seed)}, "--randconfig").config)
+		r := rand.New(rand.NewPCG(uint64(seed), 3))
 		perturbed := perturb(r, config)
 		return o.olddefconfig(name, config) && o.olddefconfig("perturbed "+name, perturbed) && (i%4 != 0 || o.others("perturbed "+name, perturbed))
 	})
@@ -398,7 +417,7 @@ func exists(path string) bool {
 func TestOracle(t *testing.T) {
 	for _, srctree := range trees(t) {
 		t.Run(filepath.Base(srctree), func(t *testing.T) {
-			program, preload := build(t, srctree)
+			c := build(t, srctree)
 			probes := t.TempDir()
 			arches := []string{"x86"}
 			if os.Getenv("RUN_KERNEL_TEST_KCONFIG_CASES") != "" {
@@ -406,7 +425,7 @@ func TestOracle(t *testing.T) {
 			}
 			for _, arch := range arches {
 				t.Run(arch, func(t *testing.T) {
-					o, err := newOracle(t, srctree, arch, program, preload, probes)
+					o, err := newOracle(t, srctree, arch, c, probes)
 					var refused *syntax.Error
 					if arch != "x86" && errors.As(err, &refused) {
 						t.Skipf("the compiler of this machine doesn't do for it: %v", err)
@@ -417,7 +436,7 @@ func TestOracle(t *testing.T) {
 					o.all()
 					o.defconfigs()
 					if arch == "x86" {
-						o.random(cases(t))
+						o.random(firstSeed(t), cases(t))
 					}
 				})
 			}

@@ -18,7 +18,7 @@ import (
 func TestRefused(t *testing.T) {
 	for _, srctree := range trees(t) {
 		t.Run(filepath.Base(srctree), func(t *testing.T) {
-			program, _ := build(t, srctree)
+			program := build(t, srctree).conf
 			d, err := model.DetectDialect(srctree)
 			if err != nil {
 				t.Fatal(err)

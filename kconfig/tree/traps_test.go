@@ -23,7 +23,7 @@ func TestTraps(t *testing.T) {
 	accepted := map[string]bool{}
 	for _, srctree := range trees(t) {
 		t.Run(filepath.Base(srctree), func(t *testing.T) {
-			program, _ := build(t, srctree)
+			program := build(t, srctree).conf
 			d, err := model.DetectDialect(srctree)
 			if err != nil {
 				t.Fatal(err)
@@ -75,7 +75,7 @@ func configs(t *testing.T, folder string) [][]byte {
 // TestHugeConfig compares on a .config with lines of 10 MB.
 func TestHugeConfig(t *testing.T) {
 	srctree := trees(t)[0]
-	program, _ := build(t, srctree)
+	program := build(t, srctree).conf
 	d, err := model.DetectDialect(srctree)
 	if err != nil {
 		t.Fatal(err)
