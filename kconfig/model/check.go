@@ -65,13 +65,13 @@ func (m *Model) checkProperty(s *Symbol, p *property) {
 }
 
 // isNumber tells whether a symbol, or what is written in its place, can be the
-// value of a number.
+// value of a number; conf takes everything for a string's.
 func isNumber(s, value *Symbol) bool {
 	switch value.Type {
 	case syntax.Int, syntax.Hex:
 		return true
 	case syntax.NoType:
-		return validNumber(value.Name, s.Type)
+		return s.Type == syntax.String || (s.Type == syntax.Int || s.Type == syntax.Hex) && validNumber(value.Name, s.Type)
 	}
 	return false
 }
@@ -198,7 +198,11 @@ func (m *Model) checkRecursion() error {
 	}
 	one := func(s *Symbol) error {
 		path = append(path, s)
-		for _, e := range [...]*Expr{s.selected, s.implied, s.depends} {
+		depends := s.depends
+		if s.member && m.dialect.Priority {
+			depends = nil // but in the conditions of prompts, which may have folded it away
+		}
+		for _, e := range [...]*Expr{s.selected, s.implied, depends} {
 			if err := expr(s, e); err != nil {
 				return err
 			}

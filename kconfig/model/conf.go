@@ -43,4 +43,12 @@ func (s *State) SetAll(mode Mode) {
 			s.of(sym).settle = true
 		}
 	}
+	if mode == AllDefault {
+		// The order of warnings shows that conf looks at choices first here.
+		for _, sym := range s.m.hashed {
+			if sym.IsChoice() {
+				s.calc(sym)
+			}
+		}
+	}
 }

@@ -89,6 +89,7 @@ func DetectDialect(srctree string) (Dialect, error) {
 			Transitional:   has("lexer.l", `"transitional"`),
 			ConditionalOn:  has("parser.y", "T_DEPENDS T_ON expr if_expr"),
 			LastNewline:    !has("lexer.l", "current_buf = xmalloc(sizeof(*current_buf))"),
+			NamelessEnd:    has("parser.y", "zconf_curname"),
 		},
 		Priority:     has("symbol.c", "choice_members"),
 		Zero:         has("symbol.c", `"0x0"`),

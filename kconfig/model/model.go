@@ -72,6 +72,7 @@ func (s *Symbol) IsChoice() bool { return s.choice != nil && !s.member }
 
 // A prompt of a symbol, with all that it takes to be visible.
 type prompt struct {
+	source  *syntax.Prompt
 	entry   *entry
 	visible *Expr
 	index   int
@@ -95,6 +96,7 @@ type entry struct {
 	first, next *entry // child and sibling
 	depends     *Expr
 	prompt      *prompt
+	prompts     []*prompt // those that prompt replaced, and prompt
 	properties  []*property
 	conditions  []*Expr // of visible if; of a menu
 }
@@ -146,9 +148,7 @@ func New(tree *syntax.Tree, d Dialect) (*Model, error) {
 			for _, p := range e.properties {
 				s.add(p)
 			}
-			if e.prompt != nil {
-				s.prompts = append(s.prompts, e.prompt)
-			}
+			s.prompts = append(s.prompts, e.prompts...)
 		}
 	}
 	m.finish(m.root)
@@ -188,9 +188,11 @@ func (s *Symbol) add(p *property) {
 // build makes entries of a node and its children.
 func (m *Model) build(n *syntax.Node, parent *entry) *entry {
 	e := &entry{node: n, parent: parent}
+	for _, p := range n.Earlier {
+		m.addPrompt(e, p)
+	}
 	if n.Prompt != nil {
-		e.prompt = &prompt{entry: e, index: m.prompts}
-		m.prompts++
+		m.addPrompt(e, n.Prompt)
 	}
 	switch n.Kind {
 	case syntax.Config, syntax.MenuConfig:
@@ -240,6 +242,12 @@ func (m *Model) build(n *syntax.Node, parent *entry) *entry {
 	return e
 }
 
+func (m *Model) addPrompt(e *entry, p *syntax.Prompt) {
+	e.prompt = &prompt{source: p, entry: e, index: m.prompts}
+	e.prompts = append(e.prompts, e.prompt)
+	m.prompts++
+}
+
 // and makes a conjunction and simplifies it, where one side is simplified already.
 func (m *Model) and(simplified, more *Expr) *Expr {
 	if more == nil {
@@ -257,8 +265,8 @@ func (m *Model) inherit(parent *entry, inherited *Expr) {
 			own = join(syntax.And, own, m.translate(d.Expr, true))
 		}
 		e.depends = m.and(inherited, own)
-		if e.prompt != nil {
-			cond := m.translate(e.node.Prompt.Cond, true)
+		for _, p := range e.prompts {
+			cond := m.translate(p.source.Cond, true)
 			if e.symbol != nil {
 				for up := e.parent; up != nil; up = up.parent {
 					var all *Expr
@@ -268,7 +276,7 @@ func (m *Model) inherit(parent *entry, inherited *Expr) {
 					cond = join(syntax.And, cond, all)
 				}
 			}
-			e.prompt.visible = m.and(e.depends, cond)
+			p.visible = m.and(e.depends, cond)
 		}
 		for _, p := range e.properties {
 			p.cond = m.and(e.depends, m.translate(p.source.Cond, true))
@@ -348,10 +356,13 @@ func (m *Model) typeMembers(parent *entry) {
 		parent.symbol.Type = syntax.Bool
 		return
 	}
-	for e := parent.first; e != nil && parent.symbol.Type == syntax.NoType; e = e.next {
-		if e.symbol != nil {
-			parent.symbol.Type = e.symbol.Type
-			break
+	first := parent.first
+	for first != nil && first.symbol == nil {
+		first = first.next
+	}
+	if first != nil && parent.symbol.Type == syntax.NoType {
+		if parent.symbol.Type = first.symbol.Type; parent.symbol.Type == syntax.NoType && m.err == nil {
+			m.err = &UnsupportedError{first.node.Pos, "the first member of a choice has no type, and so the choice has none"}
 		}
 	}
 	for e := parent.first; e != nil; e = e.next {
@@ -371,8 +382,8 @@ func (m *Model) enroll(c *Choice, e *entry) {
 		// It can be y only when the choice is.
 		mode := compare(syntax.Equal, c.Symbol, m.yes)
 		e.depends = join(syntax.And, mode, e.depends)
-		if e.prompt != nil {
-			e.prompt.visible = join(syntax.And, mode, e.prompt.visible)
+		for _, p := range e.prompts {
+			p.visible = join(syntax.And, mode, p.visible)
 		}
 		for _, p := range e.properties {
 			p.cond = join(syntax.And, mode, p.cond)
@@ -420,6 +431,9 @@ func (m *Model) implies(e, of *Expr) bool {
 	for _, t := range m.simplify(m.normalize(m.truth(of))).of(syntax.And) {
 		if t.Op == syntax.Sym && t.Left == m.yes {
 			continue
+		}
+		if t.Op == syntax.Sym && t.Left == m.no {
+			return false // what never holds is in no other, to conf, not even in itself
 		}
 		if !slices.ContainsFunc(have, func(h *Expr) bool { return same(h, t) }) {
 			return false

@@ -56,7 +56,7 @@ func (s *Symbol) Depends() *Expr { return s.depends }
 // Title is the name of the symbol; that of most choices is their prompt.
 func (s *Symbol) Title() string {
 	if s.Name == "" && len(s.prompts) > 0 {
-		return "the choice " + strconv.Quote(s.prompts[0].entry.node.Prompt.Text)
+		return "the choice " + strconv.Quote(s.prompts[0].source.Text)
 	}
 	return s.title()
 }

@@ -28,6 +28,7 @@ type Dialect struct {
 	Transitional   bool // the attribute transitional
 	ConditionalOn  bool // depends on X if Y
 	LastNewline    bool // the first file must end with a newline
+	NamelessEnd    bool // after the last file there is no name in a warning
 }
 
 // keywords are those of the dialect.
@@ -112,6 +113,7 @@ type parser struct {
 	nesting int // of parentheses
 	blocks  int
 	entry   *Node // takes the options that follow
+	menu    *Node // the menuconfig that the next statement ends
 }
 
 // fail returns an error in the present statement.
@@ -124,6 +126,11 @@ func (p *parser) here() Pos { return Pos{p.name, p.first} }
 
 func (p *parser) warn(at Pos, format string, args ...any) {
 	p.macros.say(Diagnostic{Text: at.String() + ":warning: " + fmt.Sprintf(format, args...) + "\n"})
+}
+
+// remark is a warning of what has ended where something else begins.
+func (p *parser) remark(next Pos, format string, args ...any) {
+	p.macros.say(Diagnostic{Text: next.String() + ": warning: " + fmt.Sprintf(format, args...) + "\n"})
 }
 
 // symbol returns that of a name.
@@ -166,6 +173,13 @@ func (p *parser) file(name string, parent *Node, from Pos) error {
 	p.open = append(p.open, name)
 	p.entry = nil
 	_, err = p.block(parent, "")
+	if outer == nil && err == nil {
+		end := Pos{name, p.line}
+		if p.NamelessEnd {
+			end.File = "<none>"
+		}
+		p.endEntry(end)
+	}
 	p.open = p.open[:len(p.open)-1]
 	p.lexer = outer
 	p.entry = nil
@@ -220,6 +234,9 @@ func (p *parser) block(parent *Node, end string) (Pos, error) {
 		}
 		first := p.tokens[0]
 		p.i, p.nesting = 1, 0
+		if first.kind != keyword || endsEntry[first.text] {
+			p.endEntry(p.here())
+		}
 		switch {
 		case first.kind == word:
 			err = p.assignment(first.text)
@@ -238,6 +255,21 @@ func (p *parser) block(parent *Node, end string) (Pos, error) {
 			return Pos{}, err
 		}
 	}
+}
+
+// endsEntry are the keywords that end the entry before them.
+var endsEntry = map[string]bool{
+	"config": true, "menuconfig": true, "choice": true, "endchoice": true, "menu": true, "endmenu": true, "if": true, "endif": true,
+	"comment": true, "source": true, "mainmenu": true,
+}
+
+// endEntry warns of a menuconfig without a prompt, as conf does, where what follows
+// it begins.
+func (p *parser) endEntry(next Pos) {
+	if p.menu != nil && p.menu.Prompt == nil {
+		p.remark(next, "menuconfig statement without prompt")
+	}
+	p.menu = nil
 }
 
 // assignment gives a variable a value; nothing else begins with a name.
@@ -267,7 +299,7 @@ func (p *parser) statement(parent *Node, statement string) error {
 		}
 		n := p.add(parent, Config)
 		if statement == "menuconfig" {
-			n.Kind = MenuConfig
+			n.Kind, p.menu = MenuConfig, n
 		}
 		n.Symbol = p.symbol(name, false)
 		n.Symbol.Nodes = append(n.Symbol.Nodes, n)
@@ -403,7 +435,7 @@ func (p *parser) option(n *Node, name string) error {
 		if n.Kind == Choice && name == "tristate" && !p.TristateChoice {
 			return p.fail("a choice that is tristate")
 		}
-		p.setType(n, Type(slices.Index(typeNames[:], name)))
+		defer p.setType(n, Type(slices.Index(typeNames[:], name)))
 		if p.i < len(p.tokens) {
 			return p.promptOption(n)
 		}
@@ -416,12 +448,16 @@ func (p *parser) option(n *Node, name string) error {
 		case "def_tristate":
 			p.setType(n, Tristate)
 		}
+		if n.Kind == Choice {
+			member, err := p.identifier()
+			if err != nil {
+				return err
+			}
+			return p.property(n, &Property{Kind: Default, Pos: at, Value: &Expr{Op: Sym, Left: p.symbol(member, false)}})
+		}
 		value, err := p.expr()
 		if err != nil {
 			return err
-		}
-		if n.Kind == Choice && (value.Op != Sym || value.Left.Const) {
-			return p.fail("the default of a choice must be a symbol")
 		}
 		return p.property(n, &Property{Kind: Default, Pos: at, Value: value})
 	case "select", "imply":
@@ -475,7 +511,7 @@ func (p *parser) option(n *Node, name string) error {
 		if err := p.done(); err != nil {
 			return err
 		}
-		n.help = p.help()
+		p.setHelp(n, p.help())
 		return nil
 	case "optional":
 		n.Optional = true
@@ -509,18 +545,43 @@ func (p *parser) modules(n *Node) error {
 }
 
 func (p *parser) setType(n *Node, t Type) {
-	if n.Kind == Choice {
-		if n.Type == NoType {
-			n.Type = t
-		}
-		return
+	have := &n.Type
+	if n.Kind != Choice {
+		have = &n.Symbol.Type
 	}
-	s := n.Symbol
-	if s.Type == NoType {
-		s.Type = t
-	} else if s.Type != t {
-		p.warn(n.Pos, "ignoring type redefinition of '%s' from '%s' to '%s'", s.Name, s.Type, t)
+	if *have == NoType {
+		*have = t
+	} else if *have != t {
+		p.warn(n.Pos, "ignoring type redefinition of '%s' from '%s' to '%s'", n.title(), longName(*have), longName(t))
 	}
+}
+
+// setHelp gives an entry a help text, which has been read.
+func (p *parser) setHelp(n *Node, text string) {
+	next := Pos{p.name, p.line}
+	if n.helped {
+		p.remark(next, "'%s' defined with more than one help text -- only the last one will be used", n.title())
+	}
+	if strings.Trim(text, " \f\n\r\t\v") == "" {
+		p.remark(next, "'%s' defined with blank help text", n.title())
+	}
+	n.help, n.helped = text, true
+}
+
+// title is the name of an entry in warnings.
+func (n *Node) title() string {
+	if n.Symbol == nil {
+		return "<choice>"
+	}
+	return n.Symbol.Name
+}
+
+// longName is a type's name in warnings.
+func longName(t Type) string {
+	if t == Int {
+		return "integer"
+	}
+	return t.String()
 }
 
 func (p *parser) promptOption(n *Node) error {
@@ -528,10 +589,12 @@ func (p *parser) promptOption(n *Node) error {
 	if err != nil {
 		return err
 	}
+	prompt := &Prompt{Text: p.prompt(text), Pos: p.here()}
 	if n.Prompt != nil {
-		return p.fail("the prompt is redefined")
+		p.warn(p.here(), "prompt redefined")
+		n.Earlier = append(n.Earlier, n.Prompt)
 	}
-	n.Prompt = &Prompt{Text: p.prompt(text), Pos: p.here()}
+	n.Prompt = prompt
 	if n.Prompt.Cond, err = p.cond(); err != nil {
 		return err
 	}

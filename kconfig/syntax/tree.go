@@ -97,17 +97,20 @@ type Node struct {
 
 	// Symbol is that of a config, of a menuconfig, and of a choice with a name.
 	Symbol   *Symbol
-	Type     Type     // of a choice
-	Optional bool     // of a choice
-	Prompt   *Prompt  // nil where there is none
-	Depends  []Depend // all must hold; an if has its condition here
-	Visible  []*Expr  // the conditions of a menu's visible if
+	Type     Type    // of a choice
+	Optional bool    // of a choice
+	Prompt   *Prompt // nil where there is none
+	// Earlier are the prompts that Prompt replaced. The symbol still has them.
+	Earlier []*Prompt
+	Depends []Depend // all must hold; an if has its condition here
+	Visible []*Expr  // the conditions of a menu's visible if
 	// Properties are in the order in which they were written.
 	Properties []*Property
 	// Transitional symbols are read from a .config and never written.
 	Transitional bool
 
-	help string // raw
+	help   string // raw
+	helped bool   // with a help text, be it empty
 }
 
 // A Prompt is the text that a user sees.
