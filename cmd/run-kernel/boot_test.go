@@ -79,7 +79,7 @@ func TestBootPanic(t *testing.T) {
 	s := k.lab.start(k.flags("boot", "--no-build", "-v", "--kernel-extra-args", "init=/nonexistent rdinit=/nonexistent")...)
 	s.wait("Kernel panic - not syncing")
 	panicked := time.Now()
-	<-s.ended
+	s.awaitEnd()
 	if took := time.Since(panicked); took > 2*time.Second+busy {
 		t.Errorf("it ended %s after the panic", took)
 	}
@@ -251,7 +251,7 @@ func TestKilledWhileAGuestRuns(t *testing.T) {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			<-s.ended
+			s.awaitEnd()
 			if left := k.lab.await(killed.Add(time.Second+busy), nil); len(left) > 0 {
 				t.Errorf("a second after the kill: %s", strings.Join(left, "; "))
 			}
@@ -283,7 +283,7 @@ func TestTwoInstances(t *testing.T) {
 		t.Errorf("status: %s", r.stdout)
 	}
 	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
-	<-s.ended
+	s.awaitEnd()
 	r = k.lab.expect(k.lab.run(k.flags("exec", "--", "true")...), statusFailed)
 	if !strings.Contains(r.stderr, "no run-kernel works in") {
 		t.Error(r.stderr)

@@ -88,7 +88,7 @@ exec perl -MIO::Socket::INET -e '
 	}
 
 	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
-	<-s.ended
+	s.awaitEnd()
 	data, err := os.ReadFile(raw)
 	if err != nil || !strings.HasPrefix(string(data), "from the guest") {
 		t.Errorf("the disk begins with %q, %v", data[:min(len(data), 20)], err)

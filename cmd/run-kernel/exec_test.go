@@ -35,7 +35,7 @@ func TestExecStreams(t *testing.T) {
 		t.Errorf("of %d bytes %d came back, or others", streamSize, count)
 	}
 	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
-	<-s.ended
+	s.awaitEnd()
 }
 
 func same(a, b hash.Hash) bool { return bytes.Equal(a.Sum(nil), b.Sum(nil)) }

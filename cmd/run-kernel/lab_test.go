@@ -293,12 +293,18 @@ func (s *session) end(sig syscall.Signal) (status int, took time.Duration) {
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.l.t.Fatal(err)
 	}
+	return s.awaitEnd(), time.Since(began)
+}
+
+// awaitEnd waits until the run has ended, and returns its exit status.
+func (s *session) awaitEnd() int {
+	s.l.t.Helper()
 	select {
 	case <-s.ended:
 	case <-time.After(patience):
-		s.l.t.Fatalf("it goes on after %s", sig)
+		s.l.t.Fatalf("%s goes on", strings.Join(s.cmd.Args, " "))
 	}
-	return proc.ExitStatus(s.cmd.ProcessState), time.Since(began)
+	return proc.ExitStatus(s.cmd.ProcessState)
 }
 
 // A transcript is output that can be waited for.

@@ -12,9 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // Several VMs of one tree run side by side, and each is acted on by its name.
@@ -85,14 +82,14 @@ func TestNamedVMs(t *testing.T) {
 
 	// The end of one leaves the others alone.
 	k.lab.expect(k.lab.run(k.flags("stop", "--name", "a")...), 0)
-	<-a.ended
+	a.awaitEnd()
 	for _, name := range []string{"b", ""} {
 		k.lab.expect(k.lab.run(k.flags("exec", "--name="+name, "--", "true")...), 0)
 	}
 	k.lab.expect(k.lab.run(k.flags("stop", "--name=")...), 0)
-	<-unnamed.ended
+	unnamed.awaitEnd()
 	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
-	<-b.ended
+	b.awaitEnd()
 	if err := os.RemoveAll(filepath.Join(k.build, ".run-kernel/vm")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
@@ -129,9 +126,9 @@ func TestFourVMs(t *testing.T) {
 	for len(guests) > 0 {
 		g := guests[0]
 		g.k.lab.expect(g.k.lab.run(g.k.flags("stop", "--name", g.name)...), 0)
-		<-g.vm.ended
+		g.vm.awaitEnd()
 		for _, p := range g.parrots {
-			p.awaitEnd()
+			p.awaitLoss()
 		}
 		guests = guests[1:]
 		for i, g := range guests {
@@ -169,15 +166,10 @@ func (p *parrot) say(text string) {
 	}
 }
 
-// awaitEnd waits until the command has ended, as the guest's end ends it.
-func (p *parrot) awaitEnd() {
+// awaitLoss waits until the command has ended, as the guest's end ends it.
+func (p *parrot) awaitLoss() {
 	p.l.t.Helper()
-	select {
-	case <-p.ended:
-	case <-time.After(patience):
-		p.l.t.Fatal("it goes on without its guest")
-	}
-	if status := proc.ExitStatus(p.cmd.ProcessState); status != 128+int(syscall.SIGTERM) {
+	if status := p.awaitEnd(); status != 128+int(syscall.SIGTERM) {
 		p.l.t.Errorf("status %d, want that of SIGTERM", status)
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/internal/testflake"
 	"github.com/metaspace/run-kernel/kconfig"
 )
@@ -314,7 +313,7 @@ func testExample(t *testing.T, k *kernel) {
 	s.wait("from the guest\r\n")
 	s.wait("host=run-kernel uid=0\r\n")
 	fmt.Fprint(terminal, "\r~.")
-	<-s.ended
+	s.awaitEnd()
 }
 
 func copyOver(t *testing.T, to, from string) {
@@ -393,8 +392,7 @@ func TestSystemdExecAndPowerOff(t *testing.T) {
 		t.Errorf("the first process is %q", r.stdout)
 	}
 	k.lab.expect(k.lab.run(k.flags("exec", "--", "systemctl", "poweroff")...), 0)
-	<-s.ended
-	if status := proc.ExitStatus(s.cmd.ProcessState); status != 128+int(syscall.SIGTERM) {
+	if status := s.awaitEnd(); status != 128+int(syscall.SIGTERM) {
 		t.Errorf("status %d, want that of SIGTERM", status)
 	}
 }
@@ -411,7 +409,7 @@ exec sleep infinity`)...)
 	if !strings.Contains(r.stderr, "the guest has powered itself off") {
 		t.Errorf("stop says %q", r.stderr)
 	}
-	<-s.ended
+	s.awaitEnd()
 	log, err := os.ReadFile(filepath.Join(k.build, ".run-kernel/console.log"))
 	if err != nil || !bytes.Contains(log, []byte("stopped in order")) {
 		t.Errorf("the service wasn't asked: %v\n%s", err, log)

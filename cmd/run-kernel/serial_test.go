@@ -15,8 +15,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // The serial port is the terminal: a shell runs there, and the guest ends with it.
@@ -53,8 +51,7 @@ func TestSerialStdio(t *testing.T) {
 	fmt.Fprint(terminal, "echo inter''rupted\r")
 	s.wait("interrupted\r\n")
 	fmt.Fprint(terminal, "exit\r")
-	<-s.ended
-	if status := proc.ExitStatus(s.cmd.ProcessState); status != 0 {
+	if status := s.awaitEnd(); status != 0 {
 		t.Errorf("status %d", status)
 	}
 	if err := second.Wait(); err != nil {
@@ -105,7 +102,7 @@ func TestSerialTelnet(t *testing.T) {
 		}
 	}
 	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
-	<-s.ended
+	s.awaitEnd()
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		t.Errorf("the connection doesn't end: %v", err)
 	}
@@ -131,8 +128,7 @@ func TestGDB(t *testing.T) {
 	if !strings.Contains(r.stdout, "refused") || !strings.Contains(r.stderr, "another debugger is attached") {
 		t.Errorf("a second debugger isn't refused:\n%s\n%s", r.stdout, r.stderr)
 	}
-	<-s.ended
-	if status := proc.ExitStatus(s.cmd.ProcessState); status != 0 {
+	if status := s.awaitEnd(); status != 0 {
 		t.Errorf("status %d", status)
 	}
 	s.wait("\n6.")
@@ -159,5 +155,5 @@ func TestDump(t *testing.T) {
 	// The guest goes on.
 	k.lab.expect(k.lab.run(k.flags("exec", "--", "true")...), 0)
 	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
-	<-s.ended
+	s.awaitEnd()
 }

@@ -17,7 +17,6 @@ import (
 	"testing"
 
 	"github.com/metaspace/run-kernel/boot/virtiofs"
-	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 func TestShares(t *testing.T) { testShares(t, testKernel(t), "virtiofs") }
@@ -99,7 +98,7 @@ echo seen
 	if rest := s.wait("seen\n"); strings.Contains(rest, "Stale") {
 		t.Errorf("a saved file is stale: %s", rest)
 	}
-	<-s.ended
+	s.awaitEnd()
 }
 
 // mountOptions are what mount takes for a share in the guest.
@@ -125,8 +124,7 @@ func TestDaemonOfAShareDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.wait("virtiofsd for share data (" + dir + ") ended: signal: killed")
-	<-s.ended
-	if status := proc.ExitStatus(s.cmd.ProcessState); status != statusDeath {
+	if status := s.awaitEnd(); status != statusDeath {
 		t.Errorf("status %d, want %d", status, statusDeath)
 	}
 }
@@ -318,7 +316,7 @@ until [ -e /run/done ]; do sleep 0.2; done
 	}
 	owners(t, share)
 	k.lab.run("exec", "--", "touch", "/run/done") // the VM may end before it answers
-	<-s.ended
+	s.awaitEnd()
 }
 
 // readableToAll lets everybody into dir.

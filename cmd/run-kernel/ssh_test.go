@@ -18,7 +18,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/metaspace/run-kernel/boot"
-	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // hostTool runs a program of this machine, such as scp, for the lab. It is expected
@@ -115,8 +114,7 @@ func TestSSH(t *testing.T) {
 		fmt.Fprint(terminal, "while test \"$(stty size)\" != '20 70'; do sleep 0.1; done; echo resi''zed\r")
 		s.wait("resized\r\n")
 		fmt.Fprint(terminal, "exit 9\r")
-		<-s.ended
-		if status := proc.ExitStatus(s.cmd.ProcessState); status != 9 {
+		if status := s.awaitEnd(); status != 9 {
 			t.Errorf("status %d", status)
 		}
 	})
@@ -159,7 +157,7 @@ func TestSSH(t *testing.T) {
 	in("port", func(t *testing.T) { k.testForwardedPort(ssh) })
 
 	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
-	<-s.ended
+	s.awaitEnd()
 	if r := k.lab.run(ssh("true")...); r.status != statusFailed || !strings.Contains(r.stderr, "hint: ") {
 		t.Errorf("without a guest: %+v", r)
 	}
@@ -199,9 +197,9 @@ c.sendall(data.upper())`
 	if diff := cmp.Diff(strings.Repeat("TEXT", 50000), string(got)); diff != "" || err != nil {
 		t.Errorf("%d bytes came back, %v", len(got), err)
 	}
-	<-guest.ended
+	guest.awaitEnd()
 	_ = tunnel.cmd.Process.Kill()
-	<-tunnel.ended
+	tunnel.awaitEnd()
 }
 
 // sshd starts the real sshd in the guest, whose root gets in without a password.

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // A guest is asked to end, so that what runs in it can finish; one that doesn't
@@ -40,8 +38,7 @@ func TestStop(t *testing.T) {
 			if !strings.Contains(r.stderr, test.said) {
 				t.Errorf("stop says %q", r.stderr)
 			}
-			<-s.ended
-			if status := proc.ExitStatus(s.cmd.ProcessState); status != statusFailed {
+			if status := s.awaitEnd(); status != statusFailed {
 				t.Errorf("status %d", status)
 			}
 			s.wait("ended by run-kernel stop")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -17,8 +16,6 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
-
-	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // atTerminal starts the program with a terminal of its own, as a user would.
@@ -73,24 +70,22 @@ func TestWholeScreen(t *testing.T) {
 	t.Run("vi", func(t *testing.T) {
 		l := *k.lab
 		l.t = t
-		file := filepath.Join(t.TempDir(), "file")
-		if err := os.WriteFile(file, []byte(strings.Repeat("line\n", 100)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		s, terminal, tty := l.atTerminal(k.flags("exec", "-t", "--", "busybox", "vi", file)...)
+		const file = "/tmp/lines" // which is the guest's own
+		s, terminal, tty := l.atTerminal(k.flags("exec", "-t", "--", "seq 100 >"+file+"; exec busybox vi "+file)...)
 		// Its last line tells what it edits.
 		s.wait("\x1b[33;1H")
 		s.wait(file)
-		resize(t, tty, 20, 70)
+		resize(t, tty, 20, 80)
 		s.wait("\x1b[20;1H")
 		s.wait(file)
-		fmt.Fprint(terminal, "cwedited\x1b:wq\r")
-		<-s.ended
-		if data, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(data), "edited\nline\n") {
-			t.Errorf("%v, %.20q", err, data)
-		}
-		if status := proc.ExitStatus(s.cmd.ProcessState); status != 0 {
+		fmt.Fprint(terminal, "iwas \x1b")   // at the beginning
+		s.wait("- " + file + " [Modified]") // the - says that the insertion has ended
+		fmt.Fprint(terminal, ":wq\r")
+		if status := s.awaitEnd(); status != 0 {
 			t.Errorf("status %d", status)
+		}
+		if r := l.expect(l.run(k.flags("exec", "--", "head -n 2 "+file)...), 0); r.stdout != "was 1\n2\n" {
+			t.Errorf("the file begins with %q", r.stdout)
 		}
 	})
 	t.Run("top", func(t *testing.T) {
@@ -98,16 +93,15 @@ func TestWholeScreen(t *testing.T) {
 		l.t = t
 		s, terminal, tty := l.atTerminal(k.flags("exec", "-t", "--", "top", "-d", "1")...)
 		awaitFrame(t, s, 33, 99)
-		resize(t, tty, 20, 70)
-		awaitFrame(t, s, 20, 70)
+		resize(t, tty, 20, 80)
+		awaitFrame(t, s, 20, 80)
 		fmt.Fprint(terminal, "q")
-		<-s.ended
-		if status := proc.ExitStatus(s.cmd.ProcessState); status != 0 {
+		if status := s.awaitEnd(); status != 0 {
 			t.Errorf("status %d", status)
 		}
 	})
 	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
-	<-vm.ended
+	vm.awaitEnd()
 }
 
 // escapes are what a vt100 doesn't show.
@@ -154,8 +148,7 @@ func TestShellAtATerminal(t *testing.T) {
 	fmt.Fprint(terminal, "\r~?")
 	s.wait("end this session")
 	fmt.Fprint(terminal, "exit 9\r")
-	<-s.ended
-	if status := proc.ExitStatus(s.cmd.ProcessState); status != 9 {
+	if status := s.awaitEnd(); status != 9 {
 		t.Errorf("status %d", status)
 	}
 	if !reflect.DeepEqual(settings(t, tty), before) {
@@ -184,8 +177,7 @@ func TestTerminalIsRestored(t *testing.T) {
 			before := settings(t, tty)
 			s.wait("#")
 			test.end(s, terminal)
-			<-s.ended
-			if status := proc.ExitStatus(s.cmd.ProcessState); status != test.status {
+			if status := s.awaitEnd(); status != test.status {
 				t.Errorf("status %d, want %d", status, test.status)
 			}
 			// After KILL it is another process that does it.
@@ -206,9 +198,5 @@ func TestTerminalGoesAway(t *testing.T) {
 	s.wait("#")
 	_ = tty.Close()
 	_ = terminal.Close()
-	select {
-	case <-s.ended:
-	case <-time.After(patience):
-		t.Fatal("it goes on")
-	}
+	s.awaitEnd()
 }
