@@ -164,16 +164,15 @@ func (m *Model) negate(e *Expr) *Expr {
 // simplify drops what an expression says twice. The later of two terms stays, in
 // its place, and says what both did. Some confs drop constants only then.
 func (m *Model) simplify(e *Expr) *Expr {
+	if m.dialect.Folds && e != nil {
+		e = m.dropConstants(e)
+	}
 	for {
 		merged, again := m.mergeTerms(e)
-		if again {
-			e = m.dropConstants(merged)
-			continue
+		if !again {
+			return e
 		}
-		if m.dialect.Folds && e != nil {
-			return m.dropConstants(e)
-		}
-		return e
+		e = m.dropConstants(merged)
 	}
 }
 
@@ -199,9 +198,10 @@ func (m *Model) mergeTerms(e *Expr) (_ *Expr, again bool) {
 	if e.Op == syntax.Or {
 		neutral = m.no
 	}
+	isNeutral := func(t *Expr) bool { return t.Op == syntax.Sym && t.Left == neutral }
 	for i := range e.Terms {
 		for j := range e.Terms {
-			if i == j || terms[i].Op == syntax.Sym && terms[i].Left == neutral {
+			if i == j || isNeutral(terms[i]) && !isNeutral(e.Terms[j]) {
 				continue
 			}
 			if both := m.merge(e.Op, terms[i], terms[j]); both != nil {

@@ -98,7 +98,7 @@ type entry struct {
 	prompt      *prompt
 	prompts     []*prompt // those that prompt replaced, and prompt
 	properties  []*property
-	conditions  []*Expr // of visible if; of a menu
+	conditions  []*Expr // of a menu's visible if, where m is m
 }
 
 // New makes a model of a tree, as the conf of a dialect understands it. It fails
@@ -222,7 +222,7 @@ func (m *Model) build(n *syntax.Node, parent *entry) *entry {
 		e.symbol.entries = append(e.symbol.entries, e)
 	}
 	for _, v := range n.Visible {
-		e.conditions = append(e.conditions, m.translate(v, true))
+		e.conditions = append(e.conditions, m.translate(v, false))
 	}
 	for _, p := range n.Properties {
 		q := &property{source: p, value: m.translate(p.Value, false)}
@@ -270,8 +270,8 @@ func (m *Model) inherit(parent *entry, inherited *Expr) {
 			if e.symbol != nil {
 				for up := e.parent; up != nil; up = up.parent {
 					var all *Expr
-					for _, c := range up.conditions {
-						all = join(syntax.And, all, c)
+					for _, c := range up.node.Visible {
+						all = join(syntax.And, all, m.translate(c, true))
 					}
 					cond = join(syntax.And, cond, all)
 				}
