@@ -40,8 +40,9 @@ type session struct {
 	pipes   pipes    // without a pty
 	started bool
 
-	mu  sync.Mutex
-	pid int // of the command and its process group; 0 when none runs
+	mu     sync.Mutex
+	pid    int  // of the command and its process group; 0 when none runs
+	hungUp bool // the client has gone
 }
 
 func newSession(a *agent, c ssh.Channel) *session {
@@ -324,6 +325,11 @@ func (s *session) copyAndWait(ended <-chan unix.WaitStatus) {
 	}
 	status := <-ended
 	s.mu.Lock()
+	if s.hungUp {
+		// What a shell forked last may have taken the signal with the shell's own
+		// handler, and forgotten of it when it became another program.
+		hangup(s.pid)
+	}
 	s.pid = 0
 	s.mu.Unlock()
 	// As ssh does it, wait for all that was written, also by what the command
@@ -366,14 +372,19 @@ func (s *session) hangup() {
 	s.signal(unix.SIGHUP)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pid == 0 {
-		return
+	if s.pid != 0 {
+		s.hungUp = true
+		hangup(s.pid)
 	}
+}
+
+// hangup sends SIGHUP to all processes of a session.
+func hangup(session int) {
 	told := make(map[int]bool)
 	for more := true; more; {
 		// One that is told may have forked before it was.
 		more = false
-		for _, pid := range members(s.pid) {
+		for _, pid := range members(session) {
 			if !told[pid] {
 				told[pid], more = true, true
 				_ = unix.Kill(pid, unix.SIGHUP)

@@ -4,8 +4,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -138,12 +140,15 @@ func TestExplain(t *testing.T) {
 	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
 	k := &kernel{source: source, build: t.TempDir(), lab: newLab(t, source)}
 	tinyconfig(t, k.lab, source, k.build)
+	virtioFS := func(line string) string { return at(t, source, "fs/fuse/Kconfig", "config VIRTIO_FS", line) }
+	futex := func(line string) string { return at(t, source, "init/Kconfig", "config FUTEX", line) }
 	for symbol, texts := range map[string][]string{
 		"VIRTIO_FS": {
-			"VIRTIO_FS is absent: it depends on FUSE_FS [=n] (fs/fuse/Kconfig:33)", `fs/fuse/Kconfig:31: tristate "Virtio Filesystem"`,
+			"VIRTIO_FS is absent: it depends on FUSE_FS [=n] (" + virtioFS("depends on FUSE_FS") + ")",
+			virtioFS("config VIRTIO_FS") + `: tristate "Virtio Filesystem"`,
 			"`run-kernel kconfig fix --require VIRTIO_FS=y` sets", "  FUSE_FS=y ", "VIRTIO_FS=y\n",
 		},
-		"CONFIG_FUTEX=y":    {"FUTEX is y: its default is y (init/Kconfig:1633)", "  prompt if   n  init/Kconfig:1631  EXPERT [=n]"},
+		"CONFIG_FUTEX=y":    {"FUTEX is y: its default is y (" + futex("default y") + ")", "  prompt if   n  " + futex("if EXPERT") + "  EXPERT [=n]"},
 		"SERIAL_AMBA_PL011": {"It can't be y:", "ARM_AMBA=y"},
 		"VIRTIO":            {"  selected by  n  "},
 	} {
@@ -168,6 +173,27 @@ func TestExplain(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || len(list) != 1 || len(list[0].Path.Settings) < 2 {
 		t.Errorf("%v: %s", err, r.stdout)
 	}
+}
+
+// at is the place, from an entry of a Kconfig file on, of the first line with text.
+func at(t *testing.T, source, file, entry, text string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(source, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(data), "\n")
+	begin := slices.Index(lines, entry)
+	if begin < 0 {
+		t.Fatalf("%s has no %s", file, entry)
+	}
+	for i, line := range lines[begin:] {
+		if strings.Contains(line, text) {
+			return fmt.Sprintf("%s:%d", file, begin+i+1)
+		}
+	}
+	t.Fatalf("%s: nothing like %q follows %s", file, text, entry)
+	return ""
 }
 
 func stat(t *testing.T, path string) os.FileInfo {

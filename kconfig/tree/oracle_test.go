@@ -55,13 +55,22 @@ func number(t *testing.T, variable string, other int) int {
 func trees(t *testing.T) []string {
 	t.Helper()
 	var list []string
+	versions := map[string]bool{} // by the trees' Makefile
 	for _, variable := range []string{"RUN_KERNEL_TEST_TREE", "RUN_KERNEL_TEST_TREE2"} {
 		dir := os.Getenv(variable)
 		if dir == "" && os.Getenv("RUN_KERNEL_TEST_REQUIRE") != "" {
 			t.Fatalf("%s isn't set: ./test should have prepared a kernel tree", variable)
 		}
-		if dir != "" && !slices.Contains(list, dir) {
-			list = append(list, dir)
+		if dir == "" {
+			continue
+		}
+		// A second tree of the same kernel has nothing new.
+		makefile, err := os.ReadFile(filepath.Join(dir, "Makefile"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !versions[string(makefile)] {
+			versions[string(makefile)], list = true, append(list, dir)
 		}
 	}
 	if len(list) == 0 {
