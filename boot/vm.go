@@ -100,7 +100,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	if errors.As(err, &silent) && silent.Stall != "" && p.hasty() {
 		o.Events.Emit(event.Warning{
 			Text: fmt.Sprintf("the guest's kernel hangs (%s): booting it once more", silent.Stall),
-			Hint: "without KVM, qemu loses an interrupt of a timer now and then, and a processor stands still; when it's the kernel, it will hang again",
+			Hint: "without KVM, a processor of qemu's can lose the interrupt of a timer, and stand still; when it's the kernel, it will hang again",
 		})
 		p.again = true
 		vm, err = p.start(ctx)

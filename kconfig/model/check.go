@@ -200,7 +200,7 @@ func (m *Model) checkRecursion() error {
 		path = append(path, s)
 		depends := s.depends
 		if s.member && m.dialect.Priority {
-			depends = nil // but in the conditions of prompts, which may have folded it away
+			depends = nil // it counts where a prompt has it, which may have folded it away
 		}
 		for _, e := range [...]*Expr{s.selected, s.implied, depends} {
 			if err := expr(s, e); err != nil {
