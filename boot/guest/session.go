@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -326,9 +327,7 @@ func (s *session) copyAndWait(ended <-chan unix.WaitStatus) {
 	status := <-ended
 	s.mu.Lock()
 	if s.hungUp {
-		// What a shell forked last may have taken the signal with the shell's own
-		// handler, and forgotten of it when it became another program.
-		hangup(s.pid)
+		go hangupAgain(s.pid)
 	}
 	s.pid = 0
 	s.mu.Unlock()
@@ -387,10 +386,30 @@ func hangup(session int) {
 		for _, pid := range members(session) {
 			if !told[pid] {
 				told[pid], more = true, true
-				_ = unix.Kill(pid, unix.SIGHUP)
-				_ = unix.Kill(pid, unix.SIGCONT) // the stopped ones, too
+				tell(pid)
 			}
 		}
+	}
+}
+
+// tell sends SIGHUP to a process, be it stopped.
+func tell(pid int) {
+	_ = unix.Kill(pid, unix.SIGHUP)
+	_ = unix.Kill(pid, unix.SIGCONT)
+}
+
+// hangupAgain tells those who are left of a session whose leader has ended. What a
+// shell forked last takes the signal with the shell's own handler until it becomes
+// another program, which then knows nothing of it.
+func hangupAgain(session int) {
+	left := members(session)
+	for wait := 10 * time.Millisecond; len(left) > 0 && wait < 10*time.Second; wait *= 4 {
+		for _, pid := range left {
+			tell(pid)
+		}
+		time.Sleep(wait)
+		now := members(session)
+		left = slices.DeleteFunc(left, func(pid int) bool { return !slices.Contains(now, pid) })
 	}
 }
 

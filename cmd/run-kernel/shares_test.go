@@ -113,7 +113,7 @@ func TestDaemonOfAShareDies(t *testing.T) {
 	pid := 0
 	for p, cmdline := range k.lab.processes() {
 		// Not its guard, and not run-kernel, which have it among their arguments.
-		if program, _, _ := strings.Cut(cmdline, " "); filepath.Base(program) == "virtiofsd" && strings.Contains(cmdline, "source="+dir) {
+		if program, _, _ := strings.Cut(cmdline, " "); filepath.Base(program) == "virtiofsd" && strings.Contains(cmdline, "="+dir) { // source=, --shared-dir=
 			pid = p
 		}
 	}
