@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/metaspace/run-kernel/internal/testflake"
 )
 
 // nix runs nix without a network, or skips the test where there is none.
@@ -18,6 +20,9 @@ func nix(t *testing.T, args ...string) string {
 		if os.Getenv("RUN_KERNEL_TEST_REQUIRE") != "" {
 			t.Fatal(err)
 		}
+		t.Skip(err)
+	}
+	if err := testflake.Usable(); err != nil {
 		t.Skip(err)
 	}
 	cmd := exec.Command("nix", args...)

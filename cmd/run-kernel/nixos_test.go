@@ -24,6 +24,9 @@ import (
 // flake copies a flake of testdata, and busybox beside it.
 func (l *lab) flake(name string) string {
 	l.t.Helper()
+	if err := testflake.Usable(); err != nil {
+		l.t.Skip(err)
+	}
 	dir := filepath.Join(l.t.TempDir(), "nixos")
 	if err := testflake.Copy(dir, filepath.Join("testdata/flake", name)); err != nil {
 		if errors.Is(err, exec.ErrNotFound) && os.Getenv("RUN_KERNEL_TEST_REQUIRE") == "" {
