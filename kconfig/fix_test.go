@@ -447,6 +447,7 @@ func TestFixReadOnlyDirectory(t *testing.T) {
 	if e := os.Chmod(dir, 0o555); e != nil {
 		t.Fatal(e)
 	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
 	unprivileged(t, dir, func() { _, err = (&Fixer{Path: path, Olddefconfig: k.olddefconfig}).Fix(t.Context(), needs(t, "B=y")) })
 	if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), path) {
 		t.Errorf("got %v", err)

@@ -78,14 +78,15 @@ func bringUp(c *Config) error {
 	if err := switchRoot(c); err != nil {
 		return err
 	}
+	// What is shared may be in it.
+	if err := lendHome("/root"); err != nil {
+		log.Print(err)
+	}
 	if err := c.mountShares(""); err != nil {
 		return err
 	}
 	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 		log.Printf("set the hostname %q: %v", c.Hostname, err)
-	}
-	if err := lendHome("/root"); err != nil {
-		log.Print(err)
 	}
 	if err := bringUpNetwork(c.Network); err != nil {
 		// A guest without network is still of use.

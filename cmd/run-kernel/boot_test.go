@@ -148,6 +148,9 @@ func TestBootOfWhatIsNoKernel(t *testing.T) {
 
 // The host's files are out of reach of root in the guest.
 func TestGuestCannotWriteTheHost(t *testing.T) {
+	if !virtiofsRuns(t) {
+		t.Skip("no virtiofsd runs for this user; see TestOrdinaryUser9P")
+	}
 	k := testKernel(t)
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
@@ -215,7 +218,11 @@ ip route | grep -q '^default via 10.0.2.2' || exit 21
 func TestBootDryRun(t *testing.T) {
 	k := testKernel(t)
 	r := k.lab.expect(k.lab.run(k.flags("boot", "--dry-run", "--accel", "tcg")...), 0)
-	for _, part := range []string{"make ", " vmlinux\n", "qemu-system-x86_64 ", "-accel tcg", "init_on_alloc=1"} {
+	parts := []string{"make ", " vmlinux\n", "qemu-system-x86_64 ", "-accel tcg"}
+	if virtiofsRuns(t) {
+		parts = append(parts, "init_on_alloc=1")
+	}
+	for _, part := range parts {
 		if !strings.Contains(r.stdout, part) {
 			t.Errorf("no %q in: %s", part, r.stdout)
 		}
@@ -240,6 +247,9 @@ func TestKilledWhileAGuestRuns(t *testing.T) {
 		{"the guard of virtiofsd", `^run-kernel-guard .*virtiofsd`, statusDeath},
 	} {
 		t.Run(test.victim, func(t *testing.T) {
+			if strings.Contains(test.victim, "virtiofsd") && !virtiofsRuns(t) {
+				t.Skip("no virtiofsd runs for this user")
+			}
 			k.lab.t = t
 			s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; sleep 1000")...)
 			s.wait("up\n")

@@ -110,6 +110,14 @@ func need(t *testing.T, variable, what string) string {
 	return value
 }
 
+// virtiofsRuns tells whether there is a virtiofsd that runs for this user. Debian
+// 12's only runs for root; others get their guests' files by 9p.
+func virtiofsRuns(t *testing.T) bool {
+	t.Helper()
+	_, err := virtiofs.Find(t.Context(), "")
+	return err == nil
+}
+
 // A lab is a place where run-kernel runs.
 type lab struct {
 	t       *testing.T

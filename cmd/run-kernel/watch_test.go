@@ -189,7 +189,7 @@ func TestWatchConfig(t *testing.T) {
 	config := newEdit(t, filepath.Join(k.build, ".config"))
 	s := k.lab.start(k.flags("watch", "--json")...)
 	s.wait(`"event":"waiting"`)
-	config.write(strings.Replace(config.original, "CONFIG_VIRTIO_FS=y\n", "# CONFIG_VIRTIO_FS is not set\n", 1))
+	config.write(strings.Replace(config.original, "CONFIG_VIRTIO_CONSOLE=y\n", "# CONFIG_VIRTIO_CONSOLE is not set\n", 1))
 	s.wait(`"event":"changed"`)
 	s.wait(`"event":"config_fixed"`)
 	s.wait(`"event":"build_finished"`)
@@ -219,7 +219,7 @@ func TestKilledInEachPhase(t *testing.T) {
 			k.lab.t = t
 			switch test.phase {
 			case "check":
-				config.write(strings.Replace(config.original, "CONFIG_VIRTIO_FS=y\n", "", 1))
+				config.write(strings.Replace(config.original, "CONFIG_VIRTIO_CONSOLE=y\n", "", 1))
 				defer config.restore()
 			case "build":
 				main.mark("build")
@@ -234,7 +234,7 @@ func TestKilledInEachPhase(t *testing.T) {
 				t.Errorf("a second after the kill: %s", strings.Join(left, "; "))
 			}
 			if test.phase == "check" {
-				if data, err := os.ReadFile(config.path); err != nil || strings.Contains(string(data), "VIRTIO_FS") {
+				if data, err := os.ReadFile(config.path); err != nil || strings.Contains(string(data), "VIRTIO_CONSOLE") {
 					t.Errorf(".config was changed: %v", err)
 				}
 			}

@@ -204,7 +204,7 @@ func TestFixStartsFromDefconfig(t *testing.T) {
 	if made := l.made(); !strings.HasPrefix(made, "defconfig olddefconfig") {
 		t.Errorf("make %s", made)
 	}
-	if text := l.read(".config"); !strings.Contains(text, "CONFIG_VIRTIO_FS=y\n") || text != string(report.Config.Bytes()) {
+	if text := l.read(".config"); !strings.Contains(text, "CONFIG_VIRTIO_PCI=y\n") || text != string(report.Config.Bytes()) {
 		t.Errorf(".config is %q", text)
 	}
 	if n := of[event.Notice](l); len(n) != 1 || !strings.Contains(n[0].Text, "defconfig") {
