@@ -219,7 +219,30 @@ func product(name string) bool {
 	case ".o", ".a", ".ko", ".mod", ".cmd", ".d", ".dtb", ".order", ".su", ".gcno":
 		return true
 	}
-	return strings.HasSuffix(name, ".mod.c") || name == "vmlinux" || name == "System.map" || name == "Module.symvers"
+	return strings.HasSuffix(name, ".mod.c") || name == "vmlinux" || name == "System.map" || name == "Module.symvers" || scratch(name)
+}
+
+// scratch recognises the names, by mkstemp(3), under which the programs of binutils
+// write what then replaces another file: in a build in the tree beside the sources.
+// No .gitignore has them, and ar may take longer than changes have to settle. Of 200
+// such names one has small letters only, as a source file might, and isn't taken for
+// one.
+func scratch(name string) bool {
+	random, ok := strings.CutPrefix(name, "st")
+	if !ok || len(random) != 6 {
+		return false
+	}
+	small := 0
+	for _, c := range []byte(random) {
+		switch {
+		case c >= 'a' && c <= 'z':
+			small++
+		case c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		default:
+			return false
+		}
+	}
+	return small < len(random)
 }
 
 // generated recognises what is in, or is, a folder that only a build fills.

@@ -364,6 +364,25 @@ func TestTemporaryFiles(t *testing.T) {
 	}
 }
 
+// TestSlowArchive has ar write longer than changes have to settle.
+func TestSlowArchive(t *testing.T) {
+	tree := newTree(t)
+	tree.write("st21nfca/core.c") // a folder's name, of a driver
+	tree.watch(nil)
+	for range 2 {
+		tree.write("stUc0AOT")
+		tree.reports()
+	}
+	tree.rename("stUc0AOT", "built-in.a")
+	tree.reports()
+	tree.write("st21nfca/core.c")
+	tree.reports("st21nfca/core.c")
+	for _, name := range []string{"standard", "stUc0AOT.c", "stUc0AO", "st_UcOAO"} {
+		tree.write(name)
+		tree.reports(name)
+	}
+}
+
 func TestSwappedFolders(t *testing.T) {
 	tree := newTree(t)
 	tree.write("a/x.c")
