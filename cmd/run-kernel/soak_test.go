@@ -23,7 +23,11 @@ func testSoak(t *testing.T, k *kernel) {
 		t.Fatal(err)
 	}
 	// How fast it all is, is for bench/soak to say: other tests run beside this one.
-	out, err := k.lab.command("-run-kernel", runKernel, "-tree", k.source, "-build", k.build, "-n=4", "-kills=3", "-limit=5m", "-end=1m").CombinedOutput()
+	args := []string{"-run-kernel", runKernel, "-tree", k.source, "-build", k.build, "-n=4", "-kills=3", "-limit=5m", "-end=1m"}
+	if k.lab.wrap == nil && !virtiofsRuns(t) {
+		args = append(args, "-victims=run-kernel,qemu")
+	}
+	out, err := k.lab.command(args...).CombinedOutput()
 	if n := strings.Count(string(out), "  ok "); err != nil || n != 7 {
 		t.Fatalf("%v, %d rounds of 7 went well:\n%s", err, n, out)
 	}

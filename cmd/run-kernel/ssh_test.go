@@ -93,7 +93,8 @@ func TestSSH(t *testing.T) {
 			{[]string{"-T", "--", "echo", "a  b"}, "", "a b\n", "", 0},
 			{[]string{"tr a-z A-Z"}, "typed\n", "TYPED\n", "", 0},
 			{[]string{"-o", "SetEnv=GREETING=hello", "echo $GREETING $HOME"}, "", "hello " + os.Getenv("HOME") + "\n", "", 0},
-			{nil, "echo $0; exit 3\n", "-" + filepath.Base(os.Getenv("SHELL")) + "\n", "", 3},
+			// The shell is replaced, for a ~/.bash_logout may print something.
+			{nil, "echo $0; exec sh -c 'exit 3'\n", "-" + filepath.Base(os.Getenv("SHELL")) + "\n", "", 3},
 			{[]string{"no-such-command"}, "", "", "no-such-command", 127},
 			{[]string{"kill -9 $$"}, "", "", "", 255}, // as ssh has it
 		} {
