@@ -166,10 +166,11 @@ func (p *parrot) say(text string) {
 	}
 }
 
-// awaitLoss waits until the command has ended, as the guest's end ends it.
+// awaitLoss waits until the command has ended, as the guest's end ends it: by its
+// SIGTERM, or, where the guest is gone before that is told, with it.
 func (p *parrot) awaitLoss() {
 	p.l.t.Helper()
-	if status := p.awaitEnd(); status != 128+int(syscall.SIGTERM) {
-		p.l.t.Errorf("status %d, want that of SIGTERM", status)
+	if status := p.awaitEnd(); status != 128+int(syscall.SIGTERM) && status != statusDeath {
+		p.l.t.Errorf("status %d, want that of SIGTERM, or %d", status, statusDeath)
 	}
 }
