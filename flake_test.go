@@ -26,7 +26,7 @@ func nix(t *testing.T, args ...string) string {
 		t.Skip(err)
 	}
 	cmd := exec.Command("nix", args...)
-	cmd.Env = append(os.Environ(), "NIX_CONFIG=experimental-features = nix-command flakes\nsubstituters =\nbuild-users-group =\n")
+	cmd.Env = append(os.Environ(), testflake.NixConfig)
 	cmd.Stderr = new(strings.Builder)
 	out, err := cmd.Output()
 	if err != nil {

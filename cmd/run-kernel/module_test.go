@@ -48,7 +48,7 @@ func TestStockKernel(t *testing.T) {
 	}
 	image := need(t, "RUN_KERNEL_TEST_STOCK_KERNEL", "kernel of Debian's")
 	l := newLab(t, t.TempDir())
-	script := "uname -r; grep -qw ^virtio_net /proc/modules && modprobe dummy && grep -q ^dummy /proc/modules && ip addr show eth0 | grep -q 10.0.2.15"
+	script := "uname -r; { grep -qw ^virtiofs /proc/modules || grep -q /virtiofs.ko /lib/modules/$(uname -r)/modules.builtin; } && grep -qw ^virtio_net /proc/modules && modprobe dummy && grep -q ^dummy /proc/modules && ip addr show eth0 | grep -q 10.0.2.15"
 	r := l.expect(l.run("--kernel", image, "--", script), 0)
 	if release := strings.TrimPrefix(filepath.Base(image), "vmlinuz-"); r.stdout != release+"\n" {
 		t.Errorf("got %q, want %q", r.stdout, release)

@@ -60,6 +60,9 @@ func said(m *model.Model, stdout bool) string {
 	return b.String()
 }
 
+// warned is what conf would warn of: first where it parses, then where it evaluates.
+func warned(m *model.Model, s *model.State) string { return said(m, false) + s.Warnings.String() }
+
 // A comparison is one of conf and the engine on the Kconfig files in a folder.
 type comparison struct {
 	t       *testing.T
@@ -123,7 +126,7 @@ func compareAll(t *testing.T, program string, d model.Dialect, srctree string, c
 		s := c.model.NewState()
 		s.SetAll(mode)
 		c.check(name, want, string(s.Config()))
-		c.check(name+": warnings", errs, said(c.model, false)+s.Warnings.String())
+		c.check(name+": warnings", errs, warned(c.model, s))
 	}
 	for _, config := range configs {
 		c.config(config)
@@ -140,14 +143,14 @@ func (c *comparison) config(config []byte) {
 		want, _, errs, _ := c.conf(".config", "--olddefconfig")
 		s := c.load(again)
 		c.check(run, want, string(s.Config()))
-		c.check(run+": warnings", errs, said(c.model, false)+s.Warnings.String())
+		c.check(run+": warnings", errs, warned(c.model, s))
 		again = []byte(want)
 	}
 	c.write(config)
 	_, out, errs, _ := c.conf(".config", "--listnewconfig")
 	s := c.load(config)
 	c.check("listnewconfig", out, said(c.model, true)+string(s.NewSymbols()))
-	c.check("listnewconfig: warnings", errs, said(c.model, false)+s.Warnings.String())
+	c.check("listnewconfig: warnings", errs, warned(c.model, s))
 	want, _, _, _ := c.conf("saved", "--savedefconfig=saved")
 	c.check("savedefconfig", want, string(c.load(config).Defconfig()))
 }

@@ -258,7 +258,7 @@ func (o *oracle) olddefconfig(name string, config []byte) bool {
 		s := o.model.NewState()
 		s.Load(".config", config)
 		got := string(s.Config())
-		if !o.compare(name, run+": .config", want.config, got) || !o.compare(name, run+": warnings", want.warnings, said(o.model, false)+s.Warnings.String()) {
+		if !o.compare(name, run+": .config", want.config, got) || !o.compare(name, run+": warnings", want.warnings, warned(o.model, s)) {
 			o.keep(name, config)
 			return false
 		}
@@ -272,14 +272,14 @@ func (o *oracle) others(name string, config []byte) bool {
 	want := o.conf(config, nil, "--savedefconfig=saved")
 	s := o.model.NewState()
 	s.Load(".config", config)
-	if !o.compare(name, "savedefconfig", want.output, string(s.Defconfig())) || !o.compare(name, "savedefconfig: warnings", want.warnings, said(o.model, false)+s.Warnings.String()) {
+	if !o.compare(name, "savedefconfig", want.output, string(s.Defconfig())) || !o.compare(name, "savedefconfig: warnings", want.warnings, warned(o.model, s)) {
 		o.keep(name, config)
 		return false
 	}
 	want = o.conf(config, nil, "--listnewconfig")
 	s = o.model.NewState()
 	s.Load(".config", config)
-	if !o.compare(name, "listnewconfig", want.output, string(s.NewSymbols())) || !o.compare(name, "listnewconfig: warnings", want.warnings, said(o.model, false)+s.Warnings.String()) {
+	if !o.compare(name, "listnewconfig", want.output, string(s.NewSymbols())) || !o.compare(name, "listnewconfig: warnings", want.warnings, warned(o.model, s)) {
 		o.keep(name, config)
 		return false
 	}
@@ -315,7 +315,7 @@ func (o *oracle) all() {
 			s.SetAll(mode)
 			got := string(s.Config())
 			name := strings.TrimSpace(name + " " + preset)
-			if o.compare(name, ".config", want.config, got) && o.compare(name, "warnings", want.warnings, said(o.model, false)+s.Warnings.String()) {
+			if o.compare(name, ".config", want.config, got) && o.compare(name, "warnings", want.warnings, warned(o.model, s)) {
 				o.olddefconfig(name, []byte(got))
 				o.others(name, []byte(got))
 			}
