@@ -36,6 +36,7 @@ var (
 	answerTime   = 10 * time.Second // how long an owner may take to answer
 	powerOffTime = time.Minute      // how long a guest may take to power itself off
 	silenceTime  = 8 * time.Second  // how long it may write nothing meanwhile
+	tellTime     = time.Second      // how long callers may take to read how their commands ended
 )
 
 // An Outcome is what became of the guest when its owner was stopped.
@@ -99,6 +100,7 @@ type Server struct {
 	config   *ssh.ServerConfig
 	stop     func()
 	stopping sync.WaitGroup // those who stop us and have no answer yet
+	channels sync.WaitGroup // those that are connected with a guest
 
 	mu      sync.Mutex
 	status  Status
@@ -155,12 +157,22 @@ func Listen(a Address, command string, stop func()) (*Server, error) {
 }
 
 // Close gives the name back, once those who have stopped us know what became of
-// the guest.
+// the guest, and those whose commands ended with it how they did. The guest must
+// have gone. Who doesn't read is not waited for long.
 func (s *Server) Close() error {
 	err := s.listener.Close()
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	told := make(chan struct{})
+	go func() {
+		s.channels.Wait()
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-time.After(tellTime):
+	}
 	s.stopping.Wait()
 	return err
 }
@@ -219,19 +231,35 @@ func (s *Server) serve(conn *net.UnixConn) {
 	for c := range channels {
 		s.mu.Lock()
 		guest := s.guest
-		s.mu.Unlock()
-		switch {
-		case guest == nil:
-			_ = c.Reject(ssh.ConnectionFailed, ErrNoGuest.Error())
-		case c.ChannelType() == serialChannel:
-			go join(c, func() (io.ReadWriteCloser, error) { return guest.Serial(), nil })
-		case c.ChannelType() == debuggerChannel:
-			go join(c, guest.Debugger)
-		case guest.Client == nil:
-			_ = c.Reject(ssh.ConnectionFailed, "the guest doesn't answer yet")
-		default:
-			go forward(c, guest.Client)
+		if s.closed {
+			guest = nil
 		}
+		if guest != nil {
+			s.channels.Add(1)
+		}
+		s.mu.Unlock()
+		if guest == nil {
+			_ = c.Reject(ssh.ConnectionFailed, ErrNoGuest.Error())
+			continue
+		}
+		go func() {
+			defer s.channels.Done()
+			guest.connect(c)
+		}()
+	}
+}
+
+// connect connects a channel with what it asks for, until either ends.
+func (g *Guest) connect(c ssh.NewChannel) {
+	switch {
+	case c.ChannelType() == serialChannel:
+		join(c, func() (io.ReadWriteCloser, error) { return g.Serial(), nil })
+	case c.ChannelType() == debuggerChannel:
+		join(c, g.Debugger)
+	case g.Client == nil:
+		_ = c.Reject(ssh.ConnectionFailed, "the guest doesn't answer yet")
+	default:
+		forward(c, g.Client)
 	}
 }
 

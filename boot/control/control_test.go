@@ -285,6 +285,75 @@ func TestStopAsksTheGuest(t *testing.T) {
 	}
 }
 
+// What a command had to say when its guest ended reaches who runs it before the
+// owner ends, whose process takes the connections with it.
+func TestCloseAwaitsCallers(t *testing.T) {
+	tell := tellTime
+	t.Cleanup(func() { tellTime = tell })
+	tellTime = time.Minute
+	const size = 5 << 20 // more than what is on its way when nobody reads
+	client, _ := startAgent(t)
+	build := t.TempDir()
+	s := listen(t, build, func() {})
+	s.SetGuest(&Guest{Client: client})
+	session, err := dial(t, build).NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := session.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Start(fmt.Sprintf("head -c %d /dev/zero; kill -TERM $$", size)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(output, make([]byte, size/2)); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{})
+	go func() {
+		_ = s.Close()
+		close(closed)
+	}()
+	if _, err := io.ReadFull(output, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-closed:
+		t.Error("it ended before its caller had everything")
+	case <-time.After(10 * time.Millisecond):
+	}
+	if n, err := io.Copy(io.Discard, output); n != size/2-1 || err != nil {
+		t.Errorf("got %d bytes more, %v", n, err)
+	}
+	var exit *ssh.ExitError
+	if err := session.Wait(); !errors.As(err, &exit) || exit.Signal() != "TERM" {
+		t.Errorf("the end: %v", err)
+	}
+	<-closed
+}
+
+// A caller that never ends isn't waited for.
+func TestCloseEnds(t *testing.T) {
+	tell := tellTime
+	t.Cleanup(func() { tellTime = tell })
+	tellTime = 10 * time.Millisecond
+	client, _ := startAgent(t)
+	build := t.TempDir()
+	s := listen(t, build, func() {})
+	s.SetGuest(&Guest{Client: client})
+	session, err := dial(t, build).NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Start("exec sleep 1000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStoppedOwner(t *testing.T) {
 	answer, powerOff := answerTime, powerOffTime
 	t.Cleanup(func() { answerTime, powerOffTime = answer, powerOff })

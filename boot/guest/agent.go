@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -21,6 +22,9 @@ import (
 type agent struct {
 	config *Config
 	reaper *reaper
+
+	mu       sync.Mutex
+	sessions map[*session]struct{} // until the host knows of their ends
 }
 
 // Serve is the agent: it answers one connection, and returns at its end. The
@@ -32,7 +36,7 @@ type agent struct {
 // It answers requests once up has told that the userland is there; an error from
 // up is the end.
 func Serve(c *Config, port *os.File, up <-chan error) error {
-	return (&agent{config: c, reaper: newReaper()}).serve(port, up)
+	return (&agent{config: c, reaper: newReaper(), sessions: make(map[*session]struct{})}).serve(port, up)
 }
 
 func (a *agent) serve(port *os.File, up <-chan error) error {
@@ -79,7 +83,7 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 				log.Printf("agent: %v", err)
 				continue
 			}
-			go newSession(a, channel).serve(requests)
+			go a.serveSession(newSession(a, channel), requests)
 		case "direct-tcpip":
 			go dial(c)
 		default:
@@ -87,6 +91,17 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 		}
 	}
 	return nil
+}
+
+// serveSession keeps a session among those that there are while it lasts.
+func (a *agent) serveSession(s *session, requests <-chan *ssh.Request) {
+	a.mu.Lock()
+	a.sessions[s] = struct{}{}
+	a.mu.Unlock()
+	s.serve(requests)
+	a.mu.Lock()
+	delete(a.sessions, s)
+	a.mu.Unlock()
 }
 
 // failed returns the error of up, if that has come.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,9 +15,11 @@ import (
 
 const (
 	// termTime is how long processes have after SIGTERM, and hupTime after SIGHUP. The
-	// host waits for longer than both.
+	// host waits for longer than all of it.
 	termTime = 2 * time.Second
 	hupTime  = 3 * time.Second
+	// tellTime is how long the host may take to hear how the sessions have ended.
+	tellTime = time.Second
 )
 
 // powerOff ends the guest in an orderly way: by systemd where that is the first
@@ -26,6 +29,7 @@ func (a *agent) powerOff() {
 		_, ended, err := a.reaper.start(init.Systemctl, []string{"systemctl", "poweroff"}, &os.ProcAttr{Env: os.Environ()})
 		if err == nil {
 			if status := <-ended; status.ExitStatus() == 0 {
+				a.endSessions()
 				return
 			}
 		}
@@ -34,22 +38,49 @@ func (a *agent) powerOff() {
 	// What is stopped gets the signal when it goes on.
 	_ = unix.Kill(-1, unix.SIGTERM)
 	_ = unix.Kill(-1, unix.SIGCONT)
-	if !awaitProcesses(termTime) {
+	if !await(termTime, noProcesses) {
 		// Interactive shells ignore the first. Together with it, it would end others
 		// before their handlers have done anything.
 		_ = unix.Kill(-1, unix.SIGHUP)
-		awaitProcesses(hupTime)
+		await(hupTime, noProcesses)
 	}
 	unix.Sync()
+	// Else who runs a command would get the guest's end for the command's.
+	await(tellTime, a.noSessions)
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
 		log.Printf("power off: %v", err)
 	}
 }
 
-// awaitProcesses waits until no process of the userland is left, and says whether
-// that is so after limit.
-func awaitProcesses(limit time.Duration) bool {
-	for deadline := time.Now().Add(limit); userProcesses(); time.Sleep(10 * time.Millisecond) {
+// endSessions ends the sessions while systemd stops its services, as it would end
+// a user's. Its own killing comes last, too late for telling the host.
+func (a *agent) endSessions() {
+	a.signalSessions(unix.SIGTERM)
+	if !await(termTime, a.noSessions) {
+		a.signalSessions(unix.SIGHUP)
+	}
+}
+
+// signalSessions sends a signal to all sessions' commands, be they stopped.
+func (a *agent) signalSessions(n syscall.Signal) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for s := range a.sessions {
+		s.signal(n)
+		s.signal(unix.SIGCONT)
+	}
+}
+
+// noSessions says whether there is no session whose end the host hasn't confirmed.
+func (a *agent) noSessions() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.sessions) == 0
+}
+
+// await waits until something is so, and says whether it is after limit.
+func await(limit time.Duration, is func() bool) bool {
+	for deadline := time.Now().Add(limit); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			return false
 		}
@@ -57,9 +88,9 @@ func awaitProcesses(limit time.Duration) bool {
 	return true
 }
 
-// userProcesses says whether there are processes besides the first and us. Those of
-// the kernel have no program.
-func userProcesses() bool {
+// noProcesses says whether there is none besides the first and us. Those of the
+// kernel have no program.
+func noProcesses() bool {
 	programs, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, link := range programs {
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
@@ -67,8 +98,8 @@ func userProcesses() bool {
 			continue
 		}
 		if _, err := os.Readlink(link); err == nil {
-			return true
+			return false
 		}
 	}
-	return false
+	return true
 }

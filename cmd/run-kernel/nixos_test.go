@@ -313,6 +313,7 @@ func testExample(t *testing.T, k *kernel) {
 	s.wait("the guest answers") // which would come in the middle of what the guest says
 	fmt.Fprint(terminal, "\r")
 	s.wait("# ")
+	quieten(s, terminal)
 	fmt.Fprint(terminal, "cat /mnt/share/guest; echo host=$(hostname) uid=$(id -u)\r")
 	s.wait("from the guest\r\n")
 	s.wait("host=run-kernel uid=0\r\n")
@@ -401,7 +402,8 @@ func TestSystemdExecAndPowerOff(t *testing.T) {
 	}
 }
 
-// stop has systemd end what it has started, in order.
+// stop has systemd end what it has started, in order; a command of another terminal's
+// gets the signal that all processes get.
 func TestSystemdStop(t *testing.T) {
 	k, _ := systemdKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "--", `
@@ -409,7 +411,10 @@ systemd-run --quiet --unit=mine --property=ExecStop='/bin/sh -c "echo stopped in
 echo up
 exec sleep infinity`)...)
 	s.wait("up\n")
+	other := newParrot(k, "")
+	other.say("hello")
 	r := k.lab.expect(k.lab.run(k.flags("stop")...), 0)
+	other.awaitLoss()
 	if !strings.Contains(r.stderr, "the guest has powered itself off") {
 		t.Errorf("stop says %q", r.stderr)
 	}

@@ -17,6 +17,14 @@ import (
 	"time"
 )
 
+// quieten keeps the kernel from writing to the serial port, between what the shell
+// there and its commands write.
+func quieten(s *session, terminal io.Writer) {
+	s.l.t.Helper()
+	fmt.Fprint(terminal, "dmesg -n 1 && echo qui''et\r")
+	s.wait("quiet\r\n")
+}
+
 // The serial port is the terminal: a shell runs there, and the guest ends with it.
 // Another terminal sees the same.
 func TestSerialStdio(t *testing.T) {
@@ -25,6 +33,7 @@ func TestSerialStdio(t *testing.T) {
 	before := settings(t, tty)
 	s.wait("Run /init")
 	s.wait("# ")
+	quieten(s, terminal)
 	fmt.Fprint(terminal, "stty size; tty; id -u\r")
 	s.wait("33 99\r\n/dev/ttyS0\r\n0\r\n")
 
