@@ -263,7 +263,7 @@ func TestKilledWhileAGuestRuns(t *testing.T) {
 			}
 			s.awaitEnd()
 			if left := k.lab.await(killed.Add(time.Second+busy), nil); len(left) > 0 {
-				t.Errorf("a second after the kill: %s", strings.Join(left, "; "))
+				t.Errorf("left after the kill: %s", strings.Join(left, "; "))
 			}
 			if status := proc.ExitStatus(s.cmd.ProcessState); status != test.status {
 				t.Errorf("status %d, want %d", status, test.status)
@@ -272,8 +272,10 @@ func TestKilledWhileAGuestRuns(t *testing.T) {
 	}
 }
 
-// busy is what a machine that does other things at the same time may add.
-const busy = 2 * time.Second
+// busy is what a machine that does other things at the same time may add, or a
+// neighbour of it on its host. How long an end takes is for bench/soak to measure;
+// here it must come at all, and not by a timeout.
+const busy = 10 * time.Second
 
 func TestTwoInstances(t *testing.T) {
 	k := testKernel(t)

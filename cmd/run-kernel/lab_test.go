@@ -134,7 +134,7 @@ func newLab(t *testing.T, dir string) *lab {
 	t.Helper()
 	l := &lab{t: t, dir: dir, mark: fmt.Sprintf("%s-%d", t.Name(), time.Now().UnixNano())}
 	t.Cleanup(func() {
-		if left := l.await(time.Now().Add(3*time.Second), nil); len(left) > 0 {
+		if left := l.await(time.Now().Add(time.Second+busy), nil); len(left) > 0 {
 			t.Errorf("left behind: %s", strings.Join(left, "; "))
 		}
 	})

@@ -231,7 +231,7 @@ func TestKilledInEachPhase(t *testing.T) {
 				t.Fatal(err)
 			}
 			if left := k.lab.await(killed.Add(time.Second+busy), nil); len(left) > 0 {
-				t.Errorf("a second after the kill: %s", strings.Join(left, "; "))
+				t.Errorf("left after the kill: %s", strings.Join(left, "; "))
 			}
 			if test.phase == "check" {
 				if data, err := os.ReadFile(config.path); err != nil || strings.Contains(string(data), "VIRTIO_CONSOLE") {
