@@ -127,7 +127,8 @@ func (a *app) lendTerminal(ctx context.Context, current *currentGuest, o *boot.O
 	o.Console = a.terminalSize()
 	o.Started = func(vm *boot.VM) {
 		current.started(vm)
-		output.Go(func() { _, _ = io.Copy(a.env.Stdout, vm.Serial()) })
+		// As events, so that a message of ours starts a line.
+		output.Go(func() { _, _ = io.Copy(outputEvents{a.events, false}, vm.Serial()) })
 	}
 	return ctx, func() {
 		output.Wait()
