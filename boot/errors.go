@@ -5,9 +5,11 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/metaspace/run-kernel/boot/console"
+	"github.com/metaspace/run-kernel/boot/guest"
 )
 
 // A CrashError says that the guest's kernel panicked or reported an oops.
@@ -84,8 +86,14 @@ func (e *InitError) Error() string { return "the guest's init failed: " + e.Reas
 
 // Hint names the command that mends what the kernel lacks.
 func (e *InitError) Hint() string {
+	if e.lostInterrupt() {
+		return "try again; on a busy host, fewer processors (--smp) help"
+	}
 	return "`run-kernel kconfig fix` enables the options that the guest needs; then build again"
 }
+
+// lostInterrupt says whether the cause is in qemu's emulation.
+func (e *InitError) lostInterrupt() bool { return strings.HasPrefix(e.Reason, guest.NoPort) }
 
 // ConsoleTail returns the last lines of the console that an error of a VM
 // carries.

@@ -152,6 +152,9 @@ func fakeQEMU(args []string, behaviour string) int {
 	case "init fails":
 		fmt.Fprint(console, "\r\n"+guest.FatalPrefix+"no tmpfs\r\n")
 		return end("guest-reset")
+	case "has no port":
+		fmt.Fprint(console, "\r\n"+guest.FatalPrefix+guest.NoPort+"\r\n")
+		return end("guest-reset")
 	case "systemd freezes":
 		fmt.Fprint(console, "[\x1b[1;31m!!!!!!\x1b[0m] Failed to mount API filesystems.\r\n")
 		hang()

@@ -97,10 +97,10 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		p.accel = qemu.TCG
 		vm, err = p.start(ctx)
 	}
-	if errors.As(err, &silent) && silent.Stall != "" && p.hasty() {
+	if what := standstill(err); what != "" && p.hasty() {
 		o.Events.Emit(event.Warning{
-			Text: fmt.Sprintf("the guest's kernel hangs (%s): booting it once more", silent.Stall),
-			Hint: "without KVM, a processor of qemu's can lose the interrupt of a timer, and stand still; when it's the kernel, it will hang again",
+			Text: what + ": booting it once more",
+			Hint: "without KVM, a processor of qemu's can lose an interrupt, and stand still; when it's the kernel, it will hang again",
 		})
 		p.again = true
 		vm, err = p.start(ctx)
@@ -109,6 +109,19 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	return vm, nil
+}
+
+// standstill says what stands still in a guest that has failed so, or nothing.
+func standstill(err error) string {
+	var silent *TimeoutError
+	if errors.As(err, &silent) && silent.Stall != "" {
+		return fmt.Sprintf("the guest's kernel hangs (%s)", silent.Stall)
+	}
+	var failed *InitError
+	if errors.As(err, &failed) && failed.lostInterrupt() {
+		return failed.Error()
+	}
+	return ""
 }
 
 // hasty says whether a guest that hangs is given up soon, and booted once more.

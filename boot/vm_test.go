@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/metaspace/run-kernel/boot/guest"
 	"github.com/metaspace/run-kernel/internal/event"
 )
 
@@ -203,15 +204,23 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 // A guest that hangs is booted once more, and no more than that.
 func TestStalls(t *testing.T) {
 	const stall = "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"
-	for next, check := range map[string]func(err error) bool{
-		"answers": func(err error) bool { return err == nil },
-		"stalls": func(err error) bool {
+	for _, test := range []struct {
+		first, next, warning string
+		check                func(err error) bool
+	}{
+		{"stalls", "answers", stall, func(err error) bool { return err == nil }},
+		{"stalls", "stalls", stall, func(err error) bool {
 			return errors.As(err, new(*TimeoutError)) && strings.HasSuffix(err.Error(), "its kernel hangs, "+stall)
-		},
+		}},
+		{"has no port", "answers", guest.NoPort, func(err error) bool { return err == nil }},
+		{"has no port", "has no port", guest.NoPort, func(err error) bool {
+			var failed *InitError
+			return errors.As(err, &failed) && failed.Reason == guest.NoPort && !strings.Contains(failed.Hint(), "kconfig")
+		}},
 	} {
-		t.Run(next, func(t *testing.T) {
+		t.Run(test.first+", then "+test.next, func(t *testing.T) {
 			checkLeaks(t)
-			l := newLab(t, "stalls")
+			l := newLab(t, test.first)
 			o := l.options()
 			o.Timeout = 10 * time.Second
 			var boots, warnings atomic.Int32
@@ -221,13 +230,13 @@ func TestStalls(t *testing.T) {
 					boots.Add(1)
 				case event.Warning:
 					warnings.Add(1)
-					if !strings.Contains(e.Text, stall) {
+					if !strings.Contains(e.Text, test.warning) {
 						t.Errorf("the warning is %q", e.Text)
 					}
-					l.become(t, next)
+					l.become(t, test.next)
 				}
 			}
-			if _, err := start(t, o); !check(err) {
+			if _, err := start(t, o); !test.check(err) {
 				t.Errorf("got %v", err)
 			}
 			if boots.Load() != 2 || warnings.Load() != 1 {

@@ -4,6 +4,7 @@ package guest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -112,12 +113,26 @@ func lendHome(dir string) error {
 	return mount{"tmpfs", dir, "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=700"}.do()
 }
 
-// openPort opens the virtio-serial port with the given name. The driver may
-// still be probing, so it waits for up to five seconds.
+// NoPort is how the init's last words begin when the device of the agent's port has
+// its driver, and the port doesn't show. Qemu's emulation has lost an interrupt
+// then: nothing is wrong with the kernel.
+const NoPort = "the virtio-serial port doesn't show"
+
+// portTime is how long the port may take, on a host that does other things.
+const portTime = 10 * time.Second
+
+// openPort opens the virtio-serial port with the given name. The device may still
+// be probed.
 func openPort(name string) (*os.File, error) {
-	const dir = "/sys/class/virtio-ports"
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		names, _ := filepath.Glob(dir + "/*/name")
+	const (
+		driver = "/sys/bus/virtio/drivers/virtio_console"
+		ports  = "/sys/class/virtio-ports"
+	)
+	if _, err := os.Stat(driver); err != nil {
+		return nil, errors.New("the agent has no port: the kernel needs CONFIG_VIRTIO_CONSOLE=y")
+	}
+	for deadline := time.Now().Add(portTime); ; time.Sleep(2 * time.Millisecond) {
+		names, _ := filepath.Glob(ports + "/*/name")
 		for _, n := range names {
 			if text, _ := os.ReadFile(n); strings.TrimSpace(string(text)) == name {
 				dev := "/dev/" + filepath.Base(filepath.Dir(n))
@@ -130,7 +145,10 @@ func openPort(name string) (*os.File, error) {
 			}
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("no virtio-serial port %q: the kernel needs CONFIG_VIRTIO_CONSOLE=y and CONFIG_VIRTIO_PCI=y", name)
+			if bound, _ := filepath.Glob(driver + "/virtio*"); len(bound) == 0 {
+				return nil, errors.New("the agent's port has no device: the kernel needs CONFIG_VIRTIO_PCI=y")
+			}
+			return nil, fmt.Errorf("%s: %q after %s", NoPort, name, portTime)
 		}
 	}
 }
