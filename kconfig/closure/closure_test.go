@@ -110,6 +110,38 @@ func TestSolve(t *testing.T) {
 			config: "CONFIG_A=m\n", require: "B=y|m", want: "B=m",
 		},
 		{
+			name: "what a choice's member selects", text: "config D\n\tbool \"d\"\n\tdefault y\nif D\nchoice\n\tprompt \"c\"\nconfig A\n\tbool \"a\"\n\tselect S\nconfig B\n\tbool \"b\"\nendchoice\nendif\nconfig S\n\tbool \"s\"\n",
+			config: "CONFIG_A=y\n# CONFIG_B is not set\n", require: "S=n", want: "B=y for A, S=n",
+		},
+		{
+			name: "a number by its defaults", text: "choice\n\tprompt \"c\"\nconfig A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\nendchoice\nconfig N\n\tint\n\tdefault 1 if A\n\tdefault 2 if B\n",
+			require: "N=2", want: "B=y for N",
+		},
+		{
+			name: "a default behind another", text: "config A\n\tbool \"a\"\n\tdefault y\nconfig N\n\thex\n\tdefault 0x5 if A\n\tdefault 0x10\n",
+			require: "N=0x10", want: "A=n for N",
+		},
+		{
+			name: "a text by another's", text: "config A\n\tbool \"a\"\nconfig S\n\tstring\n\tdefault T if A\n\tdefault \"s\"\nconfig T\n\tstring \"t\"\n",
+			require: `S="u"`, want: `T="u" for S, A=y for S`,
+		},
+		{
+			name: "no such default", text: "config N\n\tint\n\tdefault 1\n",
+			require: "N=2", refused: "Kconfig:1: N=2: it is 1, and has neither a prompt nor a default of 2",
+		},
+		{
+			name: "a module by its selector", text: "config MODULES\n\tbool \"m\"\n\tdefault y\n\tmodules\nconfig S\n\ttristate\nconfig A\n\ttristate \"a\"\n\tdefault y\n\tselect S\n",
+			require: "S=m", want: "A=m for S",
+		},
+		{
+			name: "a module by its default", text: "config MODULES\n\tbool \"m\"\n\tdefault y\n\tmodules\nconfig S\n\ttristate\n\tdefault A\nconfig A\n\ttristate \"a\"\n",
+			require: "S=m", want: "A=m for S",
+		},
+		{name: "a bool that is to be m", text: "config A\n\tbool \"a\"\n", require: "A=m", refused: "Kconfig:1: A=m: it is a bool, which is y or n"},
+		{name: "a number that is to be y", text: "config A\n\tint \"a\"\n\trange 1 5\n", require: "A=y", refused: "Kconfig:1: A=y: it is an int, a decimal number"},
+		{name: "a text without quotes", text: "config A\n\tstring \"a\"\n", require: "A=y", refused: "Kconfig:1: A=y: it is a string, which comes in \"quotes\""},
+		{name: "hex or decimal", text: "config A\n\thex \"a\"\n", require: "A=16", refused: "Kconfig:1: A=16: it is a hex number: is 0x10 meant, or 0x16?"},
+		{
 			name: "a choice", text: "choice\n\tprompt \"c\"\nconfig A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\nendchoice\n",
 			config: "CONFIG_A=y\n# CONFIG_B is not set\n", require: "B=y", want: "B=y",
 		},
@@ -172,7 +204,7 @@ func TestSolve(t *testing.T) {
 		},
 		{
 			name: "a text that isn't the user's", text: "config S\n\tstring\n\tdefault \"x\"\nconfig B\n\tbool \"b\"\n\tdepends on S = \"y z\"\n", require: "B=y",
-			refused: "Kconfig:6: B=y: depends on S=\"y z\"\n\tKconfig:1: S=\"y z\": it is \"x\", and has no prompt",
+			refused: "Kconfig:6: B=y: depends on S=\"y z\"\n\tKconfig:1: S=\"y z\": it is \"x\", and has neither a prompt nor a default of \"y z\"",
 		},
 		{
 			name: "out of range", text: "config N\n\tint \"n\"\n\trange 1 8\n", require: "N=9", refused: "its range is 1 to 8, by Kconfig:3",

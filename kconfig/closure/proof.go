@@ -5,6 +5,7 @@ package closure
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/metaspace/run-kernel/kconfig"
@@ -20,10 +21,52 @@ func (x *solution) proof(n *node, r kconfig.Requirement) kconfig.Step {
 	if n == nil {
 		return kconfig.Step{Symbol: r.Symbol, Want: r.Want.String(), Text: "no Kconfig file that belongs to this architecture mentions it"}
 	}
+	if text := mistyped(n.symbol, r.Want); text != "" {
+		return kconfig.Step{Symbol: r.Symbol, Want: r.Want.String(), Text: text, At: n.symbol.Nodes[0].Pos.String()}
+	}
 	if n.reached {
 		return kconfig.Step{Symbol: r.Symbol, Want: r.Want.String(), Text: x.unreached(n, r)}
 	}
 	return x.refute(n, map[*node]bool{})
+}
+
+// mistyped says why a symbol can't have what is wanted, by its type; nothing when
+// it can. To conf, a hex number is one without 0x as well, which others read
+// otherwise: it isn't taken for either.
+func mistyped(sym *model.Symbol, want kconfig.Want) string {
+	if !sym.Defined() {
+		return ""
+	}
+	value := want.Value
+	_, isTristate := tristate(value)
+	quoted := strings.HasPrefix(value, `"`)
+	hex := len(value) > 2 && strings.EqualFold(value[:2], "0x")
+	switch sym.Type {
+	case syntax.Bool:
+		if !isTristate || value == "m" {
+			return "it is a bool, which is y or n"
+		}
+	case syntax.Tristate:
+		if !isTristate {
+			return "it is a tristate, which is y, m or n"
+		}
+	case syntax.String:
+		if !quoted && value != "n" {
+			return `it is a string, which comes in "quotes"`
+		}
+	case syntax.Int:
+		if isTristate && value != "n" || quoted || hex {
+			return "it is an int, a decimal number"
+		}
+	case syntax.Hex:
+		if isTristate && value != "n" || quoted {
+			return "it is a hex number, such as 0x10"
+		}
+		if number, err := strconv.ParseUint(value, 10, 64); err == nil && number > 9 && !hex {
+			return fmt.Sprintf("it is a hex number: is %#x meant, or 0x%s?", number, value)
+		}
+	}
+	return ""
 }
 
 // unreached says why a requirement wasn't met that could be.
@@ -115,10 +158,9 @@ func (x *solution) refute(n *node, open map[*node]bool) kconfig.Step {
 	switch {
 	case len(reasons) > 0:
 		step.Text = strings.Join(reasons, "; ")
-	case n.value != "" && sym.Type == syntax.String:
-		step.Text = fmt.Sprintf("it is %q, and has no prompt", x.state.String(sym))
-	case n.value != "":
-		step.Text = fmt.Sprintf("it is %s here, and nowhere that much", x.state.String(sym))
+	case n.value != "" && len(sym.Prompts()) == 0:
+		have, _ := x.state.Value(sym)
+		step.Text = fmt.Sprintf("it is %s, and has neither a prompt nor a default of %s", have, n.value)
 	case len(sym.Prompts()) == 0:
 		step.Text = "it has no prompt, and nothing sets it"
 	default:

@@ -249,6 +249,9 @@ func (x *solution) root(r kconfig.Requirement) *node {
 	if sym == nil {
 		return nil
 	}
+	if mistyped(sym, r.Want) != "" {
+		return &node{goal: goal{symbol: sym, value: r.Want.Setting()}} // without a way
+	}
 	if level, ok := tristate(r.Want.Value); ok && (sym.Type == syntax.Bool || sym.Type == syntax.Tristate) {
 		switch {
 		case level == model.No:

@@ -300,15 +300,9 @@ func (s *solver) raise(n *node) {
 	if s.state.Set(sym) && s.state.Visible(sym) != model.No {
 		return
 	}
-	var before []*node
-	for _, p := range sym.Properties() {
-		if p.Source.Kind != syntax.Default {
-			continue
-		}
-		needs := append([]*node{s.least(p.Cond, needed), s.least(p.Value, needed)}, before...)
-		n.way(way{kind: defaulted, weight: indirect, pos: p.Source.Pos, node: p.Node}, needs...)
-		before = append(before, s.most(p.Cond, model.No))
-	}
+	s.defaults(n, func(p model.Property) []*node {
+		return []*node{s.least(p.Cond, needed), s.least(p.Value, needed)}
+	})
 }
 
 // lower adds the ways to have at most n or m of a symbol.
@@ -316,22 +310,33 @@ func (s *solver) lower(n *node) {
 	sym := n.symbol
 	if rivals := sym.Rivals(); len(rivals) > 0 {
 		for _, r := range rivals {
-			n.way(way{kind: rival, by: r}, s.add(goal{symbol: r, level: model.Yes}))
+			n.way(way{kind: rival, by: r, pos: r.Nodes[0].Pos, node: r.Nodes[0]}, s.add(goal{symbol: r, level: model.Yes}))
 		}
 		return
 	}
+	w := way{kind: without, pos: sym.Nodes[0].Pos}
 	var needs []*node
+	if sym.IsChoice() {
+		// It is there while it can be seen.
+		for _, p := range sym.Prompts() {
+			needs = append(needs, s.most(p.Visible, model.No))
+		}
+		n.way(w, needs...)
+		return
+	}
 	for _, p := range s.raisers[sym] {
 		if p.Source.Kind == syntax.Imply && s.state.Set(sym) && s.state.Visible(sym) != model.No {
 			continue
 		}
-		needs = append(needs, s.most(both(leaf(p.Owner), p.Cond), n.level))
+		need := s.most(both(leaf(p.Owner), p.Cond), n.level)
+		if needs = append(needs, need); !need.holds {
+			w.pos, w.node = p.Source.Pos, p.Node
+		}
 	}
 	s.prompt(n, n.level.String(), 0, needs...)
 	if s.state.Visible(sym) != model.No {
 		return
 	}
-	w := way{kind: without}
 	for _, p := range sym.Properties() {
 		if p.Source.Kind != syntax.Default {
 			continue
@@ -356,11 +361,72 @@ func both(e, cond *model.Expr) *model.Expr {
 
 // expandValue adds the ways to give a symbol a value that is no bound.
 func (s *solver) expandValue(n *node) {
-	if level, ok := tristate(n.value); ok {
-		s.prompt(n, n.value, 0, s.add(goal{symbol: n.symbol, most: true, level: level}))
+	if n.symbol.Type == syntax.Tristate {
+		s.expandModule(n)
 		return
 	}
-	s.prompt(n, n.value, 0, s.room(n.symbol, n.value)...)
+	sym := n.symbol
+	s.prompt(n, n.value, 0, s.room(sym, n.value)...)
+	if s.state.Set(sym) && s.state.Visible(sym) != model.No {
+		return
+	}
+	depends := s.least(sym.Depends(), model.Mod)
+	s.defaults(n, func(p model.Property) []*node {
+		if p.Value.Op != syntax.Sym {
+			return nil
+		}
+		switch from := p.Value.Left; {
+		case from.Defined():
+			return []*node{depends, s.add(goal{symbol: from, value: n.value})}
+		case n.means(from.Name):
+			return []*node{depends}
+		}
+		return nil
+	})
+}
+
+// means says whether the text of a default is the value that a node wants.
+func (n *node) means(text string) bool {
+	if n.symbol.Type == syntax.String {
+		return model.Quote(text) == n.value
+	}
+	return text == n.value || kconfig.Want{Value: n.value}.Met(text)
+}
+
+// expandModule adds the ways to have a tristate symbol m, no more and no less.
+func (s *solver) expandModule(n *node) {
+	sym := n.symbol
+	most := s.add(goal{symbol: sym, most: true, level: model.Mod})
+	s.prompt(n, "m", 0, most)
+	for _, p := range s.raisers[sym] {
+		if p.Source.Kind != syntax.Select || p.Owner.Type != syntax.Tristate {
+			continue
+		}
+		w := way{kind: selected, weight: indirect + detour(p.Owner, sym), pos: p.Source.Pos, node: p.Node, by: p.Owner}
+		n.way(w, most, s.add(goal{symbol: p.Owner, value: "m"}), s.least(p.Cond, model.Mod), s.least(sym.Depends(), model.Mod))
+	}
+	if s.state.Set(sym) && s.state.Visible(sym) != model.No {
+		return
+	}
+	s.defaults(n, func(p model.Property) []*node {
+		return []*node{most, s.least(p.Value, model.Mod), s.least(sym.Depends(), model.Mod)}
+	})
+}
+
+// defaults adds the ways by which a default of a node's symbol counts: what serves
+// wants for it, none meaning that it doesn't serve.
+func (s *solver) defaults(n *node, serves func(model.Property) []*node) {
+	var before []*node
+	for _, p := range n.symbol.Properties() {
+		if p.Source.Kind != syntax.Default {
+			continue
+		}
+		if needs := serves(p); needs != nil {
+			w := way{kind: defaulted, weight: indirect, pos: p.Source.Pos, node: p.Node}
+			n.way(w, slices.Concat(needs, []*node{s.least(p.Cond, model.Mod)}, before)...)
+		}
+		before = append(before, s.most(p.Cond, model.No))
+	}
 }
 
 // prompt adds the ways to set a symbol at its prompts.

@@ -4,8 +4,8 @@ package explain
 
 import (
 	"fmt"
+	"math/big"
 	"slices"
-	"strconv"
 
 	"github.com/metaspace/run-kernel/kconfig"
 	"github.com/metaspace/run-kernel/kconfig/closure"
@@ -146,8 +146,9 @@ func level(value string) int { return slices.Index([]string{"n", "m", "y"}, valu
 
 // isNumber tells numbers, which may be written without quotes, from symbols.
 func isNumber(name string) bool {
-	_, err := strconv.ParseInt(name, 0, 64)
-	return err == nil
+	// KASAN_SHADOW_OFFSET takes 64 bits without a sign.
+	_, ok := new(big.Int).SetString(name, 0)
+	return ok
 }
 
 type explainer struct {
@@ -246,9 +247,9 @@ func (x *explainer) why(e *Explanation) Reason {
 				return Reason{Text: "its choice came to " + r.Name, At: r.Nodes[0].Pos.String()}
 			}
 		}
-	case is && value != model.No && s.Selected(sym) == value:
+	case is && value != model.No && effective(sym, s.Selected(sym)) == value:
 		for _, l := range e.SelectedBy {
-			if l.Value == value.String() {
+			if l.Value == s.Selected(sym).String() {
 				return Reason{Text: "it is selected by " + l.Symbol, At: l.At}
 			}
 		}
@@ -257,7 +258,7 @@ func (x *explainer) why(e *Explanation) Reason {
 	case visible != model.No && set:
 		return Reason{Text: ".config says so"}
 	}
-	if is && value == model.No {
+	if _, has := s.Value(sym); is && value == model.No || !is && !has {
 		if t := blocking(e.Places); t != nil {
 			return Reason{Text: "it depends on " + t.Text, At: t.At}
 		}
@@ -283,6 +284,14 @@ func (x *explainer) why(e *Explanation) Reason {
 		return Reason{Text: "none of its defaults applies"}
 	}
 	return Reason{Text: "nothing sets it"}
+}
+
+// effective is what a bound makes of a symbol: there is no bool that is m.
+func effective(sym *model.Symbol, bound model.Tristate) model.Tristate {
+	if sym.Type == syntax.Bool && bound == model.Mod {
+		return model.Yes
+	}
+	return bound
 }
 
 // blocking is a term that makes all places impossible; nil if there is one that
