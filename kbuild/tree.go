@@ -41,7 +41,7 @@ func (e *NotTreeError) Error() string {
 
 // Hint says where to go.
 func (e *NotTreeError) Hint() string {
-	return "change to the top of a kernel source (the folder with Kbuild, Kconfig and MAINTAINERS), or to its build directory"
+	return "change to the top of a kernel source (the folder with Kbuild, Kconfig, Makefile, init and scripts), or to its build directory"
 }
 
 // Find looks for the tree from o.Dir upwards. In a build directory made with
@@ -81,9 +81,44 @@ func Find(o Options) (*Tree, error) {
 	return nil, &NotTreeError{dir}
 }
 
+// An ArchError says that a kernel has no such architecture.
+type ArchError struct {
+	Arch, Source string
+	has          []string
+}
+
+func (e *ArchError) Error() string {
+	return fmt.Sprintf("%s has no architecture %q", e.Source, e.Arch)
+}
+
+// Hint lists those that there are.
+func (e *ArchError) Hint() string { return "it has " + strings.Join(e.has, ", ") }
+
+// checkArch looks for the architecture's folder.
+func (t *Tree) checkArch() error {
+	if _, err := os.Stat(filepath.Join(t.Source, "arch", t.SrcArch())); !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	e := &ArchError{Arch: t.Arch(), Source: t.Source}
+	entries, _ := os.ReadDir(filepath.Join(t.Source, "arch"))
+	for _, entry := range entries {
+		if entry.IsDir() {
+			e.has = append(e.has, entry.Name())
+		}
+	}
+	if len(e.has) == 0 {
+		return nil // less than a kernel: make says what is missing
+	}
+	return e
+}
+
 func newTree(source, build string, o Options) (*Tree, error) {
 	source, err := filepath.EvalSymlinks(source)
 	if err != nil {
+		return nil, err
+	}
+	t := &Tree{Source: source, options: o}
+	if err := t.checkArch(); err != nil {
 		return nil, err
 	}
 	if build == "" {
@@ -92,10 +127,10 @@ func newTree(source, build string, o Options) (*Tree, error) {
 	if err := os.MkdirAll(build, 0o755); err != nil {
 		return nil, fmt.Errorf("build directory: %w", err)
 	}
-	if build, err = filepath.EvalSymlinks(build); err != nil {
+	if t.BuildDir, err = filepath.EvalSymlinks(build); err != nil {
 		return nil, err
 	}
-	return &Tree{Source: source, BuildDir: build, options: o}, nil
+	return t, nil
 }
 
 // checkClean is make's own check, in its Makefile's target outputmakefile; there

@@ -79,6 +79,23 @@ func link(t *testing.T, target, name string) {
 	}
 }
 
+func TestFindArch(t *testing.T) {
+	src := source(t, physical(t)+"/linux")
+	write(t, src, map[string]string{"arch/x86/": "", "arch/riscv/": "", "arch/Kconfig": ""})
+	for _, arch := range []string{"x86", "i386", "riscv"} {
+		if _, err := Find(Options{Dir: src, Arch: arch}); err != nil {
+			t.Error(err)
+		}
+	}
+	var unknown *ArchError
+	if _, err := Find(Options{Dir: src, Arch: "aarch64", Output: "out"}); !errors.As(err, &unknown) || unknown.Hint() != "it has riscv, x86" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(src + "/out"); err == nil {
+		t.Error("a build directory was made")
+	}
+}
+
 func TestFind(t *testing.T) {
 	top := physical(t)
 	src, out := source(t, top+"/linux"), top+"/out"

@@ -16,6 +16,7 @@
 //	m         a module will do
 //	min       the number is the least that will do
 //	min:64    so, and 64 is what is set where it is less
+//	before:V  the kernel knows the option until before version V
 //	seen      what is said to happen without the option was seen in a guest
 //	          without it (see scripts/symptoms); else it's to be expected
 //	x86 …     only for the architectures named

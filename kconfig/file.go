@@ -42,7 +42,7 @@ func (e *SyntaxError) Error() string {
 
 // Hint says how to get a good one.
 func (e *SyntaxError) Hint() string {
-	return "mend or delete the line; `make olddefconfig` would drop it without a word"
+	return "mend or delete the line; `make olddefconfig` would drop it with a warning"
 }
 
 // ReadFile reads the .config at path.

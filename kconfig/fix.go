@@ -58,7 +58,13 @@ func (e *UnmetError) Error() string {
 
 // Hint says where more is shown.
 func (e *UnmetError) Hint() string {
-	return fmt.Sprintf(".config is as it was; `run-kernel kconfig explain %s` shows what the option depends on", e.Unmet[0].Symbol)
+	for _, r := range e.Unmet {
+		// Of what no Kconfig file mentions there is nothing to show.
+		if r.Proof == nil || r.Proof.At != "" {
+			return fmt.Sprintf(".config is as it was; `run-kernel kconfig explain %s` shows what the option depends on", r.Symbol)
+		}
+	}
+	return ".config is as it was"
 }
 
 // Fix makes .config meet the requirements: it sets them in a copy, lets the

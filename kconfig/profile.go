@@ -64,12 +64,15 @@ func Fragment(path string) ([]Requirement, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range g.Requirements {
-		if r := &g.Requirements[i]; r.Why == "" {
+	// Of an option that comes twice the last line counts, as conf has it.
+	var list []Requirement
+	for _, r := range g.Requirements {
+		if r.Why = strings.TrimSpace(r.Why); r.Why == "" {
 			r.Why = "asked for"
 		}
+		list = append(slices.DeleteFunc(list, func(old Requirement) bool { return old.Symbol == r.Symbol }), r)
 	}
-	return g.Requirements, nil
+	return list, nil
 }
 
 // parseProfile parses a fragment with annotations. An empty arch takes all.
@@ -130,6 +133,10 @@ func parseProfile(name, arch, text string) (Group, error) {
 				default:
 					if room, ok := strings.CutPrefix(n, "min:"); ok {
 						r.Want.Min, r.Want.Room = true, room
+						break
+					}
+					if version, ok := strings.CutPrefix(n, "before:"); ok {
+						r.Before = version
 						break
 					}
 					arches++

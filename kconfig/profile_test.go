@@ -64,7 +64,8 @@ func TestEmbeddedAnnotations(t *testing.T) {
 		for l := range strings.Lines(string(data)) {
 			if notes, ok := strings.CutPrefix(l, "#:"); ok {
 				for _, n := range strings.Fields(notes) {
-					if room, ok := strings.CutPrefix(n, "min:"); !known[n] && !(ok && number(room) != nil) {
+					room, atLeast := strings.CutPrefix(n, "min:")
+					if !known[n] && !(atLeast && number(room) != nil) && !strings.HasPrefix(n, "before:") {
 						t.Errorf("%s: unknown annotation %q", name, n)
 					}
 				}
@@ -93,7 +94,7 @@ CONFIG_A=y
 # Without: no B
 CONFIG_B=m
 
-#: m wish seen
+#: m wish seen before:6.2
 # Reason of C.
 # Without: no C
 CONFIG_C=y
@@ -116,7 +117,7 @@ func TestParseProfile(t *testing.T) {
 	want := Group{Name: "g", Description: "What the group is for.", Requirements: []Requirement{
 		{Symbol: "A", Want: Want{Value: "y"}, Group: "g", Why: "Reason of A, on two lines.", Symptom: "no A, at all"},
 		{Symbol: "B", Want: Want{Value: "m"}, Group: "g", Why: "Reason of A, on two lines.", Symptom: "no B"},
-		{Symbol: "C", Want: Want{Value: "y", Module: true}, Wish: true, Group: "g", Why: "Reason of C.", Symptom: "no C", SymptomSeen: true},
+		{Symbol: "C", Want: Want{Value: "y", Module: true}, Wish: true, Group: "g", Why: "Reason of C.", Symptom: "no C", SymptomSeen: true, Before: "6.2"},
 		{Symbol: "D", Want: Want{Value: `"d"`}, Group: "g", Why: "Reason of D."},
 		{Symbol: "E", Want: Want{Value: "0x8", Min: true}, Group: "g", Why: "Reason of D."},
 		{Symbol: "F", Want: Want{Value: "n"}, Group: "g", Why: "Reason of F."},
@@ -150,6 +151,11 @@ func TestFragment(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	// As conf has it: the last line of an option counts.
+	write("CONFIG_A=y\nCONFIG_B=y\n# Not so fast.\nCONFIG_A=m\n")
+	if got, err = Fragment(path); err != nil || len(got) != 2 || got[1].Symbol != "A" || got[1].Want.Value != "m" || got[1].Why != "Not so fast." {
+		t.Errorf("an option that comes twice: %+v, %v", got, err)
 	}
 	write("CONFIG_A=y\nbroken\n")
 	var syntax *SyntaxError

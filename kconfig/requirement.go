@@ -20,6 +20,9 @@ type Requirement struct {
 	// SymptomSeen: a guest without the option did so; else it's what the kernel's
 	// sources let one expect.
 	SymptomSeen bool `json:"symptom_seen"`
+	// Before is the version from which the kernel knows no such option, such as 6.2;
+	// empty: all do.
+	Before string `json:"before,omitempty"`
 }
 
 // A Want is a condition on a symbol's value.
@@ -116,6 +119,17 @@ func ParseRequire(s string) (Requirement, error) {
 		return Requirement{}, fmt.Errorf("%q: the value is y, m, n, y|m, a number or a \"quoted text\"", s)
 	}
 	return r, nil
+}
+
+// Text is the requirement as ParseRequire takes it.
+func (r Requirement) Text() string {
+	switch {
+	case r.Wish:
+		return r.Symbol + "?=" + r.Want.Value
+	case r.Want.Min:
+		return r.Symbol + ">=" + r.Want.Value
+	}
+	return r.Symbol + "=" + r.Want.String()
 }
 
 var (

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,6 +82,9 @@ func (e *BusyError) Error() string {
 
 // Hint names what can be done beside it.
 func (e *BusyError) Hint() string {
+	if strings.HasPrefix(e.Status.Command, "kconfig") || e.Status.Command == "build" {
+		return "wait until it has ended, or end it with `run-kernel stop`; or use another build directory with -O"
+	}
 	if e.Address.Name != "" {
 		return "`run-kernel stop --name " + e.Address.Name + "` ends it; or use another name"
 	}

@@ -37,6 +37,12 @@ what is missing.`,
 		Args:        noArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			b, r := a.config.Build, a.config.Run
+			if b.Arch != "" && cycle.GuestArch(kbuild.SrcArch(b.Arch)) == "" {
+				return &usageError{
+					problem: fmt.Sprintf("there are no guests for the architecture %q (%s)", b.Arch, a.config.Origin("build.arch")),
+					hint:    "those of x86, arm64 and riscv can be had",
+				}
+			}
 			o := doctor.Options{
 				Arch: cmp.Or(cycle.GuestArch(kbuild.SrcArch(b.Arch)), qemu.ThisHost().Arch), QEMU: r.QEMU, GuestInit: r.GuestInit, MountType: r.MountType, Virtiofsd: r.Virtiofsd, MemoryGiB: r.MemoryGiB,
 				CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, BuildDir: a.env.Dir,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/internal/spell"
 	"github.com/metaspace/run-kernel/internal/ui"
 	"github.com/metaspace/run-kernel/kconfig"
@@ -80,35 +81,36 @@ func (a *app) explain(ctx context.Context, args []string) error {
 }
 
 func explainOne(m *model.Model, f *kconfig.File, arg string) (*explain.Explanation, error) {
-	name, want, given := strings.Cut(strings.TrimPrefix(arg, "CONFIG_"), "=")
-	if given {
-		if _, err := kconfig.ParseRequire(name + "=" + want); err != nil {
+	name, want := strings.TrimPrefix(arg, "CONFIG_"), (*kconfig.Requirement)(nil)
+	if strings.Contains(arg, "=") {
+		r, err := kconfig.ParseRequire(arg)
+		if err != nil {
 			return nil, &usageError{problem: err.Error(), hint: "see run-kernel kconfig explain --help"}
 		}
+		name, want = r.Symbol, &r
+		want.Wish = false
 	}
 	sym := m.Lookup(name)
-	if sym == nil {
+	if sym == nil || name == "" {
 		return nil, unknownSymbol(m, name)
 	}
 	e, err := explain.Explain(m, f, sym, want)
-	if err == nil && !given && e.Value == "n" && sym.Defined() {
-		return explain.Explain(m, f, sym, "y")
+	if err == nil && want == nil && e.Value == "n" && sym.Defined() {
+		r, err := kconfig.ParseRequire(name + "=y")
+		if err != nil {
+			return nil, err
+		}
+		return explain.Explain(m, f, sym, &r)
 	}
 	return e, err
 }
 
 func unknownSymbol(m *model.Model, name string) error {
-	var names []string
-	for _, s := range m.Symbols {
-		if s.Name != "" {
-			names = append(names, s.Name)
-		}
-	}
 	hint := "names are those of the Kconfig files, without CONFIG_"
-	if near := spell.Nearest(strings.ToUpper(name), names); near != "" {
+	if near := spell.Nearest(strings.ToUpper(name), m.Names()); near != "" {
 		hint = "did you mean " + near + "?"
 	}
-	return &usageError{problem: "this kernel has no option " + name, hint: hint}
+	return &usageError{problem: fmt.Sprintf("this kernel has no option %q", name), hint: hint}
 }
 
 func (a *app) printExplanation(e *explain.Explanation) {
@@ -208,7 +210,7 @@ func (a *app) printPath(e *explain.Explanation) {
 	case len(p.Settings) == 0:
 		fmt.Fprintf(w, "\nIt is %s already.\n", p.Want)
 	default:
-		fmt.Fprintf(w, "\nTo make it %s, `run-kernel kconfig fix --require %s=%s` sets\n", p.Want, e.Symbol, p.Want)
+		fmt.Fprintf(w, "\nTo make it %s, set\n", p.Want)
 		var rows [][]string
 		for _, s := range p.Settings {
 			why := ""
@@ -218,6 +220,7 @@ func (a *app) printPath(e *explain.Explanation) {
 			rows = append(rows, []string{"  " + s.Symbol + "=" + s.Value, why})
 		}
 		a.rows(w, rows)
+		fmt.Fprintf(w, "as `run-kernel kconfig fix %s` does beside what a guest needs.\n", qemu.Quote([]string{"--require", p.Require}))
 	}
 }
 

@@ -65,7 +65,8 @@ listed, too.
 With --json it is an array of objects with the fields symbol (without CONFIG_);
 want, an object of value (y, m, n, a number or a quoted text), module (m will do as
 well) and min (a greater number will do); wish; group; why; symptom (what happens
-without it); symptom_seen (it did, in a guest); have (empty when .config doesn't have
+without it); symptom_seen (it did, in a guest); before (the version from which the
+kernel has no such option; mostly absent); have (empty when .config doesn't have
 it); and met.`,
 		Example: `  run-kernel kconfig check
   run-kernel kconfig check O=../build --require KASAN=y --json`,
@@ -117,7 +118,7 @@ func (a *app) printResults(results []kconfig.Result, missing int, path string) {
 	switch {
 	case a.quiet:
 	case missing > 0:
-		fmt.Fprintf(a.env.Stdout, "%d of %d options are missing in %s; `run-kernel kconfig fix` sets them\n", missing, len(results), path)
+		fmt.Fprintf(a.env.Stdout, "%d of %d options are missing in %s; `run-kernel kconfig fix`, with the same arguments, sets them or proves that it can't be\n", missing, len(results), path)
 	default:
 		fmt.Fprintf(a.env.Stdout, "%s has what the guest needs (%d options checked)\n", path, len(results))
 	}

@@ -152,7 +152,7 @@ func TestExplain(t *testing.T) {
 		"VIRTIO_FS": {
 			"VIRTIO_FS is absent: it depends on FUSE_FS [=n] (" + virtioFS("depends on FUSE_FS") + ")",
 			virtioFS("config VIRTIO_FS") + `: tristate "Virtio Filesystem"`,
-			"`run-kernel kconfig fix --require VIRTIO_FS=y` sets", "  FUSE_FS=y ", "VIRTIO_FS=y\n",
+			"To make it y, set\n", "  FUSE_FS=y ", "VIRTIO_FS=y\n", "as `run-kernel kconfig fix --require VIRTIO_FS=y` does beside what a guest needs.\n",
 		},
 		"CONFIG_FUTEX=y":    {"FUTEX is y: its default is y (" + futex("default y") + ")", "  prompt if   n  " + futex("if EXPERT") + "  EXPERT [=n]"},
 		"SERIAL_AMBA_PL011": {"It can't be y:", "ARM_AMBA=y"},

@@ -4,6 +4,7 @@ package cycle
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -192,6 +193,54 @@ func TestCheckWithoutConfig(t *testing.T) {
 	}
 	if made := l.made(); made != "" {
 		t.Errorf("make %s", made)
+	}
+}
+
+func TestConfigThatLeadsNowhere(t *testing.T) {
+	l := newLab(t)
+	if err := os.Symlink("absent", filepath.Join(l.dir, ".config")); err != nil {
+		t.Fatal(err)
+	}
+	var dangling *danglingError
+	if _, err := l.cycle.Check(t.Context()); !errors.As(err, &dangling) || dangling.target != "absent" {
+		t.Errorf("Check: %v", err)
+	}
+	if _, err := l.cycle.Fix(t.Context()); !errors.As(err, &dangling) {
+		t.Errorf("Fix: %v", err)
+	}
+	if made := l.made(); made != "" {
+		t.Errorf("make %s", made)
+	}
+}
+
+func TestConfigOfAnotherArchitecture(t *testing.T) {
+	const head = "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/%s 6.1.0 Kernel Configuration\n#\n"
+	l := newLab(t)
+	for arch, foreign := range map[string]bool{"arm64": true, "x86": false, "i386": false, "x86_64": false} {
+		l.events = nil
+		l.write(".config", fmt.Sprintf(head, arch))
+		before := l.read(".config")
+		if _, err := l.cycle.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if warned := len(of[event.Warning](l)) > 0; warned != foreign {
+			t.Errorf("%s: a warning: %v", arch, warned)
+		}
+		_, err := l.cycle.Fix(t.Context())
+		if errors.As(err, new(*foreignError)) != foreign {
+			t.Errorf("%s: %v", arch, err)
+		}
+		if foreign && l.read(".config") != before {
+			t.Errorf("%s: .config was changed", arch)
+		}
+	}
+}
+
+func TestOlder(t *testing.T) {
+	for version, want := range map[string]bool{"5.10.1": true, "6.1.176": true, "6.1": true, "6.2.0": false, "6.12.3-rc1": false, "7.0.0": false} {
+		if got := older(version, "6.2"); got != want {
+			t.Errorf("%s: %v", version, got)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 	"github.com/metaspace/run-kernel/kconfig"
 	"github.com/metaspace/run-kernel/kconfig/closure"
 	"github.com/metaspace/run-kernel/kconfig/model"
+	"github.com/metaspace/run-kernel/kconfig/syntax"
 	"github.com/metaspace/run-kernel/kconfig/tree"
 )
 
@@ -88,11 +90,26 @@ func (c *Cycle) Groups(ctx context.Context) ([]kconfig.Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	if version, err := c.Tree.Version(); err == nil {
+		for i := range groups {
+			groups[i].Requirements = slices.DeleteFunc(groups[i].Requirements, func(r kconfig.Requirement) bool {
+				return r.Before != "" && !older(version, r.Before)
+			})
+		}
+	}
 	flake, err := c.flakeGroup(ctx)
 	if err != nil || flake == nil {
 		return groups, err
 	}
 	return append(groups, *flake), nil
+}
+
+// older says whether a kernel's version, such as 6.1.176-rc1, comes before another.
+func older(version, than string) bool {
+	var a, b [2]int
+	_, _ = fmt.Sscanf(version, "%d.%d", &a[0], &a[1])
+	_, _ = fmt.Sscanf(than, "%d.%d", &b[0], &b[1])
+	return slices.Compare(a[:], b[:]) < 0
 }
 
 // Requirements returns all that .config must meet: the groups', the fragments'
@@ -126,8 +143,62 @@ func (c *Cycle) Requirements(ctx context.Context) ([]kconfig.Requirement, error)
 // ErrNoConfig says that there is no .config.
 var ErrNoConfig = errors.New("there is no .config")
 
+// A danglingError says that .config is a link to what isn't there.
+type danglingError struct{ path, target string }
+
+func (e *danglingError) Error() string {
+	return fmt.Sprintf("%s is a link to %s, which doesn't exist", e.path, e.target)
+}
+
+func (e *danglingError) Hint() string {
+	return "put a configuration there; or remove the link, and `run-kernel kconfig fix` makes one from defconfig"
+}
+
+// A foreignError says that a .config was made for another architecture, of which
+// conf would keep next to nothing.
+type foreignError struct{ path, arch, want string }
+
+func (e *foreignError) Error() string {
+	return fmt.Sprintf("%s is one for %s by its first lines, and this is to be a kernel for %s", e.path, e.arch, e.want)
+}
+
+func (e *foreignError) Hint() string {
+	return fmt.Sprintf("ARCH=%s builds a kernel for that; `make olddefconfig` makes it one for %s", e.arch, e.want)
+}
+
+var madeFor = regexp.MustCompile(`(?m)\A(?:#[^\n]*\n){0,3}?# Linux/(\w+) `)
+
+// foreign is the architecture that conf made a .config for, if it's another than
+// the tree's.
+func (c *Cycle) foreign(f *kconfig.File) string {
+	m := madeFor.FindSubmatch(f.Bytes())
+	if m == nil || kbuild.SrcArch(string(m[1])) == c.Tree.SrcArch() {
+		return ""
+	}
+	return string(m[1])
+}
+
+// noConfig says whether there is no .config; a link that leads nowhere is an error.
+func (c *Cycle) noConfig() (bool, error) {
+	path := c.Tree.ConfigPath()
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		return false, nil // what else is wrong shows when it is read
+	}
+	if target, err := os.Readlink(path); err == nil {
+		return false, &danglingError{path, target}
+	}
+	return true, nil
+}
+
 // ReadConfig reads .config. The error is ErrNoConfig when there is none.
 func (c *Cycle) ReadConfig() (*kconfig.File, error) {
+	none, err := c.noConfig()
+	if err != nil {
+		return nil, err
+	}
+	if none {
+		return nil, fmt.Errorf("%w in %s", ErrNoConfig, c.Tree.BuildDir)
+	}
 	f, err := kconfig.ReadFile(c.Tree.ConfigPath())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w in %s", ErrNoConfig, c.Tree.BuildDir)
@@ -153,14 +224,27 @@ func (c *Cycle) treeOptions() tree.Options {
 	}
 }
 
+// A refusedError says that the Kconfig files refuse the compiler, or what else they
+// ask of the host.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() error { return e.error }
+
+func (e *refusedError) Hint() string {
+	return "run-kernel doctor says what is missing here; --cross-compile, --llvm and --cc name another compiler"
+}
+
 // tryModel is Model, where that is possible: what the engine doesn't understand
 // is left to the kernel's own conf.
 func (c *Cycle) tryModel(ctx context.Context) (*model.Model, error) {
 	m, err := c.Model(ctx)
 	var incomplete *model.NotTreeError
+	var broken *syntax.Error
 	switch {
 	case err == nil, ctx.Err() != nil:
 		return m, err
+	case errors.As(err, &broken) && broken.Refusal:
+		return nil, &refusedError{err}
 	case errors.As(err, &incomplete): // make says what is missing
 	default:
 		c.Events.Emit(event.Notice{Text: fmt.Sprintf("options are only set and not solved for, as the kernel's conf alone understands this tree: %v", err)})
@@ -178,6 +262,10 @@ func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
 	f, err := c.ReadConfig()
 	if err != nil {
 		return nil, err
+	}
+	if arch := c.foreign(f); arch != "" {
+		err := &foreignError{c.Tree.ConfigPath(), arch, c.Tree.Arch()}
+		c.Events.Emit(event.Warning{Text: err.Error(), Hint: err.Hint()})
 	}
 	environ := c.environ(ctx)
 	key := settledKey(f.Bytes(), requirements, environ)
@@ -211,7 +299,11 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 		return nil, err
 	}
 	path := c.Tree.ConfigPath()
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+	none, err := c.noConfig()
+	if err != nil {
+		return nil, err
+	}
+	if none {
 		c.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
 		if c.DryRun {
 			dir, err := os.MkdirTemp("", "run-kernel-config-")
@@ -228,6 +320,9 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 	f, err := kconfig.ReadFile(path)
 	if err != nil {
 		return nil, err
+	}
+	if arch := c.foreign(f); arch != "" {
+		return nil, &foreignError{path, arch, c.Tree.Arch()}
 	}
 	environ := c.environ(ctx)
 	if c.settled(fixed, settledKey(f.Bytes(), requirements, environ)) != nil {

@@ -189,7 +189,7 @@ func (t *Text) configFixed(e event.ConfigFixed) {
 		t.say("", "  %-24s %s -> %s%s", d.Symbol, orAbsent(d.From), orAbsent(d.To), ifAny("  ", d.Why))
 	}
 	if rest := len(e.Edits) - shown; rest > 0 {
-		t.say("", "  and %d that follow from these (-v shows them)", rest)
+		t.say("", "  and %d more that the kernel's conf changed (-v shows them)", rest)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/metaspace/run-kernel/internal/spell"
 	"github.com/metaspace/run-kernel/kconfig"
 	"github.com/metaspace/run-kernel/kconfig/model"
 	"github.com/metaspace/run-kernel/kconfig/syntax"
@@ -19,7 +20,11 @@ const shown = 4
 // proof says why a requirement can't hold.
 func (x *solution) proof(n *node, r kconfig.Requirement) kconfig.Step {
 	if n == nil {
-		return kconfig.Step{Symbol: r.Symbol, Want: r.Want.String(), Text: "no Kconfig file that belongs to this architecture mentions it"}
+		text := "no Kconfig file that belongs to this architecture mentions it"
+		if near := spell.Nearest(strings.ToUpper(r.Symbol), x.model.Names()); near != "" {
+			text += "; did you mean " + near + "?"
+		}
+		return kconfig.Step{Symbol: r.Symbol, Want: r.Want.String(), Text: text}
 	}
 	if text := mistyped(n.symbol, r.Want); text != "" {
 		return kconfig.Step{Symbol: r.Symbol, Want: r.Want.String(), Text: text, At: n.symbol.Nodes[0].Pos.String()}

@@ -82,17 +82,18 @@ type Link struct {
 // A Path leads to a value, or says that there is none.
 type Path struct {
 	Want     string            `json:"want"`
+	Require  string            `json:"require"`            // as ParseRequire takes it
 	Settings []kconfig.Setting `json:"settings,omitempty"` // in .config, the fewest that will do
 	Proof    *kconfig.Step     `json:"proof,omitempty"`    // that it can't be had
 }
 
 // Explain explains a symbol of a model, as it is with a .config, and looks for a
-// path to the value that want names; none if that is empty.
-func Explain(m *model.Model, f *kconfig.File, sym *model.Symbol, want string) (*Explanation, error) {
+// path to what is wanted of it; none if that is nil.
+func Explain(m *model.Model, f *kconfig.File, sym *model.Symbol, want *kconfig.Requirement) (*Explanation, error) {
 	x := &explainer{model: m, state: closure.Evaluate(m, f), symbol: sym}
 	e := &Explanation{Symbol: sym.Name, Type: sym.Type.String()}
 	e.Value, _ = x.state.Value(sym)
-	if want == "" && e.Value == "" && (sym.Type == syntax.Bool || sym.Type == syntax.Tristate) {
+	if want == nil && e.Value == "" && (sym.Type == syntax.Bool || sym.Type == syntax.Tristate) {
 		e.Value = "n"
 	}
 	for _, n := range sym.Nodes {
@@ -122,18 +123,14 @@ func Explain(m *model.Model, f *kconfig.File, sym *model.Symbol, want string) (*
 		}
 	}
 	e.Why = x.why(e)
-	if want == "" {
+	if want == nil {
 		return e, nil
 	}
-	r, err := kconfig.ParseRequire(sym.Name + "=" + want)
+	s, err := closure.Solve(m, f, []kconfig.Requirement{*want})
 	if err != nil {
 		return nil, err
 	}
-	s, err := closure.Solve(m, f, []kconfig.Requirement{r})
-	if err != nil {
-		return nil, err
-	}
-	e.Path = &Path{Want: want}
+	e.Path = &Path{Want: want.Want.String(), Require: want.Text()}
 	if len(s.Refused) > 0 {
 		e.Path.Proof = s.Refused[0].Proof
 	} else {

@@ -76,7 +76,15 @@ func explain(t *testing.T, config, name, want string) *Explanation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := Explain(m, f, m.Lookup(name), want)
+	var wanted *kconfig.Requirement
+	if want != "" {
+		r, err := kconfig.ParseRequire(name + "=" + want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted = &r
+	}
+	e, err := Explain(m, f, m.Lookup(name), wanted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +127,7 @@ func TestPlaces(t *testing.T) {
 	if diff := cmp.Diff([]Link{{Symbol: "S", Value: "n", At: "Kconfig:10"}}, e.Selects); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(&Path{Want: "y", Settings: []kconfig.Setting{
+	if diff := cmp.Diff(&Path{Want: "y", Require: "A=y", Settings: []kconfig.Setting{
 		{Symbol: "B", Value: "y", For: "A", At: "Kconfig:7"}, {Symbol: "A", Value: "y"},
 	}}, e.Path); diff != "" {
 		t.Error(diff)

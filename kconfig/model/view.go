@@ -75,6 +75,17 @@ func (s *Symbol) Rivals() []*Symbol {
 	return slices.DeleteFunc(slices.Clone(s.choice.Members), func(m *Symbol) bool { return m == s })
 }
 
+// Names are those of the symbols that have one.
+func (m *Model) Names() []string {
+	var names []string
+	for _, s := range m.Symbols {
+		if s.Name != "" {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
 // Mentions tells whether a symbol occurs in the expression.
 func (e *Expr) Mentions(s *Symbol) bool { return e.mentions(s) }
 

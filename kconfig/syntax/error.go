@@ -9,6 +9,7 @@ type Error struct {
 	Pos     Pos
 	Problem string
 	Chain   []Pos // the source statements that led there, innermost first
+	Refusal bool  // the files themselves say so, by $(error-if): conf refuses, too
 }
 
 func (e *Error) Error() string {

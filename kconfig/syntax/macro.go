@@ -228,7 +228,7 @@ func init() {
 	functions = map[string]function{
 		"error-if": {2, func(_ *macros, at where, args []string) (string, error) {
 			if args[0] == "y" {
-				return "", &Error{Pos: at, Problem: args[1]}
+				return "", &Error{Pos: at, Problem: args[1], Refusal: true}
 			}
 			return "", nil
 		}},
