@@ -44,9 +44,19 @@ type Size struct{ Rows, Columns int }
 // ErrGone says that the connection to the guest ended before the command did.
 var ErrGone = errors.New("the connection to the guest ended")
 
+// An OutputError says that what a command wrote couldn't be passed on.
+type OutputError struct {
+	Name string // of the stream
+	Err  error
+}
+
+func (e *OutputError) Error() string { return fmt.Sprintf("write %s: %v", e.Name, e.Err) }
+func (e *OutputError) Unwrap() error { return e.Err }
+
 // Run runs a command by the agent at the other end of client. It returns the
 // exit status as a shell has it: 128+n when signal n killed it. When ctx ends
-// first, the command is hung up and the cause returned.
+// first, the command is hung up and the cause returned; so is it when its output
+// can't be written, with an *OutputError.
 func Run(ctx context.Context, client *ssh.Client, c Command) (int, error) {
 	channel, requests, err := client.OpenChannel("session", nil)
 	if open := (*ssh.OpenChannelError)(nil); errors.As(err, &open) {
@@ -68,8 +78,16 @@ func Run(ctx context.Context, client *ssh.Client, c Command) (int, error) {
 		_ = channel.CloseWrite()
 	}()
 	var output sync.WaitGroup
-	output.Go(func() { _, _ = io.Copy(orDiscard(c.Stdout), channel) })
-	output.Go(func() { _, _ = io.Copy(orDiscard(c.Stderr), channel.Stderr()) })
+	lost := make(chan error, 2)
+	pass := func(name string, to io.Writer, from io.Reader) {
+		if _, err := io.Copy(orDiscard(to), from); err != nil {
+			lost <- &OutputError{name, err}
+			// A command whose output nobody takes would stand still.
+			_, _ = io.Copy(io.Discard, from)
+		}
+	}
+	output.Go(func() { pass("standard output", c.Stdout, channel) })
+	output.Go(func() { pass("standard error", c.Stderr, channel.Stderr()) })
 	ended := make(chan exit, 1)
 	go func() {
 		output.Wait()
@@ -88,17 +106,29 @@ func Run(ctx context.Context, client *ssh.Client, c Command) (int, error) {
 			}
 			_, _ = channel.SendRequest("window-change", false, ssh.Marshal(guest.WindowChange{Columns: uint32(s.Columns), Rows: uint32(s.Rows)}))
 		case <-ctx.Done():
-			_ = channel.Close()
-			// Nothing shall be written any more when Run has returned. A guest that
-			// lives confirms the end at once.
-			select {
-			case <-ended:
-			case <-time.After(time.Second):
-			}
+			hangUp(channel, ended)
 			return 0, context.Cause(ctx)
+		case err := <-lost:
+			hangUp(channel, ended)
+			return 0, err
 		case e := <-ended:
+			select {
+			case err := <-lost:
+				return 0, err
+			default:
+			}
 			return e.status, e.err
 		}
+	}
+}
+
+// hangUp ends a command. Nothing shall be written any more when Run has returned: a
+// guest that lives confirms the end at once.
+func hangUp(channel ssh.Channel, ended <-chan exit) {
+	_ = channel.Close()
+	select {
+	case <-ended:
+	case <-time.After(time.Second):
 	}
 }
 

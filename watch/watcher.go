@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -286,7 +287,7 @@ func (w *Watcher) settle(set Set) Set {
 
 // event takes in what fsnotify saw and says whether it matters.
 func (w *Watcher) event(e fsnotify.Event) bool {
-	if e.Name == "" || e.Op == fsnotify.Chmod {
+	if e.Name == "" || e.Op == fsnotify.Chmod && !touched(e.Name) {
 		return false
 	}
 	away := e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)
@@ -319,6 +320,17 @@ func (w *Watcher) event(e fsnotify.Event) bool {
 		w.pending[e.Name] = e.Has(fsnotify.Create) && !moved(e)
 	}
 	return true
+}
+
+// touched says whether a file has just got the present as the time of its last
+// change, as touch gives it, and make goes by. Another mode or owner leaves it.
+func touched(path string) bool {
+	st, err := os.Lstat(path)
+	if err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	inode, ok := st.Sys().(*syscall.Stat_t)
+	return ok && inode.Mtim == inode.Ctim
 }
 
 // moved says that a file was not made but got its name by a rename, and may

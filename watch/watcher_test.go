@@ -225,7 +225,14 @@ func TestWatcher(t *testing.T) {
 		},
 		{
 			name: "chmod", files: []string{"a.c"},
-			steps: []step{{func(t *tree) { t.check(os.Chmod(t.path("a.c"), 0o600)) }, nil}},
+			steps: []step{{func(t *tree) {
+				t.check(os.Chtimes(t.path("a.c"), time.Unix(1, 0), time.Unix(1, 0)))
+				t.check(os.Chmod(t.path("a.c"), 0o600))
+			}, nil}},
+		},
+		{
+			name: "touch", files: []string{"a.c"},
+			steps: []step{{func(t *tree) { t.check(unix.UtimesNano(t.path("a.c"), nil)) }, reports("a.c")}},
 		},
 		{
 			name: "atomic save by a hidden file", files: []string{"a.c"},

@@ -45,8 +45,13 @@ type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return e.Reason }
 
-// Hint is where to look for what stands in the way.
-func (e *RefusedError) Hint() string { return "run-kernel status says what is being done" }
+// Hint is where to look when there is no guest to act on.
+func (e *RefusedError) Hint() string {
+	if e.Reason != ErrNoGuest.Error() {
+		return ""
+	}
+	return "run-kernel status says what is being done"
+}
 
 // Dump writes the guest's memory to a file that doesn't exist yet, as an ELF core
 // file; see boot.VM.Dump. It takes as long as the disk does.

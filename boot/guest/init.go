@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +21,7 @@ import (
 func Main() {
 	log.SetFlags(0)
 	log.SetPrefix("run-kernel: ")
+	outliveSignals()
 	if err := run(); err != nil {
 		// The host looks for this line; the reset after it ends qemu.
 		fmt.Printf("\n%s%v\n", FatalPrefix, err)
@@ -28,6 +31,15 @@ func Main() {
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 	select {}
+}
+
+// outliveSignals has the init take no notice of signals that would end another
+// process, as the kernel does for a first process without handlers of its own. Go's
+// runtime has handlers, whose last act is the default one: a kill -HUP 1 would be a
+// panic. Taken, not ignored, since children would inherit that.
+func outliveSignals() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGABRT, syscall.SIGTRAP,
+		syscall.SIGPIPE, syscall.SIGSTKFLT, syscall.SIGSYS, syscall.SIGXCPU, syscall.SIGXFSZ)
 }
 
 func run() error {

@@ -143,12 +143,16 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	options.Started = current.started
 	showTail, run := a.showTail, func(ctx context.Context, vm *boot.VM) error { return a.runIn(ctx, vm, argv) }
 	if a.onStdio(argv) {
-		lent, takeBack, err := a.lendTerminal(ctx, current, &options)
+		lent, feed, takeBack, err := a.lendTerminal(ctx, current, &options)
 		if err != nil {
 			return err
 		}
 		defer takeBack()
-		ctx, run = lent, awaitEnd
+		ctx = lent
+		run = func(ctx context.Context, vm *boot.VM) error {
+			feed()
+			return awaitEnd(ctx, vm)
+		}
 		showTail = func(error) {} // the user has seen it
 	}
 	vm, err := boot.Start(ctx, options)

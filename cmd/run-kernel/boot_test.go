@@ -74,6 +74,25 @@ func TestBootPlumbsStdin(t *testing.T) {
 	}
 }
 
+// What can't be written ends the command, and is told.
+func TestBootIntoAFullDisk(t *testing.T) {
+	k := testKernel(t)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	for _, command := range []string{"echo one line", "seq 1 3000000; exec sleep 1000"} {
+		cmd := k.lab.command(k.flags("boot", "--no-build", "--", command)...)
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		_ = cmd.Run()
+		if status := proc.ExitStatus(cmd.ProcessState); status != statusFailed || !strings.Contains(stderr.String(), "write standard output: ") {
+			t.Errorf("%q: status %d, %s", command, status, &stderr)
+		}
+	}
+}
+
 func TestBootPanic(t *testing.T) {
 	k := testKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "-v", "--kernel-extra-args", "init=/nonexistent rdinit=/nonexistent")...)
@@ -211,6 +230,8 @@ test "$mem" -gt 900000 -a "$mem" -le 1048576 || exit 20
 # The gateway of qemu's network answers.
 timeout 20 sh -c 'exec 3<>/dev/tcp/10.0.2.2/1' 2>&1
 ip route | grep -q '^default via 10.0.2.2' || exit 21
+# The first process takes no notice.
+for s in HUP INT QUIT TERM; do kill -$s 1 || exit 22; done
 `
 	k.lab.expect(k.boot("--hostname", "guest7", "--smp", "3", "--memory-gib", "1", "--", script), 0)
 }

@@ -52,7 +52,7 @@ func (e signalError) Error() string { return "ended by " + unix.SignalName(e.sig
 func signals() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c := make(chan os.Signal, 2)
-	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	go func() {
 		cancel(signalError{(<-c).(syscall.Signal)})
 		os.Exit(128 + int((<-c).(syscall.Signal)))

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/internal/event"
@@ -111,18 +112,31 @@ func (a *app) terminalSize() *boot.Size {
 }
 
 // lendTerminal makes our standard input and output the serial port of the guest
-// that o describes, from its start on. The context that it returns ends when the
-// user leaves. When the guest has ended, takeBack gives the terminal back.
-func (a *app) lendTerminal(ctx context.Context, current *currentGuest, o *boot.Options) (_ context.Context, takeBack func(), err error) {
+// that o describes, from its start on. What is no terminal is read once the guest
+// is up: feed starts that. The context that it returns ends when the user leaves.
+// When the guest has ended, takeBack gives the terminal back.
+func (a *app) lendTerminal(ctx context.Context, current *currentGuest, o *boot.Options) (_ context.Context, feed, takeBack func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	in, restore, err := a.rawInput(cancel)
 	if err != nil {
 		cancel(nil)
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	a.text.ShowConsole(false) // it comes as it is
-	// It may read on for as long as we live: a read can't be taken back.
-	go func() { _, _ = io.Copy(current, in) }()
+	feed = func() {}
+	// They may read on for as long as we live: a read can't be taken back.
+	if a.onTerminal() {
+		go func() { _, _ = io.Copy(current, in) }()
+	} else {
+		feed = func() {
+			go func() {
+				_, _ = io.Copy(current, in)
+				if o.System == "" {
+					current.endInput(ctx)
+				}
+			}()
+		}
+	}
 	var output sync.WaitGroup
 	o.Console = a.terminalSize()
 	o.Started = func(vm *boot.VM) {
@@ -130,11 +144,27 @@ func (a *app) lendTerminal(ctx context.Context, current *currentGuest, o *boot.O
 		// As events, so that a message of ours starts a line.
 		output.Go(func() { _, _ = io.Copy(outputEvents{a.events, false}, vm.Serial()) })
 	}
-	return ctx, func() {
+	return ctx, feed, func() {
 		output.Wait()
 		restore()
 		cancel(nil)
 	}, nil
+}
+
+// endInput ends the input of the shell that has the serial port, and of what it runs,
+// until ctx ends. A terminal knows no end that stays: each read takes a ^D of its own,
+// and one that comes before a program asks for lines is lost. A system with logins
+// would only greet again.
+func (c *currentGuest) endInput(ctx context.Context) {
+	const end, pause = "\x04", time.Second
+	for {
+		_, _ = io.WriteString(c, end)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
 }
 
 // awaitEnd waits for the end of a guest, or for the user's wish for it.

@@ -25,6 +25,17 @@ func quieten(s *session, terminal io.Writer) {
 	s.wait("quiet\r\n")
 }
 
+// What is no terminal is the shell's input, to its end.
+func TestSerialStdioOfAPipe(t *testing.T) {
+	k := testKernel(t)
+	for _, input := range []string{"", "dmesg -n 1\necho in''put=$((6*7))\n"} {
+		r := k.lab.expect(k.lab.runInput(input, k.flags("boot", "--no-build", "--serial=stdio")...), 0)
+		if strings.Contains(r.stdout, "input=42\r\n") != (input != "") {
+			t.Errorf("%q: %s", input, r.stdout)
+		}
+	}
+}
+
 // The serial port is the terminal: a shell runs there, and the guest ends with it.
 // Another terminal sees the same.
 func TestSerialStdio(t *testing.T) {

@@ -107,8 +107,10 @@ func (a *app) watch(ctx context.Context) error {
 		}
 		a.events.Emit(event.Notice{Text: "the loop has the terminal; run-kernel console, in another one, connects to the serial port"})
 	}
+	p := &pass{app: a, workplace: w, current: current}
+	w.Events = p.event
 	loop := &watch.Loop{
-		Pass: &pass{app: a, workplace: w, current: current}, Changes: watcher.Changes(), Err: watcher.Err, Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
+		Pass: p, Changes: watcher.Changes(), Err: watcher.Err, Root: w.Tree.Source, Exec: c.Watch.Exec != "", Events: a.events,
 	}
 	loop.Run(ctx)
 	switch err := context.Cause(ctx); {
@@ -129,6 +131,7 @@ type pass struct {
 
 	mu      sync.Mutex
 	config  []byte   // .config as we last saw or wrote it
+	making  bool     // a .config is being made, in more than one step
 	system  string   // NixOS that was booted last; empty: none
 	changed []string // since the last build began
 }
@@ -139,10 +142,13 @@ func (p *pass) Build(ctx context.Context) (watch.Image, error) {
 	defer p.control.SetPhase("wait")
 	// What the fix writes isn't a change of the user's.
 	defer p.readConfig()
+	_, absent := os.Stat(p.Tree.ConfigPath())
 	p.mu.Lock()
 	p.Changed, p.changed = p.changed, nil
+	p.making = errors.Is(absent, os.ErrNotExist)
 	p.mu.Unlock()
 	r, err := p.workplace.Build(ctx)
+	p.made()
 	if err != nil {
 		if errors.Is(err, watch.ErrOvertaken) {
 			p.mu.Lock()
@@ -161,6 +167,22 @@ func (p *pass) Build(ctx context.Context) (watch.Image, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return watch.Image{Path: r.Image, New: r.NewImage || p.system != "" && system != p.system}, nil
+}
+
+// made tells that .config is as it shall be built.
+func (p *pass) made() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.making = false
+}
+
+// event passes on what the cycle does, and learns where it stands.
+func (p *pass) event(e event.Event) {
+	if phase, ok := e.(event.PhaseStarted); ok && phase.Phase == event.PhaseBuild {
+		p.readConfig()
+		p.made()
+	}
+	p.app.events.Emit(e)
 }
 
 func (p *pass) readConfig() []byte {
@@ -219,7 +241,7 @@ func (p *pass) Relevant(paths []string) []string {
 			p.app.events.Emit(event.Warning{Text: path + " changed, and was read at the start", Hint: "start run-kernel watch again to use it"})
 			return true
 		}
-		return path == p.Tree.ConfigPath() && p.sameConfig()
+		return path == p.Tree.ConfigPath() && p.ownConfig()
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -231,12 +253,12 @@ func (p *pass) Relevant(paths []string) []string {
 	return relevant
 }
 
-// sameConfig says whether .config is as we last saw it.
-func (p *pass) sameConfig() bool {
+// ownConfig says whether .config is as we last saw it, or on its way to being so.
+func (p *pass) ownConfig() bool {
 	data, err := os.ReadFile(p.Tree.ConfigPath())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return err == nil && bytes.Equal(data, p.config)
+	return p.making || err == nil && bytes.Equal(data, p.config)
 }
 
 // A guestVM is the VM of the loop.

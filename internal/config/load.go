@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -439,6 +440,9 @@ func (k key) resolve(value any, dir string) any {
 	return value
 }
 
+// hostname is what the kernel takes (__NEW_UTS_LEN), and programs get along with.
+var hostname = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
 // validate looks at the values that have limits.
 func (l *Loaded) validate() error {
 	var errs []error
@@ -456,6 +460,9 @@ func (l *Loaded) validate() error {
 	}
 	if u := l.Run.Userland; !slices.Contains(Userlands, u) && !strings.Contains(u, "/") {
 		bad(keyNamed("run.userland"), fmt.Sprintf("%q isn't %s or a path with a slash", u, strings.Join(Userlands, ", ")))
+	}
+	if h := l.Run.Hostname; !hostname.MatchString(h) {
+		bad(keyNamed("run.hostname"), fmt.Sprintf("%q isn't a host name: up to 64 letters, digits, hyphens, dots and underscores", h))
 	}
 	if err := validateShares(l.Run.Share); err != nil {
 		errs = append(errs, &ValueError{Where: l.Origin("run.share"), Problem: "run.share: " + err.Error(), hint: shareHint})
