@@ -252,6 +252,8 @@ func TestFileErrors(t *testing.T) {
 		{"table is a value", "run = 4\n", "1:7", "", "TOML"},
 		{"too little", "[run]\nsmp = 0\n", "2", "run.smp: 0 is less than 1", ""},
 		{"negative", "[run]\nmemory_gib = 4\n[build]\njobs = -1\n", "4", "build.jobs: -1 is less than 0", ""},
+		{"no host name", "[run]\nhostname = 'a b'\n", "2", `run.hostname: "a b" isn't a host name: up to 64 letters`, ""},
+		{"a long host name", "[run]\nhostname = '" + strings.Repeat("x", 65) + "'\n", "2", "isn't a host name", ""},
 		{"no such value", "[run]\naccel = 'xen'\n", "2", `run.accel: "xen" isn't one of auto, kvm, tcg`, ""},
 		{"no such userland", "[run]\nuserland = 'debian'\n", "2", `run.userland: "debian" isn't auto, nix, host or a path`, ""},
 	} {
