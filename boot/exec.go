@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
+	"github.com/metaspace/run-kernel/boot/console"
 	"github.com/metaspace/run-kernel/boot/guest"
 )
 
@@ -192,6 +193,11 @@ func awaitExit(requests <-chan *ssh.Request, exited chan<- exit) {
 			var s guest.ExitStatus
 			if err := ssh.Unmarshal(r.Payload, &s); err == nil {
 				e = exit{status: int(s.Status)}
+			}
+		case guest.CrashRequest:
+			var c guest.Crash
+			if err := ssh.Unmarshal(r.Payload, &c); err == nil {
+				e = exit{err: &CrashError{Crash: console.Crash{Message: c.Message, Panic: true, Cause: c.Cause}}}
 			}
 		case "exit-signal":
 			var s guest.ExitSignal

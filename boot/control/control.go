@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/boot/guest"
 )
 
 // Global requests.
@@ -122,6 +124,7 @@ type Guest struct {
 	Debugger func() (io.ReadWriteCloser, error) // connects to qemu's debugging stub
 	Dump     func(f *os.File, virtual bool) error
 	PowerOff func(silence, limit time.Duration) bool // as that of boot.VM
+	Crash    func() *guest.Crash                     // of a guest that ends now; nil without one
 }
 
 // Listen takes an address. It fails with a *BusyError when
@@ -263,7 +266,7 @@ func (g *Guest) connect(c ssh.NewChannel) {
 	case g.Client == nil:
 		_ = c.Reject(ssh.ConnectionFailed, "the guest doesn't answer yet")
 	default:
-		forward(c, g.Client)
+		g.forward(c)
 	}
 }
 
@@ -340,8 +343,8 @@ func (s *Server) end() Outcome {
 }
 
 // forward connects a channel with a new one to the guest's agent.
-func forward(c ssh.NewChannel, client *ssh.Client) {
-	guest, guestRequests, err := client.OpenChannel(c.ChannelType(), c.ExtraData())
+func (g *Guest) forward(c ssh.NewChannel) {
+	agent, guestRequests, err := g.Client.OpenChannel(c.ChannelType(), c.ExtraData())
 	if open := (*ssh.OpenChannelError)(nil); errors.As(err, &open) {
 		_ = c.Reject(open.Reason, open.Message)
 		return
@@ -351,25 +354,25 @@ func forward(c ssh.NewChannel, client *ssh.Client) {
 	}
 	caller, callerRequests, err := c.Accept()
 	if err != nil {
-		_ = guest.Close()
+		_ = agent.Close()
 		return
 	}
 	var answering sync.Mutex // held from a request of the caller's to its reply
 	go func() {
 		for r := range callerRequests {
 			answering.Lock()
-			pass(r, guest)
+			pass(r, agent)
 			answering.Unlock()
 		}
-		_ = guest.Close()
+		_ = agent.Close()
 	}()
 	go func() {
-		_, _ = io.Copy(guest, caller)
-		_ = guest.CloseWrite()
+		_, _ = io.Copy(agent, caller)
+		_ = agent.CloseWrite()
 	}()
 	var output sync.WaitGroup
-	output.Go(func() { _, _ = io.Copy(caller, guest) })
-	output.Go(func() { _, _ = io.Copy(caller.Stderr(), guest.Stderr()) })
+	output.Go(func() { _, _ = io.Copy(caller, agent) })
+	output.Go(func() { _, _ = io.Copy(caller.Stderr(), agent.Stderr()) })
 	passed := make(chan struct{})
 	go func() {
 		// Of a connection, the guest's side may end and the caller's go on.
@@ -377,10 +380,17 @@ func forward(c ssh.NewChannel, client *ssh.Client) {
 		_ = caller.CloseWrite()
 		close(passed)
 	}()
+	ended := false
 	for r := range guestRequests {
+		ended = ended || strings.HasPrefix(r.Type, "exit-")
 		pass(r, caller)
 	}
 	<-passed
+	if !ended && c.ChannelType() == "session" && g.Crash != nil {
+		if crash := g.Crash(); crash != nil {
+			_, _ = caller.SendRequest(guest.CrashRequest, false, ssh.Marshal(crash))
+		}
+	}
 	// A command may be over before the caller has heard that it was started.
 	answering.Lock()
 	defer answering.Unlock()

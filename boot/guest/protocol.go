@@ -29,6 +29,8 @@ type (
 		Message  string
 		Language string
 	}
+	// Crash is CrashRequest: what the kernel said, and of an oops before that.
+	Crash struct{ Message, Cause string }
 	// DirectTCPIP opens the channel "direct-tcpip". Who the origin is nobody asks.
 	DirectTCPIP struct {
 		Host       string
@@ -41,6 +43,10 @@ type (
 // Requests beyond RFC 4254.
 const (
 	ArgvRequest = "argv@run-kernel" // of a session: a command as a JSON array, for no shell
+	// CrashRequest is of a session, in place of its exit status, and comes from who owns
+	// the guest: its kernel crashed.
+	CrashRequest = "crash@run-kernel"
+
 	SyncRequest = "sync@run-kernel" // global: write everything back
 
 	PowerOffRequest = "poweroff@run-kernel" // global: power the guest off; answered before it is

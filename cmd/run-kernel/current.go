@@ -3,11 +3,14 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/control"
+	"github.com/metaspace/run-kernel/boot/guest"
 	"github.com/metaspace/run-kernel/internal/event"
 )
 
@@ -72,11 +75,30 @@ func (c *currentGuest) publish(vm *boot.VM, answers bool) {
 		},
 		Dump:     vm.Dump,
 		PowerOff: vm.PowerOff,
+		Crash:    func() *guest.Crash { return crashOf(vm) },
 	}
 	if answers {
 		g.Client = vm.Client()
 	}
 	c.server.SetGuest(g)
+}
+
+// goneTime is how long a guest whose agent has gone may take to end.
+const goneTime = time.Second
+
+// crashOf is the crash of a guest that ends now; nil when it has another reason, or
+// goes on.
+func crashOf(vm *boot.VM) *guest.Crash {
+	select {
+	case <-vm.Done():
+	case <-time.After(goneTime):
+		return nil
+	}
+	var crash *boot.CrashError
+	if !errors.As(vm.Err(), &crash) {
+		return nil
+	}
+	return &guest.Crash{Message: crash.Crash.Message, Cause: crash.Crash.Cause}
 }
 
 // get returns the guest that runs, or nil.

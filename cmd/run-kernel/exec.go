@@ -36,6 +36,8 @@ the guest's shell; more are a program and its arguments.`,
 			status, err := a.runCommand(c.Context(), client.Client, args)
 			if errors.Is(err, boot.ErrGone) {
 				return &boot.DeathError{Reason: "the guest has gone"}
+			} else if errors.As(err, new(*boot.CrashError)) {
+				return err
 			} else if err != nil {
 				if s, asked := client.Status(); asked == nil && !s.Guest {
 					return &advisedError{err, "run-kernel status says what is being done instead"}

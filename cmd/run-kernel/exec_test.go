@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
@@ -46,4 +47,18 @@ type counter int64
 func (c *counter) Write(p []byte) (int, error) {
 	*c += counter(len(p))
 	return len(p), nil
+}
+
+// A crash is one to who runs a command from another terminal, too.
+func TestExecCrash(t *testing.T) {
+	k := testKernel(t)
+	s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; exec sleep infinity")...)
+	s.wait("up\n")
+	r := k.lab.expect(k.lab.run(k.flags("exec", "--", "echo c >/proc/sysrq-trigger")...), statusCrash)
+	if !strings.Contains(r.stderr, "the guest's kernel crashed: Kernel panic - not syncing: sysrq triggered crash") {
+		t.Errorf("exec says %s", r.stderr)
+	}
+	if status := s.awaitEnd(); status != statusCrash {
+		t.Errorf("status %d", status)
+	}
 }
