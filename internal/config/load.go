@@ -287,11 +287,26 @@ func fileError(path string, err error) error {
 		line, column := decode.Position()
 		return &ValueError{
 			Where:   fmt.Sprintf("%s:%d:%d", path, line, column),
-			Problem: strings.TrimPrefix(decode.Error(), "toml: "),
+			Problem: mistyped(strings.TrimPrefix(decode.Error(), "toml: ")),
 			hint:    "the format is TOML; run-kernel.cfg in run-kernel's source shows every key",
 		}
 	}
 	return fmt.Errorf("%s: %w", path, err)
+}
+
+var typeMismatch = regexp.MustCompile(`^cannot decode TOML (\w+) into struct field \S+ of type (\S+)$`)
+
+// mistyped says in TOML's words what the library says in Go's.
+func mistyped(problem string) string {
+	m := typeMismatch.FindStringSubmatch(problem)
+	if m == nil {
+		return problem
+	}
+	want, ok := map[string]string{"string": "a string in quotes", "int": "a whole number", "bool": "true or false", "[]string": `a list: ["…", "…"]`}[m[2]]
+	if !ok {
+		return problem
+	}
+	return fmt.Sprintf("the value is of type %s, and should be %s", m[1], want)
 }
 
 // kernelVariables are the variables that the kernel's make takes from the
