@@ -205,6 +205,25 @@ func TestWatchConfig(t *testing.T) {
 	}
 }
 
+// A .config that is gone is made anew, in two steps that are no changes of the user's.
+func TestWatchConfigGone(t *testing.T) {
+	k := testKernel(t)
+	build := t.TempDir()
+	s := k.lab.start("watch", "--json", "--arch=x86", "-O", build)
+	s.wait(`"event":"build_started"`) // of defconfig
+	if err := os.Remove(filepath.Join(build, ".config")); err != nil {
+		t.Fatal(err)
+	}
+	s.wait(`"event":"changed"`)
+	s.wait(`"event":"config_fixed"`)
+	s.wait(`"event":"build_started"`)
+	s.wait(`"event":"build_progress"`)
+	if n := strings.Count(s.output.String(), `"event":"changed"`); n != 1 {
+		t.Errorf("%d changes were seen, want that of the user's:\n%s", n, s.output)
+	}
+	s.end(syscall.SIGTERM)
+}
+
 // kill -9 leaves nothing, whatever run-kernel was doing.
 func TestKilledInEachPhase(t *testing.T) {
 	k := testKernel(t)
