@@ -28,6 +28,7 @@ type node struct {
 	reached bool
 	cost    int
 	holds   bool // already
+	bound   bool // of a range: a greater value would do
 }
 
 // A kind is what brings about a way.

@@ -163,6 +163,8 @@ func (x *solution) refute(n *node, open map[*node]bool) kconfig.Step {
 	switch {
 	case len(reasons) > 0:
 		step.Text = strings.Join(reasons, "; ")
+	case n.bound:
+		step.Text = fmt.Sprintf("it is %s here, and nowhere that much", x.state.String(sym))
 	case n.value != "" && len(sym.Prompts()) == 0:
 		have, _ := x.state.Value(sym)
 		step.Text = fmt.Sprintf("it is %s, and has neither a prompt nor a default of %s", have, n.value)

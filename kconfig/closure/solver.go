@@ -465,7 +465,7 @@ func (s *solver) room(sym *model.Symbol, value string) []*node {
 		if high, err := strconv.ParseInt(s.state.String(p.High), 0, 64); err != nil || high >= number {
 			return nil
 		}
-		n := &node{goal: goal{symbol: p.High, value: value}}
+		n := &node{goal: goal{symbol: p.High, value: value}, bound: true}
 		s.known[n.goal] = n
 		var before []*node
 		for _, d := range p.High.Properties() {

@@ -139,6 +139,8 @@ func TestHard(t *testing.T) {
 			{require: "BTRFS_FS=m", extra: 2},
 			{require: "NR_CPUS>=8000", extra: 4},
 			{require: "NR_CPUS>=99999", proof: []string{"and nowhere that much"}},
+			{require: "HZ=300", extra: 1},
+			{require: "HZ=300 HZ_250=y", proof: []string{"HZ=300: has its default from HZ_300=y", "HZ_300=y: it is in one choice with HZ_250"}},
 			{require: "FLATMEM_MANUAL=y NUMA=y 64BIT=y", proof: []string{"FLATMEM_MANUAL=y: depends on ", "ARCH_FLATMEM_ENABLE=y: has its default from NUMA=n", "NUMA=n: it must be y, needed by require"}},
 			{require: "SERIAL_AMBA_PL011=y", proof: []string{"drivers/tty/serial/Kconfig:50: SERIAL_AMBA_PL011=y: depends on ARM_AMBA=y", "no Kconfig file that belongs to this architecture defines it"}},
 			{require: "HZ_1000=y HZ_250=y", proof: []string{"HZ_1000=y: it is in one choice with HZ_250"}},
