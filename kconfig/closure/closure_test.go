@@ -137,6 +137,10 @@ func TestSolve(t *testing.T) {
 			name: "a module by its default", text: "config MODULES\n\tbool \"m\"\n\tdefault y\n\tmodules\nconfig S\n\ttristate\n\tdefault A\nconfig A\n\ttristate \"a\"\n",
 			require: "S=m", want: "A=m for S",
 		},
+		{
+			name: "a module by what implies it", text: "config MODULES\n\tbool \"m\"\n\tdefault y\n\tmodules\nconfig S\n\ttristate\nconfig A\n\ttristate \"a\"\n\timply S\n",
+			require: "S=m", want: "A=m for S",
+		},
 		{name: "a bool that is to be m", text: "config A\n\tbool \"a\"\n", require: "A=m", refused: "Kconfig:1: A=m: it is a bool, which is y or n"},
 		{name: "a number that is to be y", text: "config A\n\tint \"a\"\n\trange 1 5\n", require: "A=y", refused: "Kconfig:1: A=y: it is an int, a decimal number"},
 		{name: "a text without quotes", text: "config A\n\tstring \"a\"\n", require: "A=y", refused: "Kconfig:1: A=y: it is a string, which comes in \"quotes\""},

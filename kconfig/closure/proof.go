@@ -166,7 +166,10 @@ func (x *solution) refute(n *node, open map[*node]bool) kconfig.Step {
 	case n.bound:
 		step.Text = fmt.Sprintf("it is %s here, and nowhere that much", x.state.String(sym))
 	case n.value != "" && len(sym.Prompts()) == 0:
-		have, _ := x.state.Value(sym)
+		have, ok := x.state.Value(sym)
+		if !ok {
+			have = "absent"
+		}
 		step.Text = fmt.Sprintf("it is %s, and has neither a prompt nor a default of %s", have, n.value)
 	case len(sym.Prompts()) == 0:
 		step.Text = "it has no prompt, and nothing sets it"

@@ -398,14 +398,18 @@ func (s *solver) expandModule(n *node) {
 	sym := n.symbol
 	most := s.add(goal{symbol: sym, most: true, level: model.Mod})
 	s.prompt(n, "m", 0, most)
+	settled := s.state.Set(sym) && s.state.Visible(sym) != model.No
 	for _, p := range s.raisers[sym] {
-		if p.Source.Kind != syntax.Select || p.Owner.Type != syntax.Tristate {
+		w := way{kind: selected, weight: indirect + detour(p.Owner, sym), pos: p.Source.Pos, node: p.Node, by: p.Owner}
+		if p.Source.Kind == syntax.Imply {
+			w.kind = implied
+		}
+		if p.Owner.Type != syntax.Tristate || w.kind == implied && settled {
 			continue
 		}
-		w := way{kind: selected, weight: indirect + detour(p.Owner, sym), pos: p.Source.Pos, node: p.Node, by: p.Owner}
 		n.way(w, most, s.add(goal{symbol: p.Owner, value: "m"}), s.least(p.Cond, model.Mod), s.least(sym.Depends(), model.Mod))
 	}
-	if s.state.Set(sym) && s.state.Visible(sym) != model.No {
+	if settled {
 		return
 	}
 	s.defaults(n, func(p model.Property) []*node {

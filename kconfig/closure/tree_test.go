@@ -3,6 +3,7 @@
 package closure
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -157,6 +158,36 @@ func TestHard(t *testing.T) {
 			}
 			if (proof == "") != (c.proof == nil) || slices.ContainsFunc(c.proof, func(text string) bool { return !strings.Contains(proof, text) }) {
 				t.Errorf("%s, %s: refused:\n%swant %q", dir, c.require, proof, c.proof)
+			}
+		}
+	}
+}
+
+// What one configuration has can't be proved to be impossible in another, in which
+// the user hasn't settled anything.
+func TestNoFalseProofs(t *testing.T) {
+	const cases = 40
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, dir := range kernels(t) {
+		m := load(t, dir, "x86")
+		base := start(t, m, tree.Alldefconfig, "CONFIG_64BIT=y\n")
+		have := Evaluate(m, base)
+		want := Evaluate(m, start(t, m, tree.Allmodconfig, "CONFIG_64BIT=y\n"))
+		for n := 0; n < cases; {
+			sym := m.Symbols[random.IntN(len(m.Symbols))]
+			value, ok := want.Value(sym)
+			old, _ := have.Value(sym)
+			if !ok || value == old || value == "n" && old == "" || sym.Name == "" {
+				continue
+			}
+			n++
+			require := sym.Name + "=" + value
+			s, err := Solve(m, base, requirements(t, require))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if proof := refused(s); proof != "" {
+				t.Errorf("%s, %s: refused:\n%s", dir, require, proof)
 			}
 		}
 	}
