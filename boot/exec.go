@@ -45,19 +45,10 @@ type Size struct{ Rows, Columns int }
 // ErrGone says that the connection to the guest ended before the command did.
 var ErrGone = errors.New("the connection to the guest ended")
 
-// An OutputError says that what a command wrote couldn't be passed on.
-type OutputError struct {
-	Name string // of the stream
-	Err  error
-}
-
-func (e *OutputError) Error() string { return fmt.Sprintf("write %s: %v", e.Name, e.Err) }
-func (e *OutputError) Unwrap() error { return e.Err }
-
 // Run runs a command by the agent at the other end of client. It returns the
 // exit status as a shell has it: 128+n when signal n killed it. When ctx ends
-// first, the command is hung up and the cause returned; so is it when its output
-// can't be written, with an *OutputError.
+// first, the command is hung up and the cause returned; so it is when its output
+// can't be written.
 func Run(ctx context.Context, client *ssh.Client, c Command) (int, error) {
 	channel, requests, err := client.OpenChannel("session", nil)
 	if open := (*ssh.OpenChannelError)(nil); errors.As(err, &open) {
@@ -82,7 +73,7 @@ func Run(ctx context.Context, client *ssh.Client, c Command) (int, error) {
 	lost := make(chan error, 2)
 	pass := func(name string, to io.Writer, from io.Reader) {
 		if _, err := io.Copy(orDiscard(to), from); err != nil {
-			lost <- &OutputError{name, err}
+			lost <- fmt.Errorf("write %s: %w", name, err)
 			// A command whose output nobody takes would stand still.
 			_, _ = io.Copy(io.Discard, from)
 		}

@@ -285,13 +285,12 @@ func TestStopAsksTheGuest(t *testing.T) {
 	}
 }
 
-// What a command had to say when its guest ended reaches who runs it before the
-// owner ends, whose process takes the connections with it.
-func TestCloseAwaitsCallers(t *testing.T) {
-	tell := tellTime
-	t.Cleanup(func() { tellTime = tell })
-	tellTime = time.Minute
-	const size = 5 << 20 // more than what is on its way when nobody reads
+// callerOf returns an owner who waits that long for a caller, and a session of one.
+func callerOf(t *testing.T, tell time.Duration) (*Server, *ssh.Session) {
+	t.Helper()
+	old := tellTime
+	t.Cleanup(func() { tellTime = old })
+	tellTime = tell
 	client, _ := startAgent(t)
 	build := t.TempDir()
 	s := listen(t, build, func() {})
@@ -300,6 +299,14 @@ func TestCloseAwaitsCallers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s, session
+}
+
+// What a command had to say when its guest ended reaches who runs it before the
+// owner ends, whose process takes the connections with it.
+func TestCloseAwaitsCallers(t *testing.T) {
+	const size = 5 << 20 // more than what is on its way when nobody reads
+	s, session := callerOf(t, time.Minute)
 	output, err := session.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -335,17 +342,7 @@ func TestCloseAwaitsCallers(t *testing.T) {
 
 // A caller that never ends isn't waited for.
 func TestCloseEnds(t *testing.T) {
-	tell := tellTime
-	t.Cleanup(func() { tellTime = tell })
-	tellTime = 10 * time.Millisecond
-	client, _ := startAgent(t)
-	build := t.TempDir()
-	s := listen(t, build, func() {})
-	s.SetGuest(&Guest{Client: client})
-	session, err := dial(t, build).NewSession()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, session := callerOf(t, 10*time.Millisecond)
 	if err := session.Start("exec sleep 1000"); err != nil {
 		t.Fatal(err)
 	}

@@ -148,7 +148,6 @@ func (p *pass) Build(ctx context.Context) (watch.Image, error) {
 	p.making = errors.Is(absent, os.ErrNotExist)
 	p.mu.Unlock()
 	r, err := p.workplace.Build(ctx)
-	p.made()
 	if err != nil {
 		if errors.Is(err, watch.ErrOvertaken) {
 			p.mu.Lock()
@@ -169,32 +168,23 @@ func (p *pass) Build(ctx context.Context) (watch.Image, error) {
 	return watch.Image{Path: r.Image, New: r.NewImage || p.system != "" && system != p.system}, nil
 }
 
-// made tells that .config is as it shall be built.
-func (p *pass) made() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.making = false
-}
-
 // event passes on what the cycle does, and learns where it stands.
 func (p *pass) event(e event.Event) {
 	if phase, ok := e.(event.PhaseStarted); ok && phase.Phase == event.PhaseBuild {
 		p.readConfig()
-		p.made()
 	}
 	p.app.events.Emit(e)
 }
 
-func (p *pass) readConfig() []byte {
+// readConfig takes .config as it is now for what we last saw or wrote.
+func (p *pass) readConfig() {
 	data, err := os.ReadFile(p.Tree.ConfigPath())
 	if err != nil {
 		data = nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	previous := p.config
-	p.config = data
-	return previous
+	p.config, p.making = data, false
 }
 
 // report shows an error unless it only says what the user knows.

@@ -168,40 +168,31 @@ func (e *foreignError) Hint() string {
 
 var madeFor = regexp.MustCompile(`(?m)\A(?:#[^\n]*\n){0,3}?# Linux/(\w+) `)
 
-// foreign is the architecture that conf made a .config for, if it's another than
-// the tree's.
-func (c *Cycle) foreign(f *kconfig.File) string {
+// foreign is what is wrong with a .config that conf made for another architecture
+// than the tree's; nil with any other.
+func (c *Cycle) foreign(f *kconfig.File) *foreignError {
 	m := madeFor.FindSubmatch(f.Bytes())
 	if m == nil || kbuild.SrcArch(string(m[1])) == c.Tree.SrcArch() {
-		return ""
+		return nil
 	}
-	return string(m[1])
+	return &foreignError{c.Tree.ConfigPath(), string(m[1]), c.Tree.Arch()}
 }
 
-// noConfig says whether there is no .config; a link that leads nowhere is an error.
-func (c *Cycle) noConfig() (bool, error) {
+// noConfig is what is wrong where a .config can't be found: ErrNoConfig, or a
+// *danglingError.
+func (c *Cycle) noConfig() error {
 	path := c.Tree.ConfigPath()
-	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		return false, nil // what else is wrong shows when it is read
-	}
 	if target, err := os.Readlink(path); err == nil {
-		return false, &danglingError{path, target}
+		return &danglingError{path, target}
 	}
-	return true, nil
+	return fmt.Errorf("%w in %s", ErrNoConfig, c.Tree.BuildDir)
 }
 
 // ReadConfig reads .config. The error is ErrNoConfig when there is none.
 func (c *Cycle) ReadConfig() (*kconfig.File, error) {
-	none, err := c.noConfig()
-	if err != nil {
-		return nil, err
-	}
-	if none {
-		return nil, fmt.Errorf("%w in %s", ErrNoConfig, c.Tree.BuildDir)
-	}
 	f, err := kconfig.ReadFile(c.Tree.ConfigPath())
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w in %s", ErrNoConfig, c.Tree.BuildDir)
+		return nil, c.noConfig()
 	}
 	return f, err
 }
@@ -263,8 +254,7 @@ func (c *Cycle) Check(ctx context.Context) ([]kconfig.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if arch := c.foreign(f); arch != "" {
-		err := &foreignError{c.Tree.ConfigPath(), arch, c.Tree.Arch()}
+	if err := c.foreign(f); err != nil {
 		c.Events.Emit(event.Warning{Text: err.Error(), Hint: err.Hint()})
 	}
 	environ := c.environ(ctx)
@@ -299,11 +289,10 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 		return nil, err
 	}
 	path := c.Tree.ConfigPath()
-	none, err := c.noConfig()
-	if err != nil {
-		return nil, err
-	}
-	if none {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		if err := c.noConfig(); !errors.Is(err, ErrNoConfig) {
+			return nil, err
+		}
 		c.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
 		if c.DryRun {
 			dir, err := os.MkdirTemp("", "run-kernel-config-")
@@ -321,8 +310,8 @@ func (c *Cycle) Fix(ctx context.Context) (*kconfig.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if arch := c.foreign(f); arch != "" {
-		return nil, &foreignError{path, arch, c.Tree.Arch()}
+	if err := c.foreign(f); err != nil {
+		return nil, err
 	}
 	environ := c.environ(ctx)
 	if c.settled(fixed, settledKey(f.Bytes(), requirements, environ)) != nil {

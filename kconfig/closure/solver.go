@@ -287,22 +287,33 @@ func (s *solver) raise(n *node) {
 	}
 	s.prompt(n, "y", 0)
 	for _, p := range s.raisers[sym] {
-		w := way{kind: selected, weight: indirect, pos: p.Source.Pos, node: p.Node, by: p.Owner}
-		if p.Source.Kind == syntax.Imply {
-			if s.state.Set(sym) && s.state.Visible(sym) != model.No {
-				continue // what the user has set counts
-			}
-			w.kind = implied
+		w, counts := s.raising(sym, p)
+		if !counts {
+			continue
 		}
-		w.weight += detour(p.Owner, sym)
 		n.way(w, s.add(goal{symbol: p.Owner, level: needed}), s.least(p.Cond, needed), s.least(sym.Depends(), needed))
 	}
-	if s.state.Set(sym) && s.state.Visible(sym) != model.No {
+	if s.settled(sym) {
 		return
 	}
 	s.defaults(n, func(p model.Property) []*node {
 		return []*node{s.least(p.Cond, needed), s.least(p.Value, needed)}
 	})
+}
+
+// settled says that a symbol is what the user has set, whatever its defaults say.
+func (s *solver) settled(sym *model.Symbol) bool {
+	return s.state.Set(sym) && s.state.Visible(sym) != model.No
+}
+
+// raising is the way by a select or an imply of a symbol, and says whether that
+// counts: an imply doesn't where the user has settled it.
+func (s *solver) raising(sym *model.Symbol, p model.Property) (w way, counts bool) {
+	w = way{kind: selected, weight: indirect + detour(p.Owner, sym), pos: p.Source.Pos, node: p.Node, by: p.Owner}
+	if p.Source.Kind == syntax.Imply {
+		w.kind = implied
+	}
+	return w, w.kind == selected || !s.settled(sym)
 }
 
 // lower adds the ways to have at most n or m of a symbol.
@@ -325,7 +336,7 @@ func (s *solver) lower(n *node) {
 		return
 	}
 	for _, p := range s.raisers[sym] {
-		if p.Source.Kind == syntax.Imply && s.state.Set(sym) && s.state.Visible(sym) != model.No {
+		if _, counts := s.raising(sym, p); !counts {
 			continue
 		}
 		need := s.most(both(leaf(p.Owner), p.Cond), n.level)
@@ -367,7 +378,7 @@ func (s *solver) expandValue(n *node) {
 	}
 	sym := n.symbol
 	s.prompt(n, n.value, 0, s.room(sym, n.value)...)
-	if s.state.Set(sym) && s.state.Visible(sym) != model.No {
+	if s.settled(sym) {
 		return
 	}
 	depends := s.least(sym.Depends(), model.Mod)
@@ -398,18 +409,14 @@ func (s *solver) expandModule(n *node) {
 	sym := n.symbol
 	most := s.add(goal{symbol: sym, most: true, level: model.Mod})
 	s.prompt(n, "m", 0, most)
-	settled := s.state.Set(sym) && s.state.Visible(sym) != model.No
 	for _, p := range s.raisers[sym] {
-		w := way{kind: selected, weight: indirect + detour(p.Owner, sym), pos: p.Source.Pos, node: p.Node, by: p.Owner}
-		if p.Source.Kind == syntax.Imply {
-			w.kind = implied
-		}
-		if p.Owner.Type != syntax.Tristate || w.kind == implied && settled {
+		w, counts := s.raising(sym, p)
+		if !counts || p.Owner.Type != syntax.Tristate {
 			continue
 		}
 		n.way(w, most, s.add(goal{symbol: p.Owner, value: "m"}), s.least(p.Cond, model.Mod), s.least(sym.Depends(), model.Mod))
 	}
-	if settled {
+	if s.settled(sym) {
 		return
 	}
 	s.defaults(n, func(p model.Property) []*node {
@@ -418,7 +425,7 @@ func (s *solver) expandModule(n *node) {
 }
 
 // defaults adds the ways by which a default of a node's symbol counts: what serves
-// wants for it, none meaning that it doesn't serve.
+// wants for it besides its condition, nil meaning that it doesn't serve.
 func (s *solver) defaults(n *node, serves func(model.Property) []*node) {
 	var before []*node
 	for _, p := range n.symbol.Properties() {
@@ -471,16 +478,14 @@ func (s *solver) room(sym *model.Symbol, value string) []*node {
 		}
 		n := &node{goal: goal{symbol: p.High, value: value}, bound: true}
 		s.known[n.goal] = n
-		var before []*node
-		for _, d := range p.High.Properties() {
-			if d.Source.Kind != syntax.Default || d.Value.Op != syntax.Sym {
-				continue
+		s.defaults(n, func(d model.Property) []*node {
+			if d.Value.Op == syntax.Sym {
+				if high, err := strconv.ParseInt(d.Value.Left.Name, 0, 64); err == nil && high >= number {
+					return []*node{}
+				}
 			}
-			if high, err := strconv.ParseInt(d.Value.Left.Name, 0, 64); err == nil && high >= number {
-				n.way(way{kind: defaulted, weight: indirect, pos: d.Source.Pos, node: d.Node}, append(slices.Clone(before), s.least(d.Cond, model.Mod))...)
-			}
-			before = append(before, s.most(d.Cond, model.No))
-		}
+			return nil
+		})
 		s.bounds = append(s.bounds, n)
 		return []*node{n}
 	}
