@@ -5,7 +5,7 @@ package runkernel
 
 import "embed"
 
-// Examples are the files of the folder examples.
+// Examples are the files of the directory examples.
 //
 //go:embed examples
 var Examples embed.FS

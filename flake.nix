@@ -19,7 +19,7 @@
           version = self.shortRev or "dirty";
           src = self;
           # What `go mod vendor -o DIR && nix hash path DIR` prints. A test compares it.
-          vendorHash = "sha256-wqk3NyU3HTcnfEYi/JBlqXNr9LcJEr+4LPqD2H7fU4g=";
+          vendorHash = "sha256-ekG1qJXU1Wm7fP7Ctsj87UNnFJoQQ/ti1Gh/a55y2bI=";
           subPackages = [ "cmd/run-kernel" ];
           env.CGO_ENABLED = 0; # it is also the guest's init, where there are no libraries
           ldflags = [
@@ -28,8 +28,9 @@
           ];
           nativeBuildInputs = [ pkgs.makeWrapper ];
           doCheck = false; # the tests start VMs
-          # Behind what the user has.
+          # qemu and virtiofsd come behind what the user has.
           postInstall = ''
+            go run -tags man ./cmd/run-kernel $out/share/man
             wrapProgram $out/bin/run-kernel --suffix PATH : ${
               pkgs.lib.makeBinPath [
                 pkgs.qemu

@@ -35,7 +35,7 @@ func nix(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// copyOf is a folder with a copy of flake.nix, so that nothing else has to be
+// copyOf is a directory with a copy of flake.nix, so that nothing else has to be
 // copied into the store.
 func copyOf(t *testing.T, path string) string {
 	t.Helper()

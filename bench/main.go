@@ -196,7 +196,7 @@ func (b *bench) measureIdle() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-52s %6.0f ms for %d folders\n", "watch: until every change is seen", idle.start.Seconds()*1000, idle.dirs)
+	fmt.Printf("%-52s %6.0f ms for %d directories\n", "watch: until every change is seen", idle.start.Seconds()*1000, idle.dirs)
 	fmt.Printf("%-52s %6.1f MB, %.1f ms of a processor each second\n", "watch: while nothing happens", idle.memory, idle.cpu)
 	return nil
 }
@@ -431,7 +431,7 @@ func (b *bench) idle() (r idleResult, err error) {
 			return r, err
 		}
 		var elapsed string
-		if n, _ := fmt.Sscanf(line, "watch %d folders, after %s", &r.dirs, &elapsed); n == 2 {
+		if n, _ := fmt.Sscanf(line, "watch %d directories, after %s", &r.dirs, &elapsed); n == 2 {
 			if r.start, err = time.ParseDuration(elapsed + strings.TrimSpace(line[strings.LastIndex(line, " ")+1:])); err != nil {
 				return r, err
 			}

@@ -10,8 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/metaspace/run-kernel/boot/console"
+	"github.com/metaspace/run-kernel/boot/guest"
 )
 
 // A Serial is a connection to the guest's serial port. A read gives what the
@@ -96,7 +100,8 @@ func (d *Debugger) Close() error {
 }
 
 // Dump writes the guest's memory to f as an ELF core file, for crash, drgn or gdb.
-// The guest stands still meanwhile. With virtual the file has the addresses that
+// The guest stands still meanwhile; then its wall clock is set forward, by its agent.
+// With virtual the file has the addresses that
 // the guest's kernel uses, by its page tables, as gdb needs it; otherwise it is
 // the physical memory.
 func (vm *VM) Dump(f *os.File, virtual bool) error {
@@ -108,5 +113,15 @@ func (vm *VM) Dump(f *os.File, virtual bool) error {
 	if err := vm.qmp.Give(name, f); err != nil {
 		return err
 	}
-	return vm.qmp.Execute("dump-guest-memory", map[string]any{"paging": virtual, "protocol": "fd:" + name}, nil)
+	began := time.Now()
+	if err := vm.qmp.Execute("dump-guest-memory", map[string]any{"paging": virtual, "protocol": "fd:" + name}, nil); err != nil {
+		return err
+	}
+	if stood := time.Since(began); vm.up.Load() != notUp {
+		// A guest that hangs answers never.
+		go func() {
+			_, _, _ = vm.client.SendRequest(guest.ClockRequest, false, ssh.Marshal(guest.Clock{Nanoseconds: uint64(stood)}))
+		}()
+	}
+	return nil
 }

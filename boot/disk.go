@@ -15,14 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/internal/grant"
 )
-
-// A Disk is a file, or a block device, of the host that the guest gets as a
-// disk: the first is /dev/vda there.
-type Disk struct {
-	Path     string
-	ReadOnly bool
-}
 
 // A DiskError says that a disk can't be given to the guest.
 type DiskError struct {
@@ -44,21 +38,21 @@ func (e *DiskError) Unwrap() error { return e.err }
 // Hint is the next step.
 func (e *DiskError) Hint() string { return e.hint }
 
-// plan looks at a disk and makes it a device. Nobody else may use it: what
+// planDisk looks at a disk and makes it a device. Nobody else may use it: what
 // qemu would say of that comes after a build's minutes, and without a next step.
-func (d Disk) plan(serial string) (qemu.Disk, error) {
+func planDisk(d Disk, serial string) (qemu.Disk, error) {
 	q := qemu.Disk{Path: d.Path, ReadOnly: d.ReadOnly, Serial: serial}
 	path, err := filepath.Abs(d.Path)
 	if err != nil {
 		return q, &DiskError{d.Path, err, "cd to a directory that exists"}
 	}
 	q.Path = path
-	f, err := d.open()
+	f, err := openDisk(d)
 	if err != nil {
 		return q, err
 	}
 	defer f.Close()
-	if q.Format, err = diskFormat(f); err != nil {
+	if q.Format, err = diskFormat(d, f); err != nil {
 		var unsupported *DiskError
 		if errors.As(err, &unsupported) {
 			return q, err
@@ -76,7 +70,7 @@ func (d Disk) plan(serial string) (qemu.Disk, error) {
 	return q, nil
 }
 
-func (d Disk) open() (*os.File, error) {
+func openDisk(d Disk) (*os.File, error) {
 	st, err := os.Stat(d.Path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -116,38 +110,115 @@ var otherFormats = []struct{ name, magic string }{
 	{"VMDK", "KDMV"}, {"VMDK", "# Disk DescriptorFile"}, {"VHDX", "vhdxfile"}, {"VHD", "conectix"}, {"VDI", "<<< "}, {"QED", "QED\x00"},
 }
 
-// diskFormat tells a qcow2 image from a raw one by how it begins; see
-// docs/interop/qcow2.txt of qemu.
-func diskFormat(f *os.File) (string, error) {
-	const (
-		magic        = "QFI\xfb"
-		features     = 72      // incompatible ones, in the header of version 3
-		externalData = 1 << 2  // the data are in another file
-		headerSize   = 72 + 32 // of version 3, at least
-	)
-	head := make([]byte, headerSize)
+// The header of a qcow2 image; see docs/interop/qcow2.txt of qemu.
+const (
+	qcow2Magic    = "QFI\xfb"
+	qcow2Version  = 4
+	qcow2Backing  = 8  // offset of the backing file's name, and, in 4 bytes behind it, its length
+	qcow2Features = 72 // incompatible ones, of version 3
+	qcow2Size     = 72 + 32
+	externalData  = 1 << 2 // a feature: the data are in another file
+)
+
+// diskFormat is the format in which the guest gets an image: raw unless the user has
+// said qcow2. What an image begins with decides nothing. The first bytes of a raw disk
+// are the guest's to write, and a header that names a backing file would give it any
+// file of the host at the next boot.
+func diskFormat(d Disk, f *os.File) (string, error) {
+	refuse := func(problem, hint string) (string, error) {
+		return "", &DiskError{f.Name(), errors.New(problem), hint}
+	}
+	head := make([]byte, qcow2Size)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
-	head = head[:n]
-	if strings.HasPrefix(string(head), magic) {
-		// A raw disk's first bytes are the guest's to write: by them it must not get
-		// a file of the host's to write to.
-		if len(head) == headerSize && binary.BigEndian.Uint32(head[4:]) >= 3 && binary.BigEndian.Uint64(head[features:])&externalData != 0 {
-			return "", &DiskError{f.Name(), errors.New("it is a qcow2 image whose data are in another file"), "`qemu-img convert -O qcow2 FILE NEW` makes one of a piece"}
-		}
-		return "qcow2", nil
+	isQCOW2 := strings.HasPrefix(string(head[:n]), qcow2Magic)
+	if n == 0 {
+		return refuse("it is empty", "give it a size: `truncate -s 1G FILE`")
+	}
+	quote := func(d Disk) string { return qemu.Quote([]string{"--disk", d.String()}) }
+	as := func(format string) string {
+		d := d
+		d.Format = format
+		return quote(d)
+	}
+	switch {
+	case d.Format == grant.Raw:
+		return grant.Raw, nil
+	case d.Format == grant.QCOW2 && !isQCOW2:
+		return refuse("it is no qcow2 image", "a raw one needs no word: --disk FILE")
+	case isQCOW2 && d.Format == "":
+		return refuse("it begins as a qcow2 image does, and a guest can write that, too", "if you made it as one: "+as(grant.QCOW2)+"; as a raw disk: "+as(grant.Raw))
+	case d.Format == grant.QCOW2:
+		return grant.QCOW2, checkQCOW2(d, f, head[:n])
 	}
 	for _, other := range otherFormats {
-		if strings.HasPrefix(string(head), other.magic) {
-			return "", &DiskError{f.Name(), fmt.Errorf("it is a %s image", other.name), "raw and qcow2 ones can be used: `qemu-img convert -O qcow2 FILE NEW`"}
+		if strings.HasPrefix(string(head[:n]), other.magic) {
+			return refuse(fmt.Sprintf("it is a %s image", other.name), "raw and qcow2 ones can be used: `qemu-img convert -O qcow2 FILE NEW`")
 		}
 	}
-	if n == 0 {
-		return "", &DiskError{f.Name(), errors.New("it is empty"), "give it a size: `truncate -s 1G FILE`"}
+	return grant.Raw, nil
+}
+
+// checkQCOW2 refuses an image that has qemu open other files than the user has named.
+func checkQCOW2(d Disk, f *os.File, head []byte) error {
+	const onePiece = "`qemu-img convert -O qcow2 FILE NEW` makes one of a piece"
+	if len(head) == qcow2Size && binary.BigEndian.Uint32(head[qcow2Version:]) >= 3 && binary.BigEndian.Uint64(head[qcow2Features:])&externalData != 0 {
+		return &DiskError{f.Name(), errors.New("it is a qcow2 image whose data are in another file"), onePiece}
 	}
-	return "raw", nil
+	backing, err := backingFile(f, head)
+	switch {
+	case err != nil:
+		return err
+	case backing == "":
+		return nil // of a named one there is no need
+	case strings.Contains(strings.SplitN(backing, "/", 2)[0], ":"):
+		return &DiskError{f.Name(), fmt.Errorf("it is a qcow2 image on %q, which is no path", backing), onePiece}
+	}
+	if !filepath.IsAbs(backing) {
+		backing = filepath.Join(filepath.Dir(f.Name()), backing)
+	}
+	if d.Backing == "" || filepath.Clean(d.Backing) != filepath.Clean(backing) {
+		d.Backing = backing
+		return &DiskError{
+			f.Name(), fmt.Errorf("it is a qcow2 image on the backing file %s, which the guest would read", backing),
+			"if it may: " + qemu.Quote([]string{"--disk", d.String()}) + "; " + onePiece,
+		}
+	}
+	// What that is on the user hasn't named.
+	below, err := os.Open(backing)
+	if err != nil {
+		return &DiskError{f.Name(), fmt.Errorf("its backing file: %w", err), onePiece}
+	}
+	defer below.Close()
+	head = make([]byte, qcow2Size)
+	n, err := below.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if !strings.HasPrefix(string(head[:n]), qcow2Magic) {
+		return nil
+	}
+	return checkQCOW2(Disk{Path: backing}, below, head[:n])
+}
+
+// backingFile is the name that the header of a qcow2 image has of its backing file;
+// empty when there is none.
+func backingFile(f *os.File, head []byte) (string, error) {
+	if len(head) < qcow2Backing+12 {
+		return "", nil // qemu says what is wrong with it
+	}
+	offset, size := binary.BigEndian.Uint64(head[qcow2Backing:]), binary.BigEndian.Uint32(head[qcow2Backing+8:])
+	if offset == 0 {
+		return "", nil
+	}
+	// qemu takes no longer one.
+	name := make([]byte, min(size, 1023))
+	if _, err := f.ReadAt(name, int64(offset)); err != nil {
+		return "", fmt.Errorf("the name of its backing file: %w", err)
+	}
+	return string(name), nil
 }
 
 // diskInUse says whether another process, such as another VM's qemu, uses an

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/internal/grant"
 )
 
 // qcow2 is the header of an image with these incompatible features.
@@ -25,6 +26,34 @@ func qcow2(features uint64) string {
 	binary.BigEndian.PutUint32(head[4:], 3)
 	binary.BigEndian.PutUint64(head[72:], features)
 	return string(head)
+}
+
+// onBacking is the header of an image on another file.
+func onBacking(name string) string {
+	head := []byte(qcow2(0))
+	binary.BigEndian.PutUint64(head[8:], 200)
+	binary.BigEndian.PutUint32(head[16:], uint32(len(name)))
+	copy(head[200:], name)
+	return string(head)
+}
+
+// A backing file is one that the user has named, and so is what that is on.
+func TestBackingFiles(t *testing.T) {
+	base := diskFile(t, "base", strings.Repeat("\x00", 512))
+	overlay := diskFile(t, "overlay", onBacking(base))
+	top := diskFile(t, "top", onBacking(overlay))
+	for text, want := range map[string]string{
+		overlay + ":qcow2:backing=" + base:              "",
+		overlay + ":qcow2:backing=" + base + "/../base": "",
+		overlay + ":qcow2":                              "--disk " + overlay + ":qcow2:backing=" + base,
+		top + ":qcow2:backing=" + overlay:               "of a piece",
+	} {
+		_, err := planDisk(grant.ParseDisk(text), "disk0")
+		var bad *DiskError
+		if want == "" && err != nil || want != "" && (!errors.As(err, &bad) || !strings.Contains(bad.Hint(), want)) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
 }
 
 func diskFile(t *testing.T, name, content string) string {
@@ -37,16 +66,18 @@ func diskFile(t *testing.T, name, content string) string {
 }
 
 func TestDisks(t *testing.T) {
-	for _, test := range []struct{ name, content, format string }{
-		{"raw.qcow2", strings.Repeat("\x00", 512), "raw"},
-		{"qcow2.img", qcow2(0), "qcow2"},
-		{"dirty, with a comma", qcow2(1), "qcow2"},
-		{"short", "QFI\xfb\x00\x00\x00\x02", "qcow2"}, // qemu says what is wrong with it
-		{"tiny", "x", "raw"},
+	for _, test := range []struct{ name, content, said, format string }{
+		{"raw.qcow2", strings.Repeat("\x00", 512), "", "raw"},
+		{"raw", strings.Repeat("\x00", 512), "raw", "raw"},
+		{"qcow2.img", qcow2(0), "qcow2", "qcow2"},
+		{"dirty, with a comma", qcow2(1), "qcow2", "qcow2"},
+		{"short", "QFI\xfb\x00\x00\x00\x02", "qcow2", "qcow2"}, // qemu says what is wrong with it
+		{"written by a guest", onBacking("/etc/shadow"), "raw", "raw"},
+		{"tiny", "x", "", "raw"},
 	} {
 		path := diskFile(t, test.name, test.content)
 		for _, readOnly := range []bool{false, true} {
-			got, err := Disk{path, readOnly}.plan("disk7")
+			got, err := planDisk(Disk{Path: path, ReadOnly: readOnly, Format: test.said}, "disk7")
 			if want := (qemu.Disk{Path: path, Format: test.format, Serial: "disk7", ReadOnly: readOnly}); err != nil || got != want {
 				t.Errorf("%s: got %+v, %v", test.name, got, err)
 			}
@@ -67,9 +98,18 @@ func TestBadDisks(t *testing.T) {
 		{diskFile(t, "empty", ""), "it is empty"},
 		{diskFile(t, "vmdk", "KDMV\x01\x00\x00\x00"), "it is a VMDK image"},
 		{diskFile(t, "vdi", "<<< Oracle VM VirtualBox Disk Image >>>\n"), "it is a VDI image"},
-		{diskFile(t, "elsewhere", qcow2(4)), "whose data are in another file"},
+		{diskFile(t, "unsaid", qcow2(0)), "it begins as a qcow2 image does"},
+		{diskFile(t, "guest's", onBacking("/etc/shadow")), "it begins as a qcow2 image does"},
+		{diskFile(t, "raw", "x") + ":qcow2", "it is no qcow2 image"},
+		{diskFile(t, "elsewhere", qcow2(4)) + ":qcow2", "whose data are in another file"},
+		{diskFile(t, "backed", onBacking("/etc/shadow")) + ":qcow2", "on the backing file /etc/shadow, "},
+		{diskFile(t, "other", onBacking("/etc/shadow")) + ":qcow2:backing=/etc/passwd", "on the backing file /etc/shadow, "},
+		{diskFile(t, "protocol", onBacking("json:{\"driver\":\"file\"}")) + ":qcow2", "which is no path"},
+		{diskFile(t, "protocol", onBacking("nbd://localhost/x")) + ":qcow2", "which is no path"},
 	} {
-		_, err := Disk{Path: test.path}.plan("disk0")
+		disk := grant.ParseDisk(test.path)
+		test.path = disk.Path
+		_, err := planDisk(disk, "disk0")
 		var bad *DiskError
 		if !errors.As(err, &bad) || bad.Hint() == "" || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), test.path) {
 			t.Errorf("%s: got %v", test.path, err)
@@ -86,12 +126,12 @@ func TestDiskWithoutRights(t *testing.T) {
 		_ = f.Close()
 		t.Skip("root may write anything")
 	}
-	_, err := Disk{Path: path}.plan("disk0")
+	_, err := planDisk(Disk{Path: path}, "disk0")
 	var bad *DiskError
 	if !errors.As(err, &bad) || !errors.Is(err, os.ErrPermission) || !strings.Contains(bad.Hint(), ":ro") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := (Disk{path, true}).plan("disk0"); err != nil {
+	if _, err := planDisk(Disk{Path: path, ReadOnly: true}, "disk0"); err != nil {
 		t.Errorf("read-only: %v", err)
 	}
 }
@@ -120,7 +160,7 @@ func TestDiskInUse(t *testing.T) {
 			}
 		}
 		for readOnly, refused := range map[bool]bool{false: test.refusesWriting, true: test.refusesReading} {
-			if _, err := (Disk{path, readOnly}).plan("disk0"); (err != nil) != refused || err != nil && !strings.Contains(err.Error(), "in use") {
+			if _, err := planDisk(Disk{Path: path, ReadOnly: readOnly}, "disk0"); (err != nil) != refused || err != nil && !strings.Contains(err.Error(), "in use") {
 				t.Errorf("%s has it, read-only %v: got %v", name, readOnly, err)
 			}
 		}
@@ -137,7 +177,7 @@ func TestForwards(t *testing.T) {
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
 	o := lab.options()
-	o.Network, o.Forwards = true, []Forward{{port, 80}}
+	o.Network, o.Forwards = true, []Forward{{Host: port, Guest: 80}}
 	_, err = Cmdline(context.Background(), o)
 	var busy *ForwardError
 	if !errors.As(err, &busy) || !errors.Is(err, unix.EADDRINUSE) || busy.Hint() == "" {

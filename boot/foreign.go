@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -21,13 +22,14 @@ func (e *ForeignError) Error() string { return e.problem }
 func (e *ForeignError) Hint() string { return e.hint }
 
 // FindInit returns the program that becomes the guest's init: this one, or, for
-// another architecture, the one named, or one beside this one or in $PATH with
-// the architecture in its name.
-func FindInit(named, arch string) (string, error) {
-	if named == "" && arch == qemu.ThisHost().Arch {
+// another architecture, the one named, or one with the architecture in its name: in
+// $PATH, beside this one, or where a package has it, in ../lib/run-kernel from there.
+func FindInit(named, guest string) (string, error) {
+	host := arch.Host().Name
+	if named == "" && guest == host {
 		return "/proc/self/exe", nil
 	}
-	name := "run-kernel-linux-" + qemu.GOARCH(arch)
+	name := "run-kernel-linux-" + arch.Of(guest).Go
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -35,32 +37,32 @@ func FindInit(named, arch string) (string, error) {
 	beside := filepath.Join(filepath.Dir(self), name)
 	path := named
 	if path == "" {
-		if path, err = proc.Look(name, filepath.Dir(self)); err != nil {
+		if path, err = proc.Look(name, filepath.Dir(self), filepath.Join(filepath.Dir(self), "../lib/run-kernel")); err != nil {
 			return "", &ForeignError{
-				fmt.Sprintf("a guest of %s needs a run-kernel of that architecture as its init: no %s beside %s or in $PATH", arch, name, self),
+				fmt.Sprintf("a guest of %s needs a run-kernel of that architecture as its init: no %s beside %s or in $PATH", guest, name, self),
 				fmt.Sprintf("in run-kernel's source: CGO_ENABLED=0 GOOS=linux GOARCH=%s go build -o %s ./cmd/run-kernel; --guest-init names one elsewhere",
-					qemu.GOARCH(arch), qemu.Quote([]string{beside})),
+					arch.Of(guest).Go, qemu.Quote([]string{beside})),
 			}
 		}
 	}
 	f, err := elf.Open(path)
 	if err != nil {
-		return "", &ForeignError{fmt.Sprintf("the guest's init %s: %v", path, err), "--guest-init names a run-kernel for " + arch}
+		return "", &ForeignError{fmt.Sprintf("the guest's init %s: %v", path, err), "--guest-init names a run-kernel for " + guest}
 	}
 	defer f.Close()
-	if got := machineArch(f.Machine); got != arch {
-		return "", &ForeignError{fmt.Sprintf("the guest's init %s is for %s, and the guest of %s", path, got, arch), "--guest-init names a run-kernel for " + arch}
+	if got := arch.OfELF(f.Machine, f.Class).Name; got != guest {
+		return "", &ForeignError{fmt.Sprintf("the guest's init %s is for %s, and the guest of %s", path, got, guest), "--guest-init names a run-kernel for " + guest}
 	}
-	if libs, err := f.ImportedLibraries(); arch != qemu.ThisHost().Arch && (err != nil || len(libs) > 0) {
-		return "", &ForeignError{fmt.Sprintf("the guest's init %s needs libraries of %s", path, arch), "build it with CGO_ENABLED=0"}
+	if libs, err := f.ImportedLibraries(); guest != host && (err != nil || len(libs) > 0) {
+		return "", &ForeignError{fmt.Sprintf("the guest's init %s needs libraries of %s", path, guest), "build it with CGO_ENABLED=0"}
 	}
 	return path, nil
 }
 
 // FindGDB returns a gdb for guests of an architecture. Debian's gdb knows only the
 // processor that it runs on; gdb-multiarch knows all.
-func FindGDB(arch string) (string, error) {
-	if arch != qemu.ThisHost().Arch {
+func FindGDB(guest string) (string, error) {
+	if guest != arch.Host().Name {
 		if path, err := proc.Look("gdb-multiarch"); err == nil {
 			return path, nil
 		}
@@ -69,15 +71,14 @@ func FindGDB(arch string) (string, error) {
 }
 
 // checkUserland says when the programs of a directory can't be run by the guest.
-func checkUserland(dir, arch string) error {
+func checkUserland(dir, guest string) error {
 	if dir == "" {
 		return nil // a system of nix's
 	}
 	const hint = "as root: debootstrap --foreign --variant=minbase --arch=%s trixie DIR; then --userland DIR"
-	// Debian's names are Go's.
-	advice := fmt.Sprintf(hint, qemu.GOARCH(arch))
-	if filepath.Clean(dir) == "/" && arch != qemu.ThisHost().Arch {
-		return &ForeignError{fmt.Sprintf("the host's programs are for %s, and the guest of %s", qemu.ThisHost().Arch, arch), advice}
+	advice := fmt.Sprintf(hint, arch.Of(guest).Debian)
+	if host := arch.Host().Name; filepath.Clean(dir) == "/" && guest != host {
+		return &ForeignError{fmt.Sprintf("the host's programs are for %s, and the guest of %s", host, guest), advice}
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -93,8 +94,8 @@ func checkUserland(dir, arch string) error {
 	if err != nil {
 		return nil // a script
 	}
-	if got := machineArch(f.Machine); got != arch && images[got] != "" {
-		return &ForeignError{fmt.Sprintf("the programs in %s are for %s, and the guest is of %s", dir, got, arch), advice}
+	if got := arch.OfELF(f.Machine, f.Class).Name; got != guest && arch.Of(got).Guest != nil {
+		return &ForeignError{fmt.Sprintf("the programs in %s are for %s, and the guest is of %s", dir, got, guest), advice}
 	}
 	return nil
 }

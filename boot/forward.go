@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Forward makes a TCP port of this host's loopback one of the guest's.
-type Forward struct{ Host, Guest int }
-
 // A ForwardError says that a port can't be forwarded.
 type ForwardError struct {
 	Forward Forward
@@ -29,8 +26,8 @@ func (e *ForwardError) Unwrap() error { return e.err }
 // Hint is the next step.
 func (e *ForwardError) Hint() string { return e.hint }
 
-// check says what would keep qemu from taking the port.
-func (f Forward) check(network bool) error {
+// checkForward says what would keep qemu from taking the port.
+func checkForward(f Forward, network bool) error {
 	if !network {
 		return &ForwardError{f, errors.New("the guest has no network"), "give it one: --network user"}
 	}

@@ -41,7 +41,7 @@ func writeInitramfs(w io.Writer, init string, c *guest.Config) error {
 	if err := errors.Join(archive.Flush(), writeConsole(w)); err != nil {
 		return err
 	}
-	if err := addFile(archive, "init", 0o755, program); err != nil {
+	if err := addInit(archive, program); err != nil {
 		return err
 	}
 	h := &cpio.Header{Name: guest.ConfigPath[1:], Mode: cpio.TypeReg | 0o644, Size: int64(len(config))}
@@ -75,6 +75,35 @@ func writeConsole(w io.Writer) error {
 		0, unix.S_IFCHR|0o600, 0, 0, 1, 0, 0, 0, 0, 5, 1, len(name), 0)
 	padding := make([]byte, -(len(header)+len(name))&3)
 	_, err := io.WriteString(w, header+name+string(padding))
+	return err
+}
+
+// addInit adds what of a program is loaded. Debug information and symbols are behind that,
+// and a third of what go install makes.
+func addInit(archive *cpio.Writer, program *os.File) error {
+	f, err := elf.NewFile(program)
+	if err != nil {
+		return err
+	}
+	end := int64(0)
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD {
+			end = max(end, int64(p.Off+p.Filesz))
+		}
+	}
+	header := make([]byte, 64)
+	if _, err := program.ReadAt(header, 0); err != nil {
+		return err
+	}
+	if f.Class == elf.ELFCLASS64 && end >= int64(len(header)) {
+		// It has no sections any more: e_shoff, e_shnum and e_shstrndx of elf(5).
+		clear(header[40:48])
+		clear(header[60:64])
+	}
+	if err := archive.WriteHeader(&cpio.Header{Name: "init", Mode: cpio.TypeReg | 0o755, Size: end}); err != nil {
+		return err
+	}
+	_, err = io.Copy(archive, io.MultiReader(bytes.NewReader(header), io.NewSectionReader(program, int64(len(header)), end-int64(len(header)))))
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
@@ -55,9 +56,9 @@ func TestInitramfs(t *testing.T) {
 		if _, ok := seen[h.Name]; ok {
 			t.Errorf("%s comes twice", h.Name)
 		}
-		// The kernel makes no folders by itself: do_name() in init/initramfs.c.
+		// The kernel makes no directories by itself: do_name() in init/initramfs.c.
 		if dir := path.Dir(h.Name); dir != "." && seen[dir]&cpio.ModeType != cpio.TypeDir {
-			t.Errorf("%s comes before its folder", h.Name)
+			t.Errorf("%s comes before its directory", h.Name)
 		}
 		seen[h.Name] = h.Mode
 		data, err := io.ReadAll(archive)
@@ -66,9 +67,7 @@ func TestInitramfs(t *testing.T) {
 		}
 		switch h.Name {
 		case "init":
-			if !bytes.Equal(data, program) {
-				t.Error("init isn't this program")
-			}
+			checkInit(t, data, program)
 		case "run-kernel.json":
 			var got guest.Config
 			if err := json.Unmarshal(data, &got); err != nil {
@@ -101,6 +100,42 @@ func TestInitramfs(t *testing.T) {
 			t.Errorf("%s has mode %o", lib, seen[lib[1:]])
 		}
 	}
+}
+
+// checkInit checks that an init runs, and has all of a program that is loaded and nothing
+// else.
+func checkInit(t *testing.T, init, program []byte) {
+	t.Helper()
+	want, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := elf.NewFile(bytes.NewReader(init))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Sections) > 0 || len(got.Progs) != len(want.Progs) {
+		t.Errorf("init has %d sections, and %d segments instead of %d", len(got.Sections), len(got.Progs), len(want.Progs))
+	}
+	for i, p := range want.Progs {
+		segment, err := io.ReadAll(p.Open())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The first one has the header.
+		at := max(64, int(p.Off))
+		if p.Type == elf.PT_LOAD && !bytes.Equal(init[at:int(p.Off)+len(segment)], segment[at-int(p.Off):]) {
+			t.Errorf("segment %d isn't this program's", i)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "init")
+	if err := os.WriteFile(path, init, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(path, "-test.run=^$").CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	t.Logf("%d bytes of %d", len(init), len(program))
 }
 
 func TestLibraries(t *testing.T) {

@@ -14,29 +14,37 @@ import (
 )
 
 // A MemoryError says that this host can't give a guest its memory.
-type MemoryError struct{ Want, Have int } // GiB
+type MemoryError struct{ Want, Have int } // MiB
 
 func (e *MemoryError) Error() string {
-	return fmt.Sprintf("the guest shall have %d GiB of memory, and this machine has %d, swap included", e.Want, e.Have)
+	return fmt.Sprintf("the guest shall have %s of memory, and this machine has %s, swap included", mebibytes(e.Want), mebibytes(e.Have))
 }
 
 // Hint names the setting.
-func (e *MemoryError) Hint() string { return "give it less: --memory-gib, or memory_gib in [run]" }
+func (e *MemoryError) Hint() string { return "give it less: --memory, or memory in [run]" }
 
 // checkMemory refuses what would end in the middle of a boot, or take this host's
 // other programs with it.
-func checkMemory(gib int) error {
+func checkMemory(mib int) error {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
 		return os.NewSyscallError("sysinfo", err)
 	}
 	// Rounded up: the kernel doesn't count what it keeps for itself.
 	const unit = 1 << 30
-	have := ((uint64(info.Totalram)+uint64(info.Totalswap))*uint64(info.Unit) + unit - 1) / unit
-	if uint64(gib) > have {
-		return &MemoryError{gib, int(have)}
+	have := ((uint64(info.Totalram)+uint64(info.Totalswap))*uint64(info.Unit) + unit - 1) / unit << 10
+	if uint64(mib) > have {
+		return &MemoryError{mib, int(have)}
 	}
 	return nil
+}
+
+// mebibytes words a size in MiB.
+func mebibytes(mib int) string {
+	if mib%(1<<10) == 0 {
+		return fmt.Sprintf("%d GiB", mib>>10)
+	}
+	return fmt.Sprintf("%d MiB", mib)
 }
 
 // hugeFile returns a file of huge pages for the guest's memory, on a tmpfs that
@@ -45,7 +53,7 @@ func checkMemory(gib int) error {
 // Memory that virtiofsd can see must be a file. One from memfd_create(2) comes in
 // small pages on most hosts, and a fault for each makes the guest's boot slower by
 // a quarter. Mounting takes CAP_SYS_ADMIN, so this is for root only.
-func hugeFile(gib int) (*os.File, error) {
+func hugeFile(mib int) (*os.File, error) {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("fsopen", err)
@@ -53,7 +61,7 @@ func hugeFile(gib int) (*os.File, error) {
 	defer unix.Close(fs)
 	err = errors.Join(
 		unix.FsconfigSetString(fs, "huge", "always"),
-		unix.FsconfigSetString(fs, "size", strconv.Itoa(gib)+"G"),
+		unix.FsconfigSetString(fs, "size", strconv.Itoa(mib)+"M"),
 		unix.FsconfigCreate(fs),
 	)
 	if err != nil {

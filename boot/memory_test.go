@@ -12,10 +12,10 @@ import (
 func TestTooMuchMemory(t *testing.T) {
 	l := newLab(t, "")
 	o := l.options()
-	o.MemoryGiB = 1 << 20
+	o.MemoryMiB = 1 << 30
 	_, err := Cmdline(context.Background(), o)
 	var much *MemoryError
-	if !errors.As(err, &much) || much.Want != 1<<20 || much.Have < 0 || much.Hint() == "" {
+	if !errors.As(err, &much) || much.Want != 1<<30 || much.Have < 0 || much.Hint() == "" {
 		t.Errorf("got %v", err)
 	}
 }

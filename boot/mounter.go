@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/grant"
 )
 
 // How a guest gets directories of the host.
@@ -26,7 +28,7 @@ const (
 // A Mounter is what serves directories of the host to a guest.
 type Mounter struct {
 	Type   string // Virtiofs or NineP
-	Why    string // why it isn't virtiofs, when that was wished for
+	Why    string // why it isn't virtiofs, when that was asked for
 	Hint   string // how to get that
 	daemon *virtiofs.Program
 }
@@ -96,7 +98,7 @@ func (m *Mounter) maxTag() int {
 }
 
 // device is qemu's part of a share, whose descriptor is fd.
-func (m *Mounter) device(s virtiofs.Share, fd int) qemu.Device {
+func (m *Mounter) device(s Share, fd int) qemu.Device {
 	if m.Type == Virtiofs {
 		return qemu.FileSystem{Tag: s.Tag, FD: fd}
 	}
@@ -109,7 +111,7 @@ func (m *Mounter) device(s virtiofs.Share, fd int) qemu.Device {
 
 // open returns what device's descriptor stands for, and the daemon behind it, if
 // there is one, which is yet to be started.
-func (m *Mounter) open(s virtiofs.Share) (*os.File, *virtiofs.Daemon, error) {
+func (m *Mounter) open(s Share) (*os.File, *virtiofs.Daemon, error) {
 	if m.Type == Virtiofs {
 		d, socket, err := m.daemon.Prepare(s)
 		return socket, d, err
@@ -117,7 +119,7 @@ func (m *Mounter) open(s virtiofs.Share) (*os.File, *virtiofs.Daemon, error) {
 	if s.ReadOnly {
 		// qemu refuses to write, too. Where users may not make namespaces, its word is
 		// the only one to be had.
-		if f, err := readonly.Open(s.Dir); err == nil {
+		if f, err := readonly.Open(s.Dir, s.Hide...); err == nil {
 			return f, nil, nil
 		}
 	}
@@ -128,9 +130,30 @@ func (m *Mounter) open(s virtiofs.Share) (*os.File, *virtiofs.Daemon, error) {
 	return f, nil, nil
 }
 
+// unhidden lists what is to be hidden and can't be: an ordinary user's daemon runs
+// without a mount namespace of its own.
+func (p *plan) unhidden() []string {
+	if p.mounter.Type != Virtiofs || readonly.Privileged() {
+		return nil
+	}
+	var seen []string
+	for _, s := range p.shares {
+		for _, path := range s.Hide {
+			rel, err := filepath.Rel(s.Dir, path)
+			if f, openErr := os.Open(path); err == nil && openErr == nil {
+				_ = f.Close()
+				if rel != ".." && !strings.HasPrefix(rel, "../") {
+					seen = append(seen, path)
+				}
+			}
+		}
+	}
+	return seen
+}
+
 // mount is how the guest mounts a share.
-func (m *Mounter) mount(s virtiofs.Share, path string) guest.Share {
-	g := guest.Share{Tag: s.Tag, Path: path, Type: m.Type, ReadOnly: s.ReadOnly}
+func (m *Mounter) mount(s Share) guest.Share {
+	g := guest.Share{Tag: s.Tag, Path: s.Path, Type: m.Type, ReadOnly: s.ReadOnly}
 	if m.Type == NineP {
 		g.Options = guest.NinePOptions(ninePCache(s))
 	}
@@ -139,9 +162,9 @@ func (m *Mounter) mount(s virtiofs.Share, path string) guest.Share {
 
 // ninePCache is what the guest may keep of a share; see
 // Documentation/filesystems/9p.rst.
-func ninePCache(s virtiofs.Share) string {
+func ninePCache(s Share) string {
 	switch {
-	case s.Cache == virtiofs.Always:
+	case s.Cache == grant.Always:
 		return "loose"
 	case s.ReadOnly:
 		return "none"

@@ -19,7 +19,7 @@ func TestChooseMounter(t *testing.T) {
 	l := newLab(t, "")
 	empty := t.TempDir()
 	broken := filepath.Join(t.TempDir(), "virtiofsd")
-	l.script(t, broken, "exit 1\n")
+	l.Script(t, broken, "exit 1\n")
 	saved := virtiofs.Dirs
 	t.Cleanup(func() { virtiofs.Dirs = saved })
 	virtiofs.Dirs = nil
@@ -29,21 +29,21 @@ func TestChooseMounter(t *testing.T) {
 		want      string // empty: an error
 		why, hint string // or what the error says
 	}{
-		{path: l.dir, want: Virtiofs},
-		{path: l.dir, o: Options{MountType: MountAuto, KernelVersion: "6.1.176"}, want: Virtiofs},
-		{path: l.dir, o: Options{MountType: Virtiofs}, want: Virtiofs},
-		{path: l.dir, o: Options{MountType: NineP}, want: NineP},
-		{path: l.dir, o: Options{KernelVersion: "5.4.0-rc1"}, want: Virtiofs},
-		{path: l.dir, o: Options{KernelVersion: "5.3.18"}, want: NineP, why: "Linux 5.3.18 has no virtiofs", hint: "5.4"},
-		{path: l.dir, o: Options{KernelVersion: "4.19"}, want: NineP, why: "Linux 4.19", hint: "5.4"},
-		{path: l.dir, o: Options{KernelVersion: "5.3.18", MountType: Virtiofs}, want: Virtiofs},
+		{path: l.Dir, want: Virtiofs},
+		{path: l.Dir, o: Options{MountType: MountAuto, KernelVersion: "6.1.176"}, want: Virtiofs},
+		{path: l.Dir, o: Options{MountType: Virtiofs}, want: Virtiofs},
+		{path: l.Dir, o: Options{MountType: NineP}, want: NineP},
+		{path: l.Dir, o: Options{KernelVersion: "5.4.0-rc1"}, want: Virtiofs},
+		{path: l.Dir, o: Options{KernelVersion: "5.3.18"}, want: NineP, why: "Linux 5.3.18 has no virtiofs", hint: "5.4"},
+		{path: l.Dir, o: Options{KernelVersion: "4.19"}, want: NineP, why: "Linux 4.19", hint: "5.4"},
+		{path: l.Dir, o: Options{KernelVersion: "5.3.18", MountType: Virtiofs}, want: Virtiofs},
 		{path: empty, want: NineP, why: "virtiofsd not found in $PATH", hint: "install it: "},
 		{path: filepath.Dir(broken), want: NineP, why: broken + " doesn't look like a virtiofsd"},
-		{path: empty, o: Options{Virtiofsd: l.virtiofsd}, want: Virtiofs},
+		{path: empty, o: Options{Virtiofsd: l.Virtiofsd}, want: Virtiofs},
 		// What was asked for by name isn't passed over.
 		{path: empty, o: Options{MountType: Virtiofs}, why: "not found"},
-		{path: l.dir, o: Options{Virtiofsd: "/none"}, why: "/none"},
-		{path: l.dir, o: Options{MountType: "nfs"}, why: `"nfs": it is auto, virtiofs or 9p`},
+		{path: l.Dir, o: Options{Virtiofsd: "/none"}, why: "/none"},
+		{path: l.Dir, o: Options{MountType: "nfs"}, why: `"nfs": it is auto, virtiofs or 9p`},
 	} {
 		t.Setenv("PATH", c.path)
 		m, err := ChooseMounter(t.Context(), c.o)
@@ -67,8 +67,8 @@ func TestChooseMounter(t *testing.T) {
 func TestPlanOfASystemBy9P(t *testing.T) {
 	l := newLab(t, "")
 	o := l.options()
-	o.MountType, o.Userland, o.System, o.Tree = NineP, "", "/store/system", l.dir
-	o.Shares = []Share{{Tag: "data", Dir: l.dir, Path: "/mnt/data"}}
+	o.MountType, o.Userland, o.System, o.Tree = NineP, "", "/store/system", l.Dir
+	o.Shares = []Share{{Tag: "data", Dir: l.Dir, Path: "/mnt/data"}}
 	p, err := newPlan(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestPlanOfASystemBy9P(t *testing.T) {
 	want := []guest.Share{
 		{Tag: "data", Path: "/mnt/data", Type: NineP, Options: guest.NinePOptions("mmap")},
 		{Tag: storeTag, Path: "/store", Type: NineP, Options: guest.NinePOptions("loose"), ReadOnly: true},
-		{Tag: treeTag, Path: l.dir, Type: NineP, Options: guest.NinePOptions("none"), ReadOnly: true},
+		{Tag: treeTag, Path: l.Dir, Type: NineP, Options: guest.NinePOptions("none"), ReadOnly: true},
 	}
 	if diff := cmp.Diff(want, p.guest.Shares); diff != "" {
 		t.Error(diff)

@@ -14,37 +14,42 @@ import (
 
 	"github.com/metaspace/run-kernel/boot/guest"
 	"github.com/metaspace/run-kernel/boot/qemu"
-	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/boot/report"
+	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/grant"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // Options say what to boot and how.
 type Options struct {
 	Kernel     string   // path of the image
+	Vmlinux    string   // that it was made from, to look at a guest that hangs; empty: Kernel, where it is one
 	KernelArgs []string // appended to the kernel's command line
 
 	KernelVersion string // such as 6.1.176; empty: unknown
 	Arch          string // of the guest, as in qemu-system-<arch>; empty: this host's
 	GuestInit     string // run-kernel for a guest of another architecture; empty: searched for
 
-	QEMU      string   // program; empty: the architecture's from $PATH
-	QEMUArgs  []string // appended to qemu's command line
-	Accel     string   // auto, kvm or tcg
-	CPUs      int
-	MemoryGiB int
-	Network   bool      // qemu's user-mode network
-	Forwards  []Forward // ports of this host that lead into it
-	Disks     []Disk
+	QEMU       string   // program; empty: the architecture's from $PATH
+	QEMUArgs   []string // appended to qemu's command line
+	Accel      string   // auto, kvm or tcg
+	CPUs       int
+	MemoryMiB  int
+	Network    bool      // qemu's user-mode network
+	Restricted bool      // by that, the guest reaches nothing, and is reached
+	Forwards   []Forward // ports of this host that lead into it
+	Disks      []Disk
 
-	Userland  string // directory that becomes the guest's root; "/" is the host's own
-	System    string // or a NixOS system: its toplevel, in a store that the guest gets
-	Tree      string // directory that is being edited: shared apart, with fresh contents; empty: none
-	Build     string // where it is built, likewise; empty: it is in one of the others, or isn't needed
+	Hide      []string // absolute paths in Userland that the guest doesn't see, as far as that can be had
+	Userland  string   // directory that becomes the guest's root; "/" is the host's own
+	System    string   // or a NixOS system: its toplevel, in a store that the guest gets
+	Tree      string   // directory that is being edited: shared apart, with fresh contents; empty: none
+	Build     string   // where it is built, likewise; empty: it is in one of the others, or isn't needed
 	Shares    []Share
 	MountType string // how the guest gets all of these: MountAuto (which empty is as well), Virtiofs or NineP
 	Virtiofsd string // program; empty: searched for
-	SocketDir string // where its sockets are bound for a moment; empty: nowhere in the file system
+	SocketDir string // where its sockets are bound for a moment; empty: in the user's directory for them
 
 	Modules        string // the kernel's modules, as they are in /lib/modules/<ModulesRelease>; in Tree or Build. Empty: those that belong to an installed Kernel, if there are any
 	ModulesRelease string
@@ -56,6 +61,7 @@ type Options struct {
 
 	ConsoleLog string        // file that gets all of the console; empty: none
 	Timeout    time.Duration // how long the guest may be silent before its agent answers; 0: for ever
+	Limit      time.Duration // how long it may take to answer, whatever it writes; 0: no limit. Without a Timeout it doesn't count
 	Console    *Size         // a shell on the serial port, which is connected to such a terminal; nil: none, as NixOS has its own
 	Debug      bool          // the guest waits for a debugger before its first instruction; Timeout doesn't count
 	Events     event.Sink
@@ -63,15 +69,17 @@ type Options struct {
 	// Started is called as soon as there is a VM to look at or to debug; its agent
 	// doesn't answer yet. It may be nil.
 	Started func(*VM)
+	// Reported is called with each report of the kernel that is told as an event, and
+	// with whether the agent had answered then. It must not block. It may be nil.
+	Reported func(r report.Report, up bool)
 }
 
-// A Share is a directory of the host that the guest mounts.
-type Share struct {
-	Tag      string
-	Dir      string // on the host
-	Path     string // in the guest
-	ReadOnly bool
-}
+// What of the host a guest is granted.
+type (
+	Share   = grant.Share
+	Disk    = grant.Disk
+	Forward = grant.Forward
+)
 
 // A plan is what Options come to on this host: every tool found, every choice
 // made, nothing started.
@@ -81,9 +89,9 @@ type plan struct {
 	qemu    string
 	mounter *Mounter
 	accel   qemu.Accel
-	why     string // why not KVM, when it was wished for
+	why     string // why not KVM, when it was asked for
 	init    string // program that becomes the guest's init
-	shares  []virtiofs.Share
+	shares  []Share
 	disks   []qemu.Disk
 	guest   guest.Config
 	again   bool // it hung, and is booted once more
@@ -99,7 +107,7 @@ const (
 func newPlan(ctx context.Context, o Options) (*plan, error) {
 	p := &plan{options: o, arch: o.Arch}
 	if p.arch == "" {
-		p.arch = qemu.ThisHost().Arch
+		p.arch = arch.Host().Name
 	}
 	program := o.QEMU
 	if program == "" {
@@ -121,7 +129,7 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 	default:
 		return nil, fmt.Errorf("boot: accelerator %q: it is auto, kvm or tcg", o.Accel)
 	}
-	if err := checkMemory(o.MemoryGiB); err != nil {
+	if err := checkMemory(o.MemoryMiB); err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	if p.init, err = FindInit(o.GuestInit, p.arch); err != nil {
@@ -134,14 +142,14 @@ func newPlan(ctx context.Context, o Options) (*plan, error) {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	for i, d := range o.Disks {
-		disk, err := d.plan("disk" + strconv.Itoa(i))
+		disk, err := planDisk(d, "disk"+strconv.Itoa(i))
 		if err != nil {
 			return nil, fmt.Errorf("boot: %w", err)
 		}
 		p.disks = append(p.disks, disk)
 	}
 	for _, f := range o.Forwards {
-		if err := f.check(o.Network); err != nil {
+		if err := checkForward(f, o.Network); err != nil {
 			return nil, fmt.Errorf("boot: %w", err)
 		}
 	}
@@ -160,13 +168,13 @@ func (p *plan) planShares() error {
 		}
 		*dir = abs
 	}
-	p.guest = guest.Config{Hostname: o.Hostname, Dir: o.Dir, Shell: o.Shell, Env: o.Env}
+	p.guest = guest.Config{Hostname: o.Hostname, Dir: o.Dir, Shell: o.Shell, Env: o.Env, Disks: len(o.Disks)}
 	if o.System != "" {
 		p.planSystem()
 	} else {
-		s := virtiofs.Share{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: virtiofs.Always}
-		root := p.mounter.mount(s, "")
-		p.shares, p.guest.Root = []virtiofs.Share{s}, &root
+		s := Share{Tag: rootTag, Dir: o.Userland, ReadOnly: true, Cache: grant.Always, Hide: o.Hide}
+		root := p.mounter.mount(s)
+		p.shares, p.guest.Root = []Share{s}, &root
 		if o.Console != nil {
 			p.guest.Console = &guest.Console{Rows: o.Console.Rows, Columns: o.Console.Columns}
 		}
@@ -176,7 +184,7 @@ func (p *plan) planShares() error {
 	}
 	for _, s := range []struct{ tag, dir string }{{treeTag, o.Tree}, {buildTag, o.Build}} {
 		if s.dir != "" {
-			p.mount(virtiofs.Share{Tag: s.tag, Dir: s.dir, ReadOnly: true, Cache: virtiofs.Auto}, s.dir)
+			p.mount(Share{Tag: s.tag, Dir: s.dir, Path: s.dir, ReadOnly: true, Cache: grant.Auto})
 		}
 	}
 	if o.Modules != "" && !(o.System == "" && o.Userland == "/" && o.Modules == filepath.Join("/lib/modules", o.ModulesRelease)) {
@@ -198,12 +206,12 @@ func (p *plan) planShares() error {
 		if err != nil {
 			return err
 		}
-		share := virtiofs.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Cache: virtiofs.Auto}
-		// NixOS mounts what its configuration says; but that says virtiofs.
-		if o.System == "" || p.mounter.Type != Virtiofs {
-			p.mount(share, filepath.Clean(s.Path))
+		s.Dir, s.Path, s.Cache = dir, filepath.Clean(s.Path), grant.Auto
+		// NixOS mounts what its configuration says, on /mnt/TAG; but that says virtiofs.
+		if o.System == "" || p.mounter.Type != Virtiofs || s.Path != filepath.Join("/mnt", s.Tag) {
+			p.mount(s)
 		} else {
-			p.shares = append(p.shares, share)
+			p.shares = append(p.shares, s)
 		}
 	}
 	// A mount hides what was mounted below it before.
@@ -221,10 +229,10 @@ func (p *plan) planShares() error {
 	return nil
 }
 
-// mount shares a directory that the guest mounts on path.
-func (p *plan) mount(s virtiofs.Share, path string) {
+// mount shares a directory that the guest mounts.
+func (p *plan) mount(s Share) {
 	p.shares = append(p.shares, s)
-	p.guest.Shares = append(p.guest.Shares, p.mounter.mount(s, path))
+	p.guest.Shares = append(p.guest.Shares, p.mounter.mount(s))
 }
 
 // planSystem shares the store of a NixOS system, which configures all the rest by
@@ -237,79 +245,11 @@ func (p *plan) planSystem() {
 		init.Systemctl = systemctl
 	}
 	store := filepath.Dir(system)
-	p.mount(virtiofs.Share{Tag: storeTag, Dir: store, ReadOnly: true, Cache: virtiofs.Always}, store)
+	p.mount(Share{Tag: storeTag, Dir: store, Path: store, ReadOnly: true, Cache: grant.Always})
 	p.guest.Init = init
 }
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// Descriptors that qemu inherits, in the order of exec.Cmd's ExtraFiles.
-const (
-	fdConsole = 3 + iota
-	fdMonitor
-	fdAgent
-	fdInitramfs
-	fdShares // and as many more as there are shares
-)
-
-// machine describes the VM for qemu.
-func (p *plan) machine() *qemu.Machine {
-	o := &p.options
-	m := &qemu.Machine{
-		Arch: p.arch, Accel: p.accel, CPUs: o.CPUs, Memory: o.MemoryGiB,
-		Kernel: o.Kernel, Initrd: fmt.Sprintf("/proc/self/fd/%d", fdInitramfs),
-		Name: "run-kernel", SharedMemory: p.mounter.Type == Virtiofs,
-		Devices: []qemu.Device{
-			qemu.Console{FD: fdConsole},
-			qemu.Monitor{FD: fdMonitor},
-			qemu.SerialPort{Name: guest.AgentPort, FD: fdAgent},
-			qemu.Entropy{},
-		},
-		Extra: o.QEMUArgs,
-	}
-	if o.Network {
-		var network qemu.UserNetwork
-		for _, f := range o.Forwards {
-			network.Forwards = append(network.Forwards, qemu.Forward(f))
-		}
-		m.Devices = append(m.Devices, network)
-	}
-	for _, d := range p.disks {
-		m.Devices = append(m.Devices, d)
-	}
-	for i, s := range p.shares {
-		m.Devices = append(m.Devices, p.mounter.device(s, fdShares+i))
-	}
-	// A panic ends qemu at once, instead of a minute's silence.
-	m.Cmdline = []string{"panic=-1"}
-	if p.accel == qemu.TCG && p.mounter.Type == Virtiofs {
-		// virtiofsd writes file contents into the guest's memory behind qemu's back,
-		// which goes on to run the translation of what was there before. When the
-		// guest clears each page itself, qemu sees that the page has changed.
-		m.Cmdline = append(m.Cmdline, "init_on_alloc=1")
-	}
-	if o.Debug {
-		m.Stopped = true
-		// Else the kernel isn't where its symbols say.
-		m.Cmdline = append(m.Cmdline, "nokaslr")
-	}
-	m.Cmdline = append(m.Cmdline, o.KernelArgs...)
-	return m
-}
-
-// Cmdline returns the command with which Start would start qemu. The numbers of
-// descriptors in it mean sockets that exist only then.
-func Cmdline(ctx context.Context, o Options) ([]string, error) {
-	p, err := newPlan(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	args, err := p.machine().Args()
-	if err != nil {
-		return nil, err
-	}
-	return append([]string{p.qemu}, args...), nil
 }

@@ -27,7 +27,7 @@ func TestCmdline(t *testing.T) {
 		t.Skip("the golden files are of x86-64")
 	}
 	l := newLab(t, "")
-	share := filepath.Join(l.dir, "share")
+	share := filepath.Join(l.Dir, "share")
 	if err := os.Mkdir(share, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestCmdline(t *testing.T) {
 		"tcg": func(o *Options) {},
 		"kvm": func(o *Options) { o.Accel = "kvm" },
 		"debug": func(o *Options) {
-			o.Debug, o.Tree, o.Build = true, l.dir, share
+			o.Debug, o.Tree, o.Build = true, l.Dir, share
 			o.Modules, o.ModulesRelease = share+"/modules", "6.1.0"
 		},
 		"9p": func(o *Options) {
@@ -43,9 +43,9 @@ func TestCmdline(t *testing.T) {
 			o.Shares = []Share{{Tag: "data", Dir: share, Path: "/mnt/data", ReadOnly: true}}
 		},
 		"all": func(o *Options) {
-			o.CPUs, o.MemoryGiB, o.Network, o.Tree = 4, 8, true, l.dir
+			o.CPUs, o.MemoryMiB, o.Network, o.Tree = 4, 8<<10, true, l.Dir
 			o.Shares = []Share{{Tag: "data", Dir: share, Path: "/mnt/data"}}
-			o.Disks, o.Forwards = []Disk{{l.kernel, true}}, []Forward{{58080, 80}}
+			o.Disks, o.Forwards = []Disk{{Path: l.Kernel, ReadOnly: true}}, []Forward{{Host: 58080, Guest: 80}}
 			o.KernelArgs, o.QEMUArgs = []string{"loglevel=8"}, []string{"-s", "-S"}
 		},
 	} {
@@ -56,7 +56,7 @@ func TestCmdline(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		got := strings.ReplaceAll(strings.Join(args, "\n"), l.dir, "$DIR") + "\n"
+		got := strings.ReplaceAll(strings.Join(args, "\n"), l.Dir, "$DIR") + "\n"
 		golden := filepath.Join("testdata", "cmdline-"+name+".golden")
 		if *update {
 			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -76,16 +76,16 @@ func TestCmdline(t *testing.T) {
 func TestBadShares(t *testing.T) {
 	l := newLab(t, "")
 	for want, shares := range map[string][]Share{
-		"used twice":           {{Tag: "a", Dir: l.dir, Path: "/a"}, {Tag: "a", Dir: l.dir, Path: "/b"}},
-		"1 to 36 bytes":        {{Tag: strings.Repeat("x", 37), Dir: l.dir, Path: "/a"}},
-		`by virtiofs, a tag`:   {{Dir: l.dir, Path: "/a"}},
-		"no comma":             {{Tag: "a,b", Dir: l.dir, Path: "/a"}},
-		"no such file":         {{Tag: "a", Dir: l.dir + "/none", Path: "/a"}},
-		"not a directory":      {{Tag: "a", Dir: l.kernel, Path: "/a"}},
-		`can't mount it on ""`: {{Tag: "a", Dir: l.dir}},
-		`mount it on "a"`:      {{Tag: "a", Dir: l.dir, Path: "a"}},
-		`mount it on "//"`:     {{Tag: "a", Dir: l.dir, Path: "//"}},
-		`"run-kernel.root"`:    {{Tag: rootTag, Dir: l.dir, Path: "/a"}},
+		"used twice":           {{Tag: "a", Dir: l.Dir, Path: "/a"}, {Tag: "a", Dir: l.Dir, Path: "/b"}},
+		"1 to 36 bytes":        {{Tag: strings.Repeat("x", 37), Dir: l.Dir, Path: "/a"}},
+		`by virtiofs, a tag`:   {{Dir: l.Dir, Path: "/a"}},
+		"no comma":             {{Tag: "a,b", Dir: l.Dir, Path: "/a"}},
+		"no such file":         {{Tag: "a", Dir: l.Dir + "/none", Path: "/a"}},
+		"not a directory":      {{Tag: "a", Dir: l.Kernel, Path: "/a"}},
+		`can't mount it on ""`: {{Tag: "a", Dir: l.Dir}},
+		`mount it on "a"`:      {{Tag: "a", Dir: l.Dir, Path: "a"}},
+		`mount it on "//"`:     {{Tag: "a", Dir: l.Dir, Path: "//"}},
+		`"run-kernel.root"`:    {{Tag: rootTag, Dir: l.Dir, Path: "/a"}},
 	} {
 		o := l.options()
 		o.Shares = shares
@@ -97,7 +97,7 @@ func TestBadShares(t *testing.T) {
 		o := l.options()
 		o.MountType = mountType
 		for tag, want := range map[string]bool{strings.Repeat("x", limit): true, strings.Repeat("x", limit+1): false} {
-			o.Shares = []Share{{Tag: tag, Dir: l.dir, Path: "/a"}}
+			o.Shares = []Share{{Tag: tag, Dir: l.Dir, Path: "/a"}}
 			if _, err := newPlan(context.Background(), o); (err == nil) != want {
 				t.Errorf("%s, %s: got %v", mountType, tag, err)
 			}
@@ -108,21 +108,21 @@ func TestBadShares(t *testing.T) {
 func TestSharesBelowOthersComeLater(t *testing.T) {
 	l := newLab(t, "")
 	o := l.options()
-	o.Tree = l.dir
+	o.Tree = l.Dir
 	o.Shares = []Share{
-		{Tag: "inner", Dir: l.dir, Path: l.dir + "/x/y/"},
-		{Tag: "below", Dir: l.dir, Path: l.dir + "/x"},
-		{Tag: "above", Dir: l.dir, Path: filepath.Dir(l.dir), ReadOnly: true},
+		{Tag: "inner", Dir: l.Dir, Path: l.Dir + "/x/y/"},
+		{Tag: "below", Dir: l.Dir, Path: l.Dir + "/x"},
+		{Tag: "above", Dir: l.Dir, Path: filepath.Dir(l.Dir), ReadOnly: true},
 	}
 	p, err := newPlan(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []guest.Share{
-		{Tag: "above", Path: filepath.Dir(l.dir), Type: Virtiofs, ReadOnly: true},
-		{Tag: treeTag, Path: l.dir, Type: Virtiofs, ReadOnly: true},
-		{Tag: "below", Path: l.dir + "/x", Type: Virtiofs},
-		{Tag: "inner", Path: l.dir + "/x/y", Type: Virtiofs},
+		{Tag: "above", Path: filepath.Dir(l.Dir), Type: Virtiofs, ReadOnly: true},
+		{Tag: treeTag, Path: l.Dir, Type: Virtiofs, ReadOnly: true},
+		{Tag: "below", Path: l.Dir + "/x", Type: Virtiofs},
+		{Tag: "inner", Path: l.Dir + "/x/y", Type: Virtiofs},
 	}
 	if diff := cmp.Diff(want, p.guest.Shares); diff != "" {
 		t.Error(diff)
@@ -182,6 +182,9 @@ func TestCheckKernel(t *testing.T) {
 		{file("cut vmlinux", string(elfOf(62)[:127])), "x86_64", "is cut short: it has 127 bytes of 128"},
 		{file("arm64 vmlinux", string(elfOf(183))), "x86_64", "is a kernel for aarch64, and the guest is of x86_64"},
 		{file("s390 vmlinux", string(elfOf(22))), "x86_64", "is a kernel for s390"},
+		{file("riscv32 vmlinux", "\x7fELF\x01"+string(elfOf(243)[5:])), "riscv64", "is a kernel for riscv32, and the guest is of riscv64"},
+		{file("i386 vmlinux", "\x7fELF\x01"+string(elfOf(3)[5:])), "x86_64", "is a kernel for i386, and the guest is of x86_64"},
+		{file("real s390 vmlinux", "\x7fELF\x02\x02"+string(make([]byte, 13))+"\x16"+zeros), "x86_64", "is a kernel for s390x, and"},
 		{file("empty", ""), "x86_64", "not a kernel"},
 		{file("short", zeros), "x86_64", "not a kernel"},
 		{file("cut ELF", "\x7fELF\x02\x01\x01"), "x86_64", "is a kernel for none"},
@@ -192,6 +195,8 @@ func TestCheckKernel(t *testing.T) {
 		{file("riscv Image", zeros[:0x38]+"RSC\x05"+zeros), "riscv64", ""},
 		{link, "riscv64", "is a kernel for x86_64"},
 		{file("Image.gz", "\x1f\x8b\x08\x00"), "aarch64", ""},
+		{filepath.Join(dir, "Image.gz"), "riscv64", "is not a kernel that can be booted"},
+		{filepath.Join(dir, "Image.gz"), "x86_64", "is not a kernel that can be booted"},
 		{fifo, "x86_64", "is not a file"},
 		{dir, "x86_64", "is not a file"},
 		{"/dev/null", "x86_64", "is not a file"},
@@ -207,14 +212,14 @@ func TestCheckKernel(t *testing.T) {
 // A NixOS system gets its store and the tree, and mounts the rest itself.
 func TestPlanOfASystem(t *testing.T) {
 	l := newLab(t, "")
-	store := filepath.Join(l.dir, "store")
+	store := filepath.Join(l.Dir, "store")
 	system := filepath.Join(store, "abc-nixos")
 	if err := os.MkdirAll(filepath.Join(system, "systemd/bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	o := l.options()
-	o.System, o.Tree, o.Network = system, l.dir, true
-	o.Shares = []Share{{Tag: "data", Dir: l.dir, Path: "/mnt/data"}}
+	o.System, o.Tree, o.Network = system, l.Dir, true
+	o.Shares = []Share{{Tag: "data", Dir: l.Dir, Path: "/mnt/data"}}
 	p, err := newPlan(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +228,7 @@ func TestPlanOfASystem(t *testing.T) {
 		Hostname: o.Hostname, Dir: o.Dir, Shell: o.Shell, Env: o.Env, Init: &guest.Init{Path: system + "/init"},
 		Shares: []guest.Share{
 			{Tag: storeTag, Path: store, Type: Virtiofs, ReadOnly: true},
-			{Tag: treeTag, Path: l.dir, Type: Virtiofs, ReadOnly: true},
+			{Tag: treeTag, Path: l.Dir, Type: Virtiofs, ReadOnly: true},
 		},
 	}
 	slices.SortFunc(want.Shares, func(a, b guest.Share) int { return strings.Compare(a.Path, b.Path) })

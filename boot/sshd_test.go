@@ -9,6 +9,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/metaspace/run-kernel/boot/boottest"
 )
 
 func startForwarded(t *testing.T) (*VM, int) {
@@ -46,7 +48,7 @@ func TestForwardSSH(t *testing.T) {
 }
 
 func TestAwaitSSHD(t *testing.T) {
-	t.Setenv(sshdVariable, "yes")
+	t.Setenv(boottest.SSHDVariable, "yes")
 	vm, port := startForwarded(t)
 	if vm.HasSSHD(t.Context(), port) {
 		t.Error("a connection that ends at once is an sshd")

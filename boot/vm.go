@@ -3,16 +3,20 @@
 package boot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -22,8 +26,11 @@ import (
 	"github.com/metaspace/run-kernel/boot/console"
 	"github.com/metaspace/run-kernel/boot/guest"
 	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/boot/report"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -32,6 +39,8 @@ const (
 	dyingTime = time.Second
 	// kvmSilence is when a guest under KVM that printed nothing is given up.
 	kvmSilence = 15 * time.Second
+	// kvmPatience is when it is on a host that was too busy to run it.
+	kvmPatience = time.Minute
 	// stallTime is when a guest without KVM is given up whose kernel has said that a
 	// processor stands still. By then that has stood still for 21 s or more.
 	stallTime = 5 * time.Second
@@ -39,6 +48,9 @@ const (
 	// systemdGaveUp begins the line with which systemd, as the first process, does
 	// nothing any more: manager_status_printf with STATUS_TYPE_EMERGENCY.
 	systemdGaveUp = "[!!!!!!] "
+
+	// outOfMemory is ENOMEM as qemu words it.
+	outOfMemory = "Cannot allocate memory"
 )
 
 // A VM is a guest that runs.
@@ -47,18 +59,24 @@ type VM struct {
 	Kernel string // path of its image
 
 	qemu    *proc.Process
-	stderr  *proc.Tail
+	stderr  *kvmWatch
 	qmp     *qemu.QMP
 	console *console.Console
 	serial  io.Writer // to the guest's serial port
 	daemons []*virtiofs.Daemon
 	client  *ssh.Client
 	log     io.Closer
+	arch    string // as in qemu-system-<arch>
+	vmlinux string // of Kernel; may be another kind of file
 
 	debug     sync.Mutex // guards the two below
 	debugged  bool       // by whom has called Debugger
 	debuggers int        // that there were
 	dumping   sync.Mutex // held while Dump runs
+
+	overheard overheard
+	taint     taint
+	up        atomic.Int64 // bytes of the console that had come when the agent answered; notUp before
 
 	stopping chan struct{} // closed by Stop
 	stopOnce sync.Once
@@ -84,15 +102,24 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	if p.why != "" {
 		o.Events.Emit(event.Notice{Text: "no KVM, so the guest is slow: " + p.why})
 	}
+	if seen := p.unhidden(); len(seen) > 0 {
+		o.Events.Emit(event.Notice{Text: "root in the guest can read " + strings.Join(seen, ", ") + ": to hide them, virtiofsd needs root; --mount-type 9p doesn't"})
+	}
 	if p.mounter.Why != "" {
 		o.Events.Emit(event.Notice{Text: p.mounter.notice()})
 	}
+	return p.boot(ctx)
+}
+
+// boot starts the guest, and once more where its failure may be KVM's or an interrupt's
+// that TCG lost.
+func (p *plan) boot(ctx context.Context) (*VM, error) {
+	o := &p.options
 	vm, err := p.start(ctx)
-	var silent *TimeoutError
-	if errors.As(err, &silent) && p.accel == qemu.KVM && o.Accel != string(qemu.KVM) && len(silent.Tail) == 0 {
+	if why := p.withoutKVM(err); why != "" {
 		o.Events.Emit(event.Warning{
-			Text: fmt.Sprintf("under KVM the guest wrote nothing for %s: trying without", silent.Silent.Round(time.Second)),
-			Hint: "nested hosts often have a KVM that doesn't work; --accel tcg avoids the wait",
+			Text: why + ": trying without KVM, slowly",
+			Hint: "nested hosts often have a KVM that doesn't work; --accel tcg avoids the attempt",
 		})
 		p.accel = qemu.TCG
 		vm, err = p.start(ctx)
@@ -137,7 +164,7 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		return nil, err
 	}
 	vm := &VM{
-		Accel: p.accel, Kernel: o.Kernel, stderr: new(proc.Tail), stopping: make(chan struct{}), done: make(chan struct{}),
+		Accel: p.accel, Kernel: o.Kernel, vmlinux: cmp.Or(o.Vmlinux, o.Kernel), arch: p.arch, stderr: newKVMWatch(), stopping: make(chan struct{}), done: make(chan struct{}),
 		initErr: make(chan string, 1), frozen: make(chan string, 1),
 	}
 	log, err := openLog(o.ConsoleLog)
@@ -145,58 +172,18 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		return nil, err
 	}
 	vm.log = log
-	var ours [3]net.Conn // console, monitor, agent
-	closeOurs := func() {
-		for _, c := range ours {
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-	}
+	w := new(wiring)
 	defer func() {
 		if vm.qemu == nil {
-			closeOurs()
+			w.close()
 			vm.stopDaemons()
 		}
 	}()
-
-	var theirs []*os.File // qemu's descriptors from 3 on
-	closeTheirs := sync.OnceFunc(func() {
-		for _, f := range theirs {
-			_ = f.Close()
-		}
-	})
-	defer closeTheirs()
-	for i := range ours {
-		conn, file, err := socketPair()
-		if err != nil {
-			return nil, err
-		}
-		ours[i] = conn
-		theirs = append(theirs, file)
-	}
-	initramfs, err := memFile("initramfs")
+	defer w.files.Close()
+	machine, err := p.machine(w)
+	vm.daemons = w.daemons
 	if err != nil {
 		return nil, err
-	}
-	theirs = append(theirs, initramfs)
-	for _, s := range p.shares {
-		share, d, err := p.mounter.open(s)
-		if err != nil {
-			return nil, err
-		}
-		theirs = append(theirs, share)
-		if d != nil {
-			vm.daemons = append(vm.daemons, d)
-		}
-	}
-
-	machine := p.machine()
-	if machine.SharedMemory {
-		if memory, err := hugeFile(o.MemoryGiB); err == nil {
-			machine.MemoryFD = 3 + len(theirs)
-			theirs = append(theirs, memory)
-		}
 	}
 	args, err := machine.Args()
 	if err != nil {
@@ -210,14 +197,17 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	}
 	var process *proc.Process
 	starts.Go(func() (err error) {
-		if err := writeInitramfs(initramfs, p.init, &p.guest); err != nil {
+		if err := writeInitramfs(w.initramfs, p.init, &p.guest); err != nil {
 			return fmt.Errorf("write the initramfs: %w", err)
 		}
-		if err := writeModules(initramfs, modules); err != nil {
+		if err := writeModules(w.initramfs, modules); err != nil {
 			return fmt.Errorf("write the initramfs: %w", err)
 		}
 		cmd := exec.Command(p.qemu, args...)
-		cmd.ExtraFiles = theirs
+		if p.mounter.Type == NineP && slices.ContainsFunc(p.shares, func(s Share) bool { return !s.ReadOnly }) {
+			cmd = virtiofs.Confine(p.qemu, args)
+		}
+		cmd.ExtraFiles = w.files.Extra()
 		cmd.Stderr = vm.stderr
 		o.Events.Emit(event.BootStarted{Image: o.Kernel, Accel: string(p.accel), Command: append([]string{p.qemu}, args...)})
 		process, err = proc.Start(cmd)
@@ -232,9 +222,12 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	}
 	vm.qemu = process
 	// Only qemu's end of qemu may keep them open: their end is how we see it.
-	closeTheirs()
-	vm.qmp = qemu.NewQMP(ours[1])
-	onLine := func(line string) { o.Events.Emit(event.Console{Line: line}) }
+	w.files.Close()
+	vm.qmp = qemu.NewQMP(w.monitor)
+	onLine := func(line string) {
+		o.Events.Emit(event.Console{Line: line})
+		vm.overheard.line(line)
+	}
 	first := func(c chan<- string) func(string) {
 		return func(text string) {
 			select {
@@ -243,21 +236,26 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 			}
 		}
 	}
-	vm.console = console.Read(ours[0], log, onLine, map[string]func(string){
-		guest.FatalPrefix: first(vm.initErr), systemdGaveUp: first(vm.frozen),
+	vm.up.Store(notUp)
+	warn := func(text string) { o.Events.Emit(event.Warning{Text: text}) }
+	vm.console = console.Read(w.console, log, console.Handlers{
+		Line:    onLine,
+		Markers: map[string]func(string){guest.FatalPrefix: first(vm.initErr), guest.WarningPrefix: warn, systemdGaveUp: first(vm.frozen)},
+		Report:  vm.tellReports(o),
 	})
-	vm.serial = ours[0]
+	vm.serial = w.console
 	if o.Started != nil {
 		o.Started(vm)
 	}
 	handshake := make(chan error, 1)
-	go func() { handshake <- vm.connect(ours[2]) }()
-	go vm.supervise(o.Events, closeOurs)
+	go func() { handshake <- vm.connect(w.agent) }()
+	go vm.supervise(o.Events, w.close)
 
 	if err := vm.awaitAgent(ctx, p, handshake); err != nil {
 		_ = vm.Stop()
 		return nil, err
 	}
+	vm.up.Store(vm.console.Mark())
 	o.Events.Emit(event.BootReady{Elapsed: time.Since(began)})
 	return vm, nil
 }
@@ -280,25 +278,32 @@ func (vm *VM) connect(conn net.Conn) error {
 	}
 	client := ssh.NewClient(c, channels, requests)
 	// The agent answers requests once the userland is up.
-	if _, _, err := client.SendRequest(guest.SyncRequest, true, nil); err != nil {
+	_, answer, err := client.SendRequest(guest.SyncRequest, true, nil)
+	if err != nil {
 		return err
 	}
+	vm.taint.begin(answer)
 	vm.client = client
 	return nil
 }
 
 func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) error {
 	limit := p.options.Timeout
+	var patience time.Duration // with a KVM that may not work, on a busy host
 	if p.options.Debug {
 		limit = 0
 	} else if p.accel == qemu.KVM && p.options.Accel != string(qemu.KVM) && len(vm.console.Tail()) == 0 && (limit == 0 || limit > kvmSilence) {
-		limit = kvmSilence
+		limit, patience = kvmSilence, kvmPatience
+		if p.options.Timeout > 0 {
+			patience = min(patience, p.options.Timeout)
+		}
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	var failed error
 	var giveUp, stalled <-chan time.Time
 	stall := vm.console.Stalled()
+	began := time.Now()
 	for {
 		select {
 		case <-stall:
@@ -307,7 +312,7 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 				stalled = time.After(stallTime)
 			}
 		case <-stalled:
-			return vm.timeout()
+			return vm.timeout(ctx)
 		case err := <-handshake:
 			if err == nil {
 				return nil
@@ -334,19 +339,56 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 			return context.Cause(ctx)
 		case <-tick.C:
 			if len(vm.console.Tail()) > 0 && !p.options.Debug {
-				limit = p.options.Timeout
+				limit, patience = p.options.Timeout, 0
 			}
-			if limit > 0 && time.Since(vm.console.Heard()) > limit {
-				return vm.timeout()
+			if silent := time.Since(vm.console.Heard()); limit > 0 && silent > limit && !(silent < patience && vm.starved()) {
+				return vm.timeout(ctx)
+			}
+			if err := vm.overdue(ctx, &p.options, began); err != nil {
+				return err
 			}
 		}
 	}
 }
 
-// timeout is the error of a guest that hasn't answered.
-func (vm *VM) timeout() error {
-	return &TimeoutError{Silent: time.Since(vm.console.Heard()), Stall: vm.console.Stall(), Tail: vm.console.Tail()}
+// manyLockups is how many reports of a processor that stands still end a boot. The
+// kernel reports one again each 22 s or more, and a busy host is to blame for some.
+const manyLockups = 5
+
+// overdue is the error of a guest that talks, but won't answer.
+func (vm *VM) overdue(ctx context.Context, o *Options, began time.Time) error {
+	if o.Timeout == 0 || o.Debug {
+		return nil
+	}
+	if lockups := vm.console.Lockups(); len(lockups) >= manyLockups {
+		return vm.hung(ctx, TimeoutError{Stall: lockups[len(lockups)-1], Lockups: len(lockups)})
+	}
+	if took := time.Since(began); o.Limit > 0 && took > o.Limit {
+		return vm.hung(ctx, TimeoutError{Boot: took})
+	}
+	return nil
 }
+
+// timeout is the error of a guest that hasn't answered.
+func (vm *VM) timeout(ctx context.Context) error {
+	return vm.hung(ctx, TimeoutError{Silent: time.Since(vm.console.Heard()), Stall: vm.console.Stall()})
+}
+
+// hung completes an error with what the guest is doing. Where that has panicked before its
+// console worked, it is a *CrashError.
+func (vm *VM) hung(ctx context.Context, e TimeoutError) error {
+	e.Tail = vm.console.Tail() // before what the kernel answers
+	e.Evidence = vm.Evidence(ctx)
+	for i, line := range e.Evidence.Log {
+		if _, reason, found := strings.Cut(line, panicHead); found {
+			return &CrashError{Crash: console.Crash{Message: panicHead + reason, Panic: true}, Tail: e.Evidence.Log[i:]}
+		}
+	}
+	return &e
+}
+
+// panicHead begins the message of a kernel that panics: see kernel/panic.c.
+const panicHead = "Kernel panic - not syncing: "
 
 // supervise waits for the end of the VM, whoever brings it about, and clears up.
 func (vm *VM) supervise(events event.Sink, closeOurs func()) {
@@ -378,6 +420,8 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 			crashed = nil
 			report()
 			ended = false // after an oops the guest may go on
+		case <-vm.stderr.failed:
+			// qemu has stopped the guest, and waits for somebody to look at it.
 		case <-vm.console.Panicked():
 			// It resets itself, which ends qemu; the trace comes before.
 			vm.wait(dyingTime)
@@ -455,6 +499,15 @@ func (vm *VM) qemuEnd(err error) string {
 	return text
 }
 
+// resetHint is what to do about a guest that resets itself before its console works.
+func resetHint(name string) string {
+	hint := "is the image a kernel for this machine?"
+	if g := arch.Of(name).Guest; g != nil && g.EarlyPrintk != "" {
+		hint += " --kernel-extra-args " + g.EarlyPrintk + " may show more"
+	}
+	return hint
+}
+
 // death says why qemu ended by itself.
 func (vm *VM) death(reason string, qemuErr error, tail []string) error {
 	select {
@@ -462,20 +515,23 @@ func (vm *VM) death(reason string, qemuErr error, tail []string) error {
 		return &InitError{Reason: text, Tail: tail}
 	default:
 	}
+	if e := vm.kvmDeath(reason, qemuErr, tail); e != nil {
+		return e
+	}
 	if reason == "guest-reset" {
 		if len(tail) == 0 {
 			return &DeathError{
-				Reason: "the guest reset itself without a word (a triple fault?)",
-				hint:   "is the image a kernel for this machine? --kernel-extra-args earlyprintk=ttyS0 may show more",
+				Reason: silentReset,
+				hint:   resetHint(vm.arch),
 			}
 		}
 		return &DeathError{Reason: "the guest reset itself", Tail: tail}
 	}
-	if strings.Contains(vm.stderr.String(), "Cannot allocate memory") {
-		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "this machine has too little memory left: --memory-gib gives the guest less"}
+	if strings.Contains(vm.stderr.String(), outOfMemory) {
+		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "this machine has too little memory left: --memory gives the guest less"}
 	}
 	if killedForMemory(qemuErr) {
-		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "this is how programs end that a machine or a container has no memory for, and `dmesg` tells: --memory-gib gives the guest less"}
+		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "this is how programs end that a machine or a container has no memory for, and `dmesg` tells: --memory gives the guest less"}
 	}
 	return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "`--dry-run` prints the command line of qemu"}
 }
@@ -507,6 +563,68 @@ func (vm *VM) Err() error {
 // was none.
 func (vm *VM) Crash() *console.Crash { return vm.console.Crash() }
 
+const (
+	// quietTime is how long the console must be silent until what the kernel reported
+	// during a command is taken for complete, and settleTime the limit of waiting for
+	// that: a serial port takes its time, and has none of the agent's.
+	quietTime  = 30 * time.Millisecond
+	settleTime = 2 * time.Second
+
+	// maxTold is how many reports of different titles are told of as events.
+	maxTold = 50
+
+	notUp = math.MaxInt64
+)
+
+// tellReports returns a function that emits an event for each report with a title that
+// hasn't been there before.
+func (vm *VM) tellReports(o *Options) func(report.Report) {
+	told := make(map[string]bool)
+	return func(r report.Report) {
+		if told[r.Title] || len(told) >= maxTold {
+			return
+		}
+		told[r.Title] = true
+		up := r.Offset >= vm.up.Load()
+		o.Events.Emit(event.KernelReport{Title: r.Title, Class: r.Class.String(), Function: r.Function, File: r.File, Line: r.Line, Up: up})
+		if o.Reported != nil {
+			o.Reported(r, up)
+		}
+	}
+}
+
+// Reports returns what the kernel has reported since the agent answered. It waits until
+// the console is silent for a moment.
+func (vm *VM) Reports() []report.Report {
+	vm.console.Settle(quietTime, settleTime)
+	return vm.console.Reports(vm.up.Load())
+}
+
+// Hidden returns what the kernel's taint tells since the agent answered, by the last
+// Sync, when the console has no report at all: with "quiet" or a low log level it prints
+// none.
+func (vm *VM) Hidden() []report.Report {
+	fresh := vm.taint.fresh()
+	if len(fresh) == 0 || len(vm.console.Reports(0)) > 0 {
+		return nil
+	}
+	return fresh
+}
+
+// CrashReport is the report that began with the message of Crash; nil when there is none.
+func (vm *VM) CrashReport() *report.Report {
+	crash := vm.console.Crash()
+	if crash == nil {
+		return nil
+	}
+	for _, r := range vm.console.Reports(0) {
+		if strings.HasSuffix(r.Headline, crash.Message) || strings.HasPrefix(crash.Message, r.Headline) {
+			return &r
+		}
+	}
+	return nil
+}
+
 // Tail returns the last lines of the console.
 func (vm *VM) Tail() []string { return vm.console.Tail() }
 
@@ -519,7 +637,9 @@ func (vm *VM) Sync() {
 	synced := make(chan struct{})
 	go func() {
 		defer close(synced)
-		_, _, _ = vm.client.SendRequest(guest.SyncRequest, true, nil)
+		if _, answer, err := vm.client.SendRequest(guest.SyncRequest, true, nil); err == nil {
+			vm.taint.update(answer)
+		}
 	}()
 	select {
 	case <-synced:
@@ -579,10 +699,10 @@ func openLog(path string) (io.WriteCloser, error) {
 	if path == "" {
 		return discard{io.Discard}, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("console log: %w", err)
 	}
-	f, err := os.Create(path)
+	f, err := private.CreateLog(path)
 	if err != nil {
 		return nil, fmt.Errorf("console log: %w", err)
 	}

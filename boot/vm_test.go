@@ -81,7 +81,7 @@ func TestGuestThatAnswers(t *testing.T) {
 	var mu sync.Mutex
 	var events []string
 	o := l.options()
-	o.ConsoleLog = filepath.Join(l.dir, "state", "console.log")
+	o.ConsoleLog = filepath.Join(l.Dir, "state", "console.log")
 	o.Events = func(e event.Event) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -178,11 +178,13 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 		{"babbles", 0, new(*DeathError), "agent: ssh: handshake failed", 1},
 		{"silent", time.Second, new(*TimeoutError), "nothing at all", 0},
 		{"says nothing more", 4 * time.Second, new(*TimeoutError), "neither answered nor wrote", 1},
+		{"locks up", time.Minute, new(*TimeoutError), "times: watchdog: BUG: soft lockup - CPU#0 stuck for 22s!", -1},
+		{"talks", time.Minute, new(*TimeoutError), "the guest hasn't answered for 8s, although it writes", -1},
 	} {
 		t.Run(test.guest, func(t *testing.T) {
 			checkLeaks(t)
 			o := newLab(t, test.guest).options()
-			o.Timeout = test.timeout
+			o.Timeout, o.Limit = test.timeout, 8*time.Second
 			began := time.Now()
 			_, err := start(t, o)
 			if err == nil {
@@ -191,7 +193,7 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 			if !errors.As(err, test.want) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("got %T %v", errors.Unwrap(err), err)
 			}
-			if tail := ConsoleTail(err); len(tail) != test.tail {
+			if tail := ConsoleTail(err); test.tail >= 0 && len(tail) != test.tail {
 				t.Errorf("tail %q", tail)
 			}
 			if d := time.Since(began); d > 20*time.Second {
@@ -233,7 +235,7 @@ func TestStalls(t *testing.T) {
 					if !strings.Contains(e.Text, test.warning) {
 						t.Errorf("the warning is %q", e.Text)
 					}
-					l.become(t, test.next)
+					l.Become(t, test.next)
 				}
 			}
 			if _, err := start(t, o); !test.check(err) {
@@ -264,7 +266,7 @@ func TestStartIsCanceled(t *testing.T) {
 func TestDaemonFails(t *testing.T) {
 	checkLeaks(t)
 	l := newLab(t, "says nothing more")
-	l.script(t, l.virtiofsd, "case $1 in --help) echo --shared-dir --readonly; exit;; esac\necho no such luck >&2; exit 7\n")
+	l.Script(t, l.Virtiofsd, "case $1 in --help) echo --shared-dir --readonly; exit;; esac\necho no such luck >&2; exit 7\n")
 	_, err := start(t, l.options())
 	death := (*DeathError)(nil)
 	if !errors.As(err, &death) || !strings.Contains(err.Error(), "run-kernel.root") || !strings.Contains(err.Error(), "exit status 7: no such luck") {
@@ -272,7 +274,7 @@ func TestDaemonFails(t *testing.T) {
 	}
 	// qemu notices, and may be seen to end first.
 	l = newLab(t, "error")
-	l.script(t, l.virtiofsd, "case $1 in --help) echo --shared-dir --readonly; exit;; esac\necho no such luck >&2; exit 7\n")
+	l.Script(t, l.Virtiofsd, "case $1 in --help) echo --shared-dir --readonly; exit;; esac\necho no such luck >&2; exit 7\n")
 	_, err = start(t, l.options())
 	if !errors.As(err, &death) || !strings.Contains(err.Error(), "exit status 7: no such luck") || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("got %v", err)
@@ -297,12 +299,12 @@ func TestNothingIsLeftWhereStartFails(t *testing.T) {
 	l := newLab(t, "answers")
 	for name, change := range map[string]func(o *Options){
 		"no such file or directory": func(o *Options) { o.QEMU = brokenScript(t, l) },
-		"console log":               func(o *Options) { o.ConsoleLog = filepath.Join(l.kernel, "log") },
+		"console log":               func(o *Options) { o.ConsoleLog = filepath.Join(l.Kernel, "log") },
 		"at least one CPU":          func(o *Options) { o.CPUs = 0 },
-		"is not a file":             func(o *Options) { o.Kernel = l.dir },
+		"is not a file":             func(o *Options) { o.Kernel = l.Dir },
 		"accelerator":               func(o *Options) { o.Accel = "hvf" },
-		"no program":                func(o *Options) { o.QEMU = l.dir + "/none" },
-		"not a directory":           func(o *Options) { o.Userland = l.kernel },
+		"no program":                func(o *Options) { o.QEMU = l.Dir + "/none" },
+		"not a directory":           func(o *Options) { o.Userland = l.Kernel },
 	} {
 		o := l.options()
 		change(&o)
@@ -315,9 +317,21 @@ func TestNothingIsLeftWhereStartFails(t *testing.T) {
 // brokenScript is a program that can be found but not started.
 func brokenScript(t *testing.T, l *lab) string {
 	t.Helper()
-	path := filepath.Join(l.dir, "broken")
+	path := filepath.Join(l.Dir, "broken")
 	if err := os.WriteFile(path, []byte("#!/nonexistent/interpreter\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// What the kernel of one architecture knows is no advice for another's.
+func TestResetHint(t *testing.T) {
+	for name, want := range map[string]string{
+		"x86_64":  "is the image a kernel for this machine? --kernel-extra-args earlyprintk=ttyS0 may show more",
+		"riscv64": "is the image a kernel for this machine?",
+	} {
+		if got := (&VM{arch: name}).death("guest-reset", nil, nil).(*DeathError).Hint(); got != want {
+			t.Errorf("%s: got %q", name, got)
+		}
+	}
 }

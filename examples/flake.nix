@@ -1,7 +1,7 @@
 {
   description = "The NixOS system on which run-kernel boots kernels";
 
-  # The release. `nix flake update` in this folder takes its latest state; until
+  # The release. `nix flake update` in this directory takes its latest state; until
   # then flake.lock, which the first build writes, holds it.
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 

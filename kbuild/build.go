@@ -4,6 +4,7 @@ package kbuild
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,14 +12,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/pattern"
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -33,16 +35,33 @@ type BuildOptions struct {
 	Image   string   // path of the image that is wanted
 	Target  string   // its make target
 	Modules bool     // whether there are modules to be made as well
+	GDB     bool     // whether gdb's scripts are to be made as well: CONFIG_GDB_SCRIPTS
 	Args    []string // more targets and variables for make
 	Changed []string // source files that have just been saved: their errors are shown before make gets there
+	Log     string   // name of the log in the state directory; empty: build.log
+	Idle    bool     // leave the processors and disks to all others
 	Events  event.Sink
+
+	commands    []string // that check what changed, where the .cmd files have gone
+	onlyModules bool     // the image isn't built
+	external    string   // directory of modules that are built, and nothing else
 }
 
 // goals are the targets, and what else o wants of make.
 func (o *BuildOptions) goals() []string {
+	if o.external != "" {
+		return []string{"M=" + o.external, "modules"}
+	}
+	if o.onlyModules {
+		return append([]string{"modules"}, o.Args...)
+	}
 	args := []string{o.Target}
 	if o.Modules {
 		args = append(args, "modules")
+	}
+	if o.GDB {
+		// make has it as a part of "all" only.
+		args = append(args, "scripts_gdb")
 	}
 	return append(args, o.Args...)
 }
@@ -50,10 +69,16 @@ func (o *BuildOptions) goals() []string {
 // A Result is what a successful build made.
 type Result struct {
 	Image    string
-	NewImage bool // whether make linked the image or a module, or all was up to date
-	Objects  int
-	Elapsed  time.Duration
-	Log      string // path of make's whole output
+	NewImage bool // whether make linked the image, or it was up to date
+	// NewModules says whether make linked a module.
+	NewModules bool
+	Objects    int
+	Elapsed    time.Duration
+	Link       time.Duration // the part of Elapsed after the last object was compiled
+	Log        string        // path of make's whole output
+	// Took is how long each object took that was compiled, as far as it could be measured.
+	Took  map[string]time.Duration
+	Steps []string // what make said that it did, such as "CC init/main.o"
 }
 
 // A BuildError says that make failed.
@@ -96,6 +121,32 @@ func (e *noImageError) Hint() string { return "what make did is in " + e.log }
 // stopped, and the error is the cause of ctx. The error of a make that failed
 // is a *BuildError.
 func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
+	r, err := t.build(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// BuildExternal builds the modules outside of the tree, against what Build has built last.
+func (t *Tree) BuildExternal(ctx context.Context, o BuildOptions) (*Result, error) {
+	sum := &Result{Image: o.Image}
+	o.Modules, o.Log = true, "external.log"
+	for _, dir := range t.External {
+		o.external = dir
+		r, err := t.build(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		sum.NewModules = sum.NewModules || r.NewModules
+		sum.Objects += r.Objects
+		sum.Elapsed += r.Elapsed
+	}
+	return sum, nil
+}
+
+// build is Build; it returns what was done by a make that failed, too, if it ran.
+func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 	cmd, err := t.command(o.goals()...)
 	if err != nil {
 		return nil, fmt.Errorf("build: %w", err)
@@ -104,7 +155,7 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build: %w", err)
 	}
-	log, err := os.Create(filepath.Join(state, "build.log"))
+	log, err := private.CreateLog(filepath.Join(state, cmp.Or(o.Log, "build.log")))
 	if err != nil {
 		return nil, fmt.Errorf("build: log: %w", err)
 	}
@@ -124,15 +175,24 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	began := time.Now()
 	counts := t.newCounts(state, o.Target)
 	found := &findings{events: o.Events}
-	p := &output{tree: t, events: o.Events, found: found, log: bufio.NewWriter(log), began: began, total: counts.expected()}
+	p := &output{tree: t, events: o.Events, found: found, log: bufio.NewWriter(log), began: began}
 	o.Events.Emit(event.BuildStarted{Dir: t.BuildDir, Command: cmd.Args})
 	// A make that is stopped has last words of its own, which are no news.
 	defer context.AfterFunc(ctx, found.close)()
 	var running sync.WaitGroup
+	running.Go(func() { p.total.Store(int64(counts.expected())) })
 	running.Go(func() { p.read(r) })
+	commands := o.commands
+	if commands == nil {
+		commands = t.checkCommands(o.Changed)
+	}
 	early, stop := context.WithCancel(ctx)
-	running.Go(func() { t.preview(early, o.Changed, found) })
-	err = proc.Run(ctx, cmd, grace)
+	running.Go(func() { t.preview(early, commands, found) })
+	run := proc.Run
+	if o.Idle {
+		run = proc.RunIdle
+	}
+	err = run(ctx, cmd, grace)
 	stop()
 	_ = w.Close()
 	running.Wait()
@@ -141,8 +201,11 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 		err = context.Cause(ctx) // a make that fails at that moment is no failure
 	}
 
-	result := &Result{Image: o.Image, Objects: p.done, Elapsed: time.Since(began), Log: log.Name()}
-	finished := event.BuildFinished{Elapsed: result.Elapsed, Objects: p.done, Log: log.Name()}
+	result := &Result{Image: o.Image, Objects: p.done, Elapsed: time.Since(began), Log: log.Name(), Steps: p.steps}
+	if !p.linking.IsZero() {
+		result.Link = time.Since(p.linking)
+	}
+	finished := event.BuildFinished{External: o.external, Elapsed: result.Elapsed, Link: result.Link, Objects: p.done, Log: log.Name()}
 	switch exit := (*exec.ExitError)(nil); {
 	case errors.As(err, &exit):
 		e := &BuildError{Err: err, Log: log.Name(), Diagnostics: found.errors, hint: toolHint(p.tail)}
@@ -165,8 +228,10 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 			err = &noImageError{o.Target, o.Image, log.Name()}
 			break
 		}
-		result.NewImage = after != before || o.Modules && fingerprint(t.modules()) != modules
-		finished.Image, finished.NewImage = o.Image, result.NewImage
+		result.NewImage = after != before
+		result.NewModules = o.Modules && fingerprint(t.modules()) != modules
+		finished.Image, finished.NewImage, finished.NewModules = o.Image, result.NewImage, result.NewModules
+		result.Took = t.took(p.started)
 		// Only a hint for the next progress bar.
 		_ = counts.save(p.done)
 	}
@@ -176,10 +241,29 @@ func (t *Tree) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 		finished.Err = fmt.Errorf("%w: %w", context.Canceled, err)
 	}
 	o.Events.Emit(finished)
-	if err != nil {
-		return nil, err
+	return result, err
+}
+
+// took measures how long objects took to compile, of which it is known when make began
+// with them: the last file written is the .cmd file.
+func (t *Tree) took(started map[string]time.Time) map[string]time.Duration {
+	took := make(map[string]time.Duration, len(started))
+	for object, began := range started {
+		st, err := os.Stat(filepath.Join(t.BuildDir, cmdFile(object)))
+		if err != nil {
+			continue
+		}
+		if d := st.ModTime().Sub(began); d > 0 {
+			took[object] = d
+		}
 	}
-	return result, nil
+	return took
+}
+
+// cmdFile is where the build keeps the command of a target, and what it read.
+func cmdFile(target string) string {
+	dir, base := filepath.Split(target)
+	return dir + "." + base + ".cmd"
 }
 
 // output reads what make and its children write.
@@ -189,11 +273,15 @@ type output struct {
 	found  *findings
 	log    *bufio.Writer
 	began  time.Time
-	total  int
+	total  atomic.Int64 // objects that there will be; 0: it isn't known
 
 	done     int
+	steps    []string
+	started  map[string]time.Time // when make began to compile an object
+	linking  time.Time            // when make began with what it does after the last object; zero: it hasn't
 	reported time.Time
 	pending  *event.Diagnostic // its detail may still grow
+	expanded bool              // the pending one was moved to where its macro is used
 	tail     []string
 	context  []string // "In file included from", "In function": before a diagnostic
 }
@@ -223,17 +311,35 @@ func (p *output) line(line string) {
 	if step, object := quiet(line); step != "" {
 		p.flush()
 		p.context = nil
+		p.steps = append(p.steps, step)
+		now := time.Now()
+		switch {
+		case links.MatchString(step) || bootImage.MatchString(step):
+			if p.linking.IsZero() {
+				p.linking = now
+			}
+		case object:
+			p.linking = time.Time{}
+		}
 		if object {
 			p.done++
+			if p.started == nil {
+				p.started = make(map[string]time.Time)
+			}
+			p.started[step[strings.LastIndexByte(step, ' ')+1:]] = now
 		}
-		if now := time.Now(); now.Sub(p.reported) >= progressInterval {
+		if now.Sub(p.reported) >= progressInterval {
 			p.reported = now
-			p.events.Emit(event.BuildProgress{Done: p.done, Total: p.total, Elapsed: now.Sub(p.began), Current: step})
+			elapsed, total := now.Sub(p.began), int(p.total.Load())
+			p.events.Emit(event.BuildProgress{Done: p.done, Total: total, Elapsed: elapsed, Left: left(p.done, total, elapsed), Current: step})
 		}
 		return
 	}
 	if d, ok := parseDiagnostic(line); ok {
 		if d.Severity == event.Note && p.pending != nil {
+			if isExpansion(d) {
+				p.expand(d)
+			}
 			p.pending.Detail = append(append(p.pending.Detail, p.context...), line)
 			p.context = nil
 			return
@@ -242,7 +348,7 @@ func (p *output) line(line string) {
 		d.File = p.tree.relative(d.File)
 		d.Detail = p.context
 		p.context = nil
-		p.pending = &d
+		p.pending, p.expanded = &d, false
 		return
 	}
 	switch {
@@ -260,6 +366,28 @@ func (p *output) line(line string) {
 		p.flush()
 		p.context = nil
 	}
+}
+
+// left is how long a build will take from now on, if it goes on at the pace of its first
+// objects. Those of the first seconds say nothing of the rest: they belong to the programs
+// that build the kernel.
+func left(done, total int, elapsed time.Duration) time.Duration {
+	if done*20 < total || done >= total || elapsed < 5*time.Second {
+		return 0
+	}
+	return time.Duration(float64(elapsed) / float64(done) * float64(total-done))
+}
+
+// expand puts the pending diagnostic where its macro is used. gcc names where the macro
+// is defined, which is a header that nobody has edited, and then each use, the
+// outermost last.
+func (p *output) expand(use event.Diagnostic) {
+	d := p.pending
+	if !p.expanded {
+		d.Detail = append(d.Detail, fmt.Sprintf("%s:%d:%d: note: in the definition of a macro", d.File, d.Line, d.Column))
+		p.expanded = true
+	}
+	d.File, d.Line, d.Column = p.tree.relative(use.File), use.Line, use.Column
 }
 
 // flush reports the diagnostic whose lines have ended.
@@ -309,6 +437,9 @@ func (f *findings) add(d event.Diagnostic) {
 // padded to seven, such as "  CC [M]  fs/fuse/inode.o" or "  RUSTC L rust/core.o".
 var quietLine = pattern.New(`^  ([A-Z][A-Z0-9_]*)(?: \[[A-Z]+\]| [A-Z])? +[^\s|(=].*$`)
 
+// bootImage are the steps that make a boot image of vmlinux.
+var bootImage = pattern.New(`^[A-Z]\S* (\./)?arch/\w+/boot/`)
+
 // quiet recognises a line of make's short output, such as "  CC      init/main.o",
 // and says whether it stands for an object.
 func quiet(line string) (step string, object bool) {
@@ -341,41 +472,4 @@ func (t *Tree) relative(path string) string {
 		return rel
 	}
 	return path
-}
-
-// counts remembers how many objects a build of everything had. Other builds
-// have few, and nobody knows how many: make finds out while it builds.
-type counts struct {
-	path    string
-	scratch bool // nothing was built before
-}
-
-func (t *Tree) newCounts(state, target string) counts {
-	// Each kernel has this object, and a build that failed left it, too. That there
-	// is no image says less.
-	_, err := os.Stat(filepath.Join(t.BuildDir, "init/main.o"))
-	return counts{path: filepath.Join(state, "objects."+target), scratch: errors.Is(err, os.ErrNotExist)}
-}
-
-// expected is the number for a build from scratch; 0 when it isn't known.
-func (c counts) expected() int {
-	if !c.scratch {
-		return 0
-	}
-	data, err := os.ReadFile(c.path)
-	if err != nil {
-		return 0
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
-		return 0
-	}
-	return max(0, n)
-}
-
-func (c counts) save(objects int) error {
-	if !c.scratch || objects == 0 {
-		return nil
-	}
-	return os.WriteFile(c.path, []byte(strconv.Itoa(objects)+"\n"), 0o644)
 }

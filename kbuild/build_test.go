@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -82,7 +83,10 @@ func TestBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := src + "/.run-kernel/build.log"
-	want := &Result{Image: src + "/vmlinux", NewImage: true, Objects: 5, Elapsed: result.Elapsed, Log: log}
+	want := &Result{Image: src + "/vmlinux", NewImage: true, Objects: 5, Elapsed: result.Elapsed, Link: result.Link, Log: log, Took: map[string]time.Duration{}, Steps: []string{
+		"SYNC include/config/auto.conf", "HOSTCC scripts/basic/fixdep", "CC init/main.o", "CC init/version.o", "AS arch/x86/kernel/head_64.o",
+		"CC [M] drivers/net/dummy.o", "AR built-in.a", "LD vmlinux", "SYSMAP System.map",
+	}}
 	if diff := cmp.Diff(want, result); diff != "" {
 		t.Error(diff)
 	}
@@ -94,7 +98,7 @@ func TestBuild(t *testing.T) {
 	if diff := cmp.Diff(event.BuildStarted{Dir: src, Command: []string{make, "-C", src, "-j2", "vmlinux"}}, first); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(event.BuildFinished{Elapsed: result.Elapsed, Objects: 5, Image: want.Image, NewImage: true, Log: log}, last); diff != "" {
+	if diff := cmp.Diff(event.BuildFinished{Elapsed: result.Elapsed, Link: result.Link, Objects: 5, Image: want.Image, NewImage: true, Log: log}, last); diff != "" {
 		t.Error(diff)
 	}
 	progress := of[event.BuildProgress](r)
@@ -130,6 +134,52 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// The link begins after the last object, whatever make has linked before that.
+func TestBuildLink(t *testing.T) {
+	compile := "echo '  CC      init/main.o'; sleep 0.3; "
+	for name, c := range map[string]struct {
+		script   string
+		min, max time.Duration
+	}{
+		"linked":            {compile + "echo '  LD      vmlinux.o'; sleep 0.2; echo '  CC      .vmlinux.export.o'", 200 * time.Millisecond, 290 * time.Millisecond},
+		"a boot image":      {compile + "echo '  LD      vmlinux'; sleep 0.1; echo '  CC      arch/x86/boot/version.o'; sleep 0.1", 200 * time.Millisecond, 290 * time.Millisecond},
+		"not the last link": {"echo '  MODPOST Module.symvers'; sleep 0.3; echo '  CC      init/main.o'; echo '  LD      vmlinux'", 0, 200 * time.Millisecond},
+		"nothing linked":    {compile, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, result, err := play(t, Options{}, "", "echo > vmlinux; "+c.script)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.Link < c.min || result.Link > max(c.max, result.Elapsed-300*time.Millisecond) {
+				t.Errorf("the link took %v of %v", result.Link, result.Elapsed)
+			}
+			if f := of[event.BuildFinished](r); len(f) != 1 || f[0].Link != result.Link {
+				t.Errorf("told: %+v", f)
+			}
+		})
+	}
+}
+
+func TestLeft(t *testing.T) {
+	for _, c := range []struct {
+		done, total int
+		elapsed     time.Duration
+		want        time.Duration
+	}{
+		{250, 1000, time.Minute, 3 * time.Minute},
+		{1000, 1000, time.Minute, 0},
+		{1100, 1000, time.Minute, 0},
+		{250, 0, time.Minute, 0},   // nobody knows the total
+		{40, 1000, time.Minute, 0}, // too little has been seen
+		{250, 1000, 4900 * time.Millisecond, 0},
+	} {
+		if got := left(c.done, c.total, c.elapsed); got != c.want {
+			t.Errorf("%d of %d after %v: %v, want %v", c.done, c.total, c.elapsed, got, c.want)
+		}
+	}
+}
+
 // The number of objects is that of a build from scratch, not of one that went on
 // where another had failed.
 func TestBuildTotal(t *testing.T) {
@@ -162,6 +212,48 @@ func TestBuildTotal(t *testing.T) {
 	clean()
 	if n := total(firstBuild, ": > vmlinux; : > init/main.o", false); n != 5 {
 		t.Errorf("after it: %d", n)
+	}
+}
+
+// The first build has a total from the source tree and .config. One with the same .config
+// takes the number that there was.
+func TestBuildEstimate(t *testing.T) {
+	src := source(t, physical(t))
+	write(t, src, map[string]string{
+		"Kbuild": "", "init/Makefile": "obj-y := main.o version.o\nobj-$(CONFIG_MORE) += more.o\n", "arch/x86/Makefile": "", "drivers/Makefile": "obj-m += mod.o\n",
+		"arch/x86/boot/Makefile": "setup-y := a.o b.o\n", ".config": "CONFIG_MODULES=y\nCONFIG_OBJTOOL=y\n# CONFIG_MORE is not set\n",
+	})
+	total := func(o Options) int {
+		t.Helper()
+		o.Dir = src
+		// The first steps may come before the total is known.
+		lines := strings.Repeat("  CC      init/main.o\n", 3)
+		r, _, err := play(t, o, "", "for i in 1 2 3 4 5 6 7 8 9; do printf '"+lines+"'; sleep 0.1; done; : > vmlinux")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := of[event.BuildProgress](r)
+		return p[len(p)-1].Total
+	}
+	if n := total(Options{Arch: "x86"}); n != 3+1+otherObjects+objtoolObjects {
+		t.Errorf("the first build: %d", n)
+	}
+	if n := total(Options{Arch: "x86"}); n != 27 {
+		t.Errorf("the next one: %d", n)
+	}
+	write(t, src, map[string]string{".config": "CONFIG_MORE=y\nCONFIG_DEBUG_INFO_BTF=y\n"})
+	if n := total(Options{Arch: "x86"}); n != 3+otherObjects+btfObjects {
+		t.Errorf("with another .config: %d", n)
+	}
+	tree, err := Find(Options{Dir: src, Arch: "x86"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := tree.estimate("bzImage"); n != 3+2+otherObjects+btfObjects {
+		t.Errorf("a boot image: %d", n)
+	}
+	if n := (&Tree{Source: src, BuildDir: src, options: Options{Arch: "arm64"}}).estimate("vmlinux"); n != 0 {
+		t.Errorf("another architecture: %d", n)
 	}
 }
 
@@ -209,11 +301,19 @@ func TestFailingBuild(t *testing.T) {
 	}
 	want := []event.Diagnostic{
 		{
-			File: "include/linux/minmax.h", Line: 20, Column: 35, Severity: event.Warn, Message: "comparison of distinct pointer types lacks a cast",
+			File: "init/main.c", Line: 40, Column: 9, Severity: event.Warn, Message: "comparison of distinct pointer types lacks a cast",
 			Detail: []string{
 				"In file included from ./include/linux/kernel.h:29,", "                 from init/main.c:12:", "init/main.c: In function 'foo':",
 				"   20 |         (!!(sizeof((typeof(x) *)1 == (typeof(y) *)1)))", "      |                                   ^~",
+				"include/linux/minmax.h:20:35: note: in the definition of a macro",
 				"init/main.c:40:9: note: in expansion of macro 'CHECK'", "   40 |         CHECK(p, q);", "      |         ^~~~~",
+			},
+		},
+		{
+			File: "include/linux/minmax.h", Line: 20, Column: 35, Severity: event.Warn, Message: "comparison of distinct pointer types lacks a cast",
+			Detail: []string{
+				"In file included from ./include/linux/kernel.h:29,", "                 from init/version.c:12:",
+				"   20 |         (!!(sizeof((typeof(x) *)1 == (typeof(y) *)1)))", "      |                                   ^~",
 			},
 		},
 		{
@@ -228,7 +328,7 @@ func TestFailingBuild(t *testing.T) {
 	if diff := cmp.Diff(want, of[event.Diagnostic](r)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(want[1:], failed.Diagnostics); diff != "" {
+	if diff := cmp.Diff(want[2:], failed.Diagnostics); diff != "" {
 		t.Error(diff)
 	}
 	log := src + "/.run-kernel/build.log"
@@ -335,6 +435,38 @@ drivers/foo/Kconfig:9:	symbol B is selected by A
 		if len(got[i].Detail) != n || got[i].Severity != event.Error {
 			t.Errorf("%s: got %q, %s", got[i].Message, got[i].Detail, got[i].Severity)
 		}
+	}
+}
+
+// gcc blames the header that defines a macro; who saved a file wants to see that.
+func TestDiagnosticInMacro(t *testing.T) {
+	src := source(t, physical(t)+"/linux")
+	r, _, _ := play(t, Options{Dir: src}, `In file included from m.c:1:
+m.c: In function 'f':
+m.h:2:13: warning: format '%d' expects argument of type 'int', but argument 2 has type 'char *' [-Wformat=]
+    2 | #define SOH "\001"
+      |             ^~~~~~
+m.h:4:29: note: in definition of macro 'wrap'
+    4 | #define wrap(f, ...) printf(f, ##__VA_ARGS__)
+      |                             ^
+m.h:3:14: note: in expansion of macro 'SOH'
+    3 | #define INFO SOH "6"
+      |              ^~~
+m.c:5:9: note: in expansion of macro 'pr'
+    5 |         pr("%d\n", "s");
+      |         ^~
+m.h:9:1: warning: another
+`, "exit 1")
+	want := []event.Diagnostic{
+		{File: "m.c", Line: 5, Column: 9, Message: "format '%d' expects argument of type 'int', but argument 2 has type 'char *' [-Wformat=]"},
+		{File: "m.h", Line: 9, Column: 1, Message: "another"},
+	}
+	got := of[event.Diagnostic](r)
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(event.Diagnostic{}, "Detail", "Severity")); diff != "" {
+		t.Fatal(diff)
+	}
+	if !slices.Contains(got[0].Detail, "m.h:2:13: note: in the definition of a macro") {
+		t.Errorf("where the macro is isn't told: %q", got[0].Detail)
 	}
 }
 

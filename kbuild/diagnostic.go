@@ -112,6 +112,11 @@ func parsePlace(line string) (file string, n, column int, ok bool) {
 	return "", 0, 0, false
 }
 
+// isExpansion recognises gcc's note on where a macro is used.
+func isExpansion(d event.Diagnostic) bool {
+	return d.Severity == event.Note && strings.HasPrefix(d.Message, "in expansion of macro ")
+}
+
 // isContext recognises the lines that compilers print before a diagnostic.
 func isContext(line string) bool {
 	return strings.HasPrefix(line, "In file included from ") || strings.HasPrefix(line, "                 from ") ||

@@ -98,6 +98,19 @@ func (t *Tree) Command(o BuildOptions) ([]string, error) {
 	return cmd.Args, nil
 }
 
+// ExternalCommands returns the commands that BuildExternal would run.
+func (t *Tree) ExternalCommands() ([][]string, error) {
+	var list [][]string
+	for _, dir := range t.External {
+		command, err := t.Command(BuildOptions{external: dir})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, command)
+	}
+	return list, nil
+}
+
 // lookCompiler looks for the compiler that make will use.
 func (t *Tree) lookCompiler() error {
 	cc := t.options.CC
@@ -125,9 +138,10 @@ func (t *Tree) lookCompiler() error {
 }
 
 // Configure runs one of the kernel's configuration targets, such as
-// olddefconfig, on the file at path, in the environment of the build.
-func (t *Tree) Configure(ctx context.Context, target, path string) error {
-	cmd, err := t.command(target)
+// olddefconfig, on the file at path, in the environment of the build. The variables are
+// make's: NAME=VALUE.
+func (t *Tree) Configure(ctx context.Context, target, path string, variables ...string) error {
+	cmd, err := t.command(append(variables, target)...)
 	if err != nil {
 		return fmt.Errorf("make %s: %w", target, err)
 	}

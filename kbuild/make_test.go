@@ -19,7 +19,7 @@ import (
 )
 
 // tools puts a make with the given shell script, and a compiler, first into
-// $PATH, and returns their folder.
+// $PATH, and returns their directory.
 func tools(t *testing.T, script string) string {
 	t.Helper()
 	dir := physical(t)

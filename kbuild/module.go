@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -28,24 +29,66 @@ type Modules struct {
 type module struct {
 	file string // absolute
 	name string // below kernel/ in /lib/modules/<release>
+	// copied: the guest may not see the file, or not as it is now.
+	copied bool
 }
 
 // modules lists what make modules has built. There is nothing to list where
 // nothing is a module, or before the first build.
 func (t *Tree) modules() []module {
-	data, _ := os.ReadFile(filepath.Join(t.BuildDir, "modules.order"))
 	var list []module
-	for _, name := range strings.Fields(string(data)) {
-		// Until Linux 6.2 a line is kernel/x.ko, until 6.3 x.ko, and then x.o.
+	for _, name := range readOrder(t.BuildDir) {
 		name = strings.TrimPrefix(name, "kernel/")
-		name = strings.TrimSuffix(strings.TrimSuffix(name, ".o"), ".ko") + ".ko"
 		file := filepath.Join(t.BuildDir, name)
 		if _, err := os.Stat(file); err != nil && strings.HasPrefix(name, "/") {
 			file = name // of a directory outside of the tree
 		}
 		list = append(list, module{file: file, name: name})
 	}
+	for _, dir := range t.External {
+		for _, name := range readOrder(dir) {
+			// make has it with the directory's path, or without.
+			if !strings.HasPrefix(name, "/") {
+				name = filepath.Join(dir, name)
+			}
+			list = append(list, module{file: name, name: name, copied: true})
+		}
+	}
 	return list
+}
+
+// readOrder reads the list of modules in a directory that make has built.
+func readOrder(dir string) []string {
+	data, _ := os.ReadFile(filepath.Join(dir, "modules.order"))
+	names := strings.Fields(string(data))
+	for i, name := range names {
+		// Until Linux 6.2 a line is kernel/x.ko, until 6.3 x.ko, and then x.o.
+		names[i] = strings.TrimSuffix(strings.TrimSuffix(name, ".o"), ".ko") + ".ko"
+	}
+	return names
+}
+
+// A ModuleFile is a module of the last build. Two of them are equal where the file is the
+// same one, unchanged.
+type ModuleFile struct {
+	Name string // as modprobe knows it
+	Path string
+	id   identity
+}
+
+// ModuleName is the name by which modprobe knows a file.
+func ModuleName(file string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(filepath.Base(file), ".ko"), "-", "_")
+}
+
+// ModuleFiles returns the modules of the last build by their names.
+func (t *Tree) ModuleFiles() map[string]ModuleFile {
+	files := map[string]ModuleFile{}
+	for _, m := range t.modules() {
+		name := ModuleName(m.file)
+		files[name] = ModuleFile{Name: name, Path: m.file, id: identify(m.file)}
+	}
+	return files
 }
 
 // fingerprint tells one state of the modules from another.
@@ -76,7 +119,7 @@ func (t *Tree) StageModules(ctx context.Context) (*Modules, error) {
 		return nil, err
 	}
 	// VMs of one build may start at the same time.
-	lock, err := os.OpenFile(filepath.Join(state, "modules.lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := private.Open(filepath.Join(state, "modules.lock"))
 	if err != nil {
 		return nil, fmt.Errorf("modules: %w", err)
 	}
@@ -84,28 +127,39 @@ func (t *Tree) StageModules(ctx context.Context) (*Modules, error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return nil, fmt.Errorf("modules: lock: %w", err)
 	}
-	base := filepath.Join(state, "modules")
-	m := &Modules{Release: release, Dir: filepath.Join(base, "lib/modules", release)}
-	mark, now := filepath.Join(m.Dir, ".staged"), fingerprint(list)
-	if staged, err := os.ReadFile(mark); err == nil && string(staged) == now {
-		return m, nil
-	}
-	if err := t.stage(ctx, base, m, list); err != nil {
+	base, err := t.StateDir("modules")
+	if err != nil {
 		return nil, fmt.Errorf("modules: %w", err)
 	}
-	return m, os.WriteFile(mark, []byte(now), 0o644)
+	// What is in there may be an archive's: no link of it leads out.
+	root, err := os.OpenRoot(base)
+	if err != nil {
+		return nil, fmt.Errorf("modules: %w", err)
+	}
+	defer root.Close()
+	dir := filepath.Join("lib/modules", release)
+	m := &Modules{Release: release, Dir: filepath.Join(base, dir)}
+	mark, now := filepath.Join(dir, ".staged"), fingerprint(list)
+	if staged, err := root.ReadFile(mark); err == nil && string(staged) == now {
+		return m, nil
+	}
+	if err := t.stage(ctx, root, dir, m.Release, list); err != nil {
+		return nil, fmt.Errorf("modules: %w", err)
+	}
+	return m, root.WriteFile(mark, []byte(now), 0o600)
 }
 
-func (t *Tree) stage(ctx context.Context, base string, m *Modules, list []module) error {
+// stage fills the directory dir of root.
+func (t *Tree) stage(ctx context.Context, root *os.Root, dir, release string, list []module) error {
 	depmod, err := proc.Look("depmod", "/usr/sbin", "/sbin")
 	if err != nil {
 		return err
 	}
 	// Another release's are of no use any more.
-	others, _ := filepath.Glob(filepath.Join(base, "lib/modules/*"))
-	for _, dir := range others {
-		if dir != m.Dir {
-			if err := os.RemoveAll(dir); err != nil {
+	others, _ := fs.Glob(root.FS(), "lib/modules/*")
+	for _, other := range others {
+		if other != dir {
+			if err := root.RemoveAll(other); err != nil {
 				return err
 			}
 		}
@@ -113,17 +167,21 @@ func (t *Tree) stage(ctx context.Context, base string, m *Modules, list []module
 	wanted := make(map[string]bool)
 	var order strings.Builder
 	for _, module := range list {
-		link := filepath.Join(m.Dir, "kernel", module.name)
+		link := filepath.Join(dir, "kernel", module.name)
 		wanted[link] = true
 		fmt.Fprintf(&order, "kernel/%s\n", module.name)
-		if err := replaceLink(module.file, link); err != nil {
+		place := replaceLink
+		if module.copied {
+			place = replaceFile
+		}
+		if err := place(root, module.file, link); err != nil {
 			return err
 		}
 	}
-	// A guest that runs has this folder: it is changed, not replaced.
-	err = filepath.WalkDir(filepath.Join(m.Dir, "kernel"), func(path string, e fs.DirEntry, err error) error {
+	// A guest that runs has this directory: it is changed, not replaced.
+	err = fs.WalkDir(root.FS(), filepath.Join(dir, "kernel"), func(path string, e fs.DirEntry, err error) error {
 		if err == nil && !e.IsDir() && !wanted[path] {
-			return os.Remove(path)
+			return root.Remove(path)
 		}
 		return err
 	})
@@ -131,11 +189,11 @@ func (t *Tree) stage(ctx context.Context, base string, m *Modules, list []module
 		return err
 	}
 	for name, to := range map[string]string{"build": t.BuildDir, "source": t.Source} {
-		if err := replaceLink(to, filepath.Join(m.Dir, name)); err != nil {
+		if err := replaceLink(root, to, filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(m.Dir, "modules.order"), []byte(order.String()), 0o644); err != nil {
+	if err := root.WriteFile(filepath.Join(dir, "modules.order"), []byte(order.String()), 0o644); err != nil {
 		return err
 	}
 	for _, name := range []string{"modules.builtin", "modules.builtin.modinfo"} {
@@ -143,24 +201,39 @@ func (t *Tree) stage(ctx context.Context, base string, m *Modules, list []module
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
-		if err := errors.Join(err, os.WriteFile(filepath.Join(m.Dir, name), data, 0o644)); err != nil {
+		if err := errors.Join(err, root.WriteFile(filepath.Join(dir, name), data, 0o644)); err != nil {
 			return err
 		}
 	}
-	_, err = proc.Output(ctx, exec.Command(depmod, "--basedir", base, m.Release), grace)
+	_, err = proc.Output(ctx, exec.Command(depmod, "--basedir", root.Name(), release), grace)
 	return err
 }
 
+// replaceFile makes name a copy of a file, whatever was there.
+func replaceFile(root *os.Root, file, name string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	if err := root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return root.WriteFile(name, data, 0o644)
+}
+
 // replaceLink makes link lead to a file, whatever was there.
-func replaceLink(to, link string) error {
-	if old, err := os.Readlink(link); err == nil && old == to {
+func replaceLink(root *os.Root, to, link string) error {
+	if old, err := root.Readlink(link); err == nil && old == to {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+	if err := root.MkdirAll(filepath.Dir(link), 0o755); err != nil {
 		return err
 	}
-	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := root.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return os.Symlink(to, link)
+	return root.Symlink(to, link)
 }

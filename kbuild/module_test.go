@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/metaspace/run-kernel/internal/event"
 )
 
 // fakeDepmod counts its calls in a file, and fails when there is a file fail.
@@ -39,6 +41,85 @@ echo "$*" >>` + dir + `/calls
 	return calls, fail
 }
 
+// Modules outside of the tree are built against it, and staged as they are.
+func TestExternal(t *testing.T) {
+	src, outside, second := source(t, physical(t)), physical(t), physical(t)
+	write(t, outside, map[string]string{"Kbuild": "obj-m := mine.o\n", "mine.c": ""})
+	write(t, second, map[string]string{"Makefile": "obj-m := other.o\n"})
+	tree, err := Find(Options{Dir: src, External: []string{outside, second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// make lists its modules by the directory's path, or without.
+	tools(t, `echo "$@" >>"`+src+`/made"; cd "$2"
+case "$*" in
+*M=`+outside+`*) echo '  CC [M]  `+outside+`/mine.o'; echo "$$" >`+outside+`/mine.ko; echo `+outside+`/mine.ko >`+outside+`/modules.order;;
+*M=*) echo >`+second+`/other.ko; echo other.o >`+second+`/modules.order;;
+*) echo > vmlinux;;
+esac`)
+	calls, _ := fakeDepmod(t)
+	write(t, src, map[string]string{"include/config/kernel.release": "6.1.0\n", "vmlinux": ""})
+	r := new(recorder)
+	o := BuildOptions{Image: filepath.Join(src, "vmlinux"), Target: "vmlinux", Events: r.sink}
+	result, err := tree.BuildExternal(t.Context(), o)
+	if err != nil || !result.NewModules || result.NewImage || result.Objects != 1 {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	made, _ := os.ReadFile(filepath.Join(src, "made"))
+	for i, line := range strings.Split(strings.TrimSpace(string(made)), "\n") {
+		if want := " M=" + tree.External[i] + " modules"; !strings.HasSuffix(line, want) {
+			t.Errorf("make was called with %q, want%s", line, want)
+		}
+	}
+	if f := of[event.BuildFinished](r); len(f) != 2 || f[0].External != outside || !f[0].NewModules || !strings.HasSuffix(f[0].Log, "/external.log") {
+		t.Errorf("%+v", f)
+	}
+	files := tree.ModuleFiles()
+	if files["mine"].Path != outside+"/mine.ko" || files["other"].Path != second+"/other.ko" {
+		t.Errorf("modules: %+v", files)
+	}
+	m, err := tree.StageModules(t.Context())
+	if err != nil || calls() != 1 {
+		t.Fatal(err)
+	}
+	staged := filepath.Join(m.Dir, "kernel", outside, "mine.ko")
+	before, err := os.ReadFile(staged)
+	if st, _ := os.Lstat(staged); err != nil || !st.Mode().IsRegular() {
+		t.Errorf("it isn't staged as a copy: %v", err)
+	}
+	if _, err := tree.BuildExternal(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if tree.ModuleFiles()["mine"] == files["mine"] {
+		t.Error("the new module isn't told from the old one")
+	}
+	if _, err := tree.StageModules(t.Context()); err != nil || calls() != 2 {
+		t.Errorf("staged %d times, %v", calls(), err)
+	}
+	if after, _ := os.ReadFile(staged); string(after) == string(before) {
+		t.Error("the copy is the old one")
+	}
+
+	if got := tree.ExternalOf(second + "/sub/x.c"); got != second {
+		t.Errorf("x.c is in %q", got)
+	}
+	if got := tree.ExternalOf(src + "/init/main.c"); got != "" {
+		t.Errorf("main.c is in %q", got)
+	}
+	for name, want := range map[string]bool{
+		"mine.c": false, "Kbuild": false, "mine.h": false, "data.mod.txt": false, "mine.o": true, "mine.ko": true, "mine.mod.c": true, ".mine.o.cmd": true, "modules.order": true,
+	} {
+		if Generated(filepath.Join(outside, name)) != want {
+			t.Errorf("%s: want %v", name, want)
+		}
+	}
+	for _, bad := range []string{filepath.Join(outside, "nowhere"), physical(t)} {
+		if _, err := Find(Options{Dir: src, External: []string{bad}}); err == nil {
+			t.Errorf("%s has modules", bad)
+		}
+	}
+}
+
 func TestModules(t *testing.T) {
 	outside := t.TempDir()
 	write(t, outside, map[string]string{"mine.ko": "x"})
@@ -49,9 +130,9 @@ func TestModules(t *testing.T) {
 	} {
 		tree := &Tree{BuildDir: t.TempDir()}
 		write(t, tree.BuildDir, map[string]string{"modules.order": order, "fs/a.ko": "a", "net/b.ko": "b"})
-		want := []module{{tree.BuildDir + "/fs/a.ko", "fs/a.ko"}, {tree.BuildDir + "/net/b.ko", "net/b.ko"}}
+		want := []module{{file: tree.BuildDir + "/fs/a.ko", name: "fs/a.ko"}, {file: tree.BuildDir + "/net/b.ko", name: "net/b.ko"}}
 		if name == "later" {
-			want = append(want, module{outside + "/mine.ko", outside + "/mine.ko"})
+			want = append(want, module{file: outside + "/mine.ko", name: outside + "/mine.ko"})
 		}
 		if diff := cmp.Diff(want, tree.modules(), cmp.AllowUnexported(module{})); diff != "" {
 			t.Errorf("%s: %s", name, diff)

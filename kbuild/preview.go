@@ -23,17 +23,10 @@ import (
 const previewed = 3
 
 // preview looks for errors in files that have just been saved, by the compiler
-// command of the last build, while make still walks the tree, which takes it
+// commands of the last build, while make still walks the tree, which takes it
 // seconds. Make stays the judge; what it finds again isn't reported again.
-func (t *Tree) preview(ctx context.Context, changed []string, found *findings) {
-	if len(changed) == 0 || len(changed) > previewed || t.reconfigured() {
-		return
-	}
-	for _, file := range changed {
-		command := t.checkCommand(file)
-		if command == "" {
-			continue
-		}
+func (t *Tree) preview(ctx context.Context, commands []string, found *findings) {
+	for _, command := range commands {
 		var out bytes.Buffer
 		cmd := exec.Command("sh", "-c", command)
 		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = t.BuildDir, Environ(), &out, &out
@@ -45,6 +38,20 @@ func (t *Tree) preview(ctx context.Context, changed []string, found *findings) {
 		p := &output{tree: t, events: func(event.Event) {}, found: found, log: bufio.NewWriter(io.Discard), began: time.Now()}
 		p.read(&out)
 	}
+}
+
+// checkCommands are the commands by which preview looks at files.
+func (t *Tree) checkCommands(changed []string) []string {
+	if len(changed) == 0 || len(changed) > previewed || t.reconfigured() {
+		return nil
+	}
+	var commands []string
+	for _, file := range changed {
+		if command := t.checkCommand(file); command != "" {
+			commands = append(commands, command)
+		}
+	}
+	return commands
 }
 
 // reconfigured says whether .config has changed since the last build, so that its
@@ -74,20 +81,15 @@ func (t *Tree) checkCommand(file string) string {
 	if err != nil || !filepath.IsLocal(rel) || filepath.Ext(rel) != ".c" {
 		return ""
 	}
+	if _, err := os.Stat(file); err != nil {
+		return "" // deleted: make says what it needs
+	}
 	dir, base := filepath.Split(rel)
 	data, err := os.ReadFile(filepath.Join(t.BuildDir, dir, "."+strings.TrimSuffix(base, ".c")+".o.cmd"))
 	if err != nil {
 		return ""
 	}
-	first, _, _ := strings.Cut(string(data), "\n")
-	saved := savedCommand.FindStringSubmatch(first)
-	if saved == nil {
-		return ""
-	}
-	// As make reads the file.
-	command := strings.NewReplacer("$$", "$", `\#`, "#").Replace(saved[1])
-	// What follows works on the object: objtool and the like.
-	command, _, _ = strings.Cut(command, " ; ")
+	command := savedCompile(data)
 	m := compileWords.FindStringSubmatch(command)
 	if m == nil {
 		return ""

@@ -39,6 +39,12 @@ func TestCheckCommand(t *testing.T) {
 				t.Errorf("%s: %s: %q", c.name, other, got)
 			}
 		}
+		if err := os.Remove(filepath.Join(src, "init/main.c")); err != nil {
+			t.Fatal(err)
+		}
+		if got := tree.checkCommand(filepath.Join(src, "init/main.c")); got != "" {
+			t.Errorf("%s: of a deleted file: %q", c.name, got)
+		}
 	}
 }
 

@@ -8,32 +8,46 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
+
+	"github.com/metaspace/run-kernel/internal/arch"
+	"github.com/metaspace/run-kernel/internal/private"
+	"github.com/metaspace/run-kernel/internal/trust"
 )
 
 // Options say where the tree is and how it is built. Empty fields are make's
 // defaults.
 type Options struct {
-	Dir          string // a folder of the tree, or of a build directory
-	Output       string // O=, relative to Dir
-	Arch         string // ARCH=
-	CrossCompile string // CROSS_COMPILE=
-	LLVM         string // LLVM=
-	CC           string // CC=
-	Jobs         int    // -j; 0: one for each processor
+	Dir          string   // a directory of the tree, or of a build directory
+	Output       string   // O=, relative to Dir
+	Arch         string   // ARCH=
+	CrossCompile string   // CROSS_COMPILE=
+	LLVM         string   // LLVM=
+	CC           string   // CC=
+	Jobs         int      // -j; 0: one for each processor
+	External     []string // directories of modules outside of the tree, each as in M=; absolute
+
+	// Trust says whose trees and build directories are used: make runs what is in
+	// them.
+	Trust trust.Policy
 }
 
 // A Tree is a kernel source and the directory it is built in.
 type Tree struct {
-	Source   string // absolute, without links
-	BuildDir string // the same as Source for an in-tree build
+	Source   string   // absolute, without links
+	BuildDir string   // the same as Source for an in-tree build
+	External []string // directories of modules outside of the tree, absolute, without links
 
 	options Options
 }
 
-// A NotTreeError says that a folder belongs to no kernel tree.
-type NotTreeError struct{ Dir string }
+// A NotTreeError says that a directory belongs to no kernel tree.
+type NotTreeError struct {
+	Dir string
+
+	stopped string // looks like a tree, but everybody can write it; empty: nothing does
+	trust   trust.Policy
+}
 
 func (e *NotTreeError) Error() string {
 	return fmt.Sprintf("%s is not in a Linux kernel tree", e.Dir)
@@ -41,12 +55,18 @@ func (e *NotTreeError) Error() string {
 
 // Hint says where to go.
 func (e *NotTreeError) Hint() string {
-	return "change to the top of a kernel source (the folder with Kbuild, Kconfig, Makefile, init and scripts), or to its build directory"
+	if e.stopped != "" {
+		return "change to a kernel source, or to its build directory; " + e.trust.Allow(e.stopped)
+	}
+	return "change to the top of a kernel source (the directory with Kbuild, Kconfig, Makefile, init and scripts), or to its build directory"
 }
 
 // Find looks for the tree from o.Dir upwards. In a build directory made with
 // O=, it is the source that the directory was made from. It makes the build
 // directory where there is none yet, as make does.
+//
+// The search ends below a directory that everybody can write. A tree or a build
+// directory whose owner isn't trusted is a *trust.ForeignError.
 func Find(o Options) (*Tree, error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -57,12 +77,19 @@ func Find(o Options) (*Tree, error) {
 		output = filepath.Join(dir, output)
 	}
 	dirs := []string{dir}
-	// A link into the tree has other parents than the folder that it names.
+	// A link into the tree has other parents than the directory that it names.
 	if physical, err := filepath.EvalSymlinks(dir); err == nil && physical != dir {
 		dirs = append(dirs, physical)
 	}
+	none := &NotTreeError{Dir: dir, trust: o.Trust}
 	for _, start := range dirs {
 		for d := start; ; d = filepath.Dir(d) {
+			if o.Trust.Stops(d) {
+				if isSource(d) || isBuild(d) {
+					none.stopped = d
+				}
+				break
+			}
 			if isSource(d) {
 				return newTree(d, output, o)
 			}
@@ -78,7 +105,7 @@ func Find(o Options) (*Tree, error) {
 			}
 		}
 	}
-	return nil, &NotTreeError{dir}
+	return nil, none
 }
 
 // An ArchError says that a kernel has no such architecture.
@@ -94,7 +121,7 @@ func (e *ArchError) Error() string {
 // Hint lists those that there are.
 func (e *ArchError) Hint() string { return "it has " + strings.Join(e.has, ", ") }
 
-// checkArch looks for the architecture's folder.
+// checkArch looks for the architecture's directory.
 func (t *Tree) checkArch() error {
 	if _, err := os.Stat(filepath.Join(t.Source, "arch", t.SrcArch())); !errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -118,6 +145,9 @@ func newTree(source, build string, o Options) (*Tree, error) {
 		return nil, err
 	}
 	t := &Tree{Source: source, options: o}
+	if err := o.Trust.Check("kernel tree", source, sourceFiles...); err != nil {
+		return nil, err
+	}
 	if err := t.checkArch(); err != nil {
 		return nil, err
 	}
@@ -130,7 +160,71 @@ func newTree(source, build string, o Options) (*Tree, error) {
 	if t.BuildDir, err = filepath.EvalSymlinks(build); err != nil {
 		return nil, err
 	}
+	if err := o.Trust.Check("build directory", t.BuildDir, buildFiles...); err != nil {
+		return nil, err
+	}
+	for _, dir := range o.External {
+		dir, err := externalDir(dir, o)
+		if err != nil {
+			return nil, err
+		}
+		t.External = append(t.External, dir)
+	}
 	return t, nil
+}
+
+// An externalError says that there are no modules in a directory.
+type externalError struct{ dir string }
+
+func (e *externalError) Error() string {
+	return fmt.Sprintf("%s has neither a Kbuild file nor a Makefile", e.dir)
+}
+
+func (e *externalError) Hint() string {
+	return "a directory of modules has one, such as: obj-m := mine.o"
+}
+
+// externalDir is a directory of modules, without links.
+func externalDir(dir string, o Options) (string, error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", fmt.Errorf("modules outside of the tree: %w", err)
+	}
+	if err := o.Trust.Check("module directory", real, "Kbuild", "Makefile"); err != nil {
+		return "", err
+	}
+	for _, name := range []string{"Kbuild", "Makefile"} {
+		if _, err := os.Stat(filepath.Join(real, name)); err == nil {
+			return real, nil
+		}
+	}
+	return "", &externalError{real}
+}
+
+// Generated says whether make makes a file in a directory of modules, by its name.
+func Generated(name string) bool {
+	name = filepath.Base(name)
+	switch name {
+	case "modules.order", "Module.symvers", ".module-common.o":
+		return true
+	}
+	for _, suffix := range []string{".o", ".ko", ".mod", ".mod.c", ".cmd", ".d", ".dwo", ".a", ".symversions"} {
+		if strings.HasSuffix(name, suffix) {
+			return true
+		}
+	}
+	return strings.HasPrefix(name, ".tmp_")
+}
+
+// ExternalOf returns the directory of modules outside of the tree that a file is in; empty:
+// it is in none.
+func (t *Tree) ExternalOf(file string) string {
+	for _, dir := range t.External {
+		if rel, err := filepath.Rel(dir, file); err == nil && filepath.IsLocal(rel) {
+			return dir
+		}
+	}
+	return ""
 }
 
 // checkClean is make's own check, in its Makefile's target outputmakefile; there
@@ -157,8 +251,18 @@ func (e *dirtySourceError) Hint() string {
 	return fmt.Sprintf("save its .config if you need it, then run: make -C %s mrproper", e.source)
 }
 
+// sourceMarks are what makes a directory a kernel tree.
+var sourceMarks = []string{"Kbuild", "Kconfig", "Makefile", "scripts/kconfig", "init/main.c"}
+
+// Files whose owners count, beside that of the directory. They are those that make
+// reads first, and those that a directory needs to be taken for what it is.
+var (
+	sourceFiles = append([]string{"scripts", "init", "arch"}, sourceMarks...)
+	buildFiles  = []string{"source", "Makefile", ".config", "include", "include/config", "include/config/auto.conf"}
+)
+
 func isSource(dir string) bool {
-	for _, name := range []string{"Kbuild", "Kconfig", "Makefile", "scripts/kconfig", "init/main.c"} {
+	for _, name := range sourceMarks {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return false
 		}
@@ -170,6 +274,9 @@ func isBuild(dir string) bool {
 	return isSource(filepath.Join(dir, "source"))
 }
 
+// Trust says whose trees and build directories are used.
+func (t *Tree) Trust() *trust.Policy { return &t.options.Trust }
+
 // InTree says whether the source is the build directory.
 func (t *Tree) InTree() bool { return t.Source == t.BuildDir }
 
@@ -177,24 +284,35 @@ func (t *Tree) InTree() bool { return t.Source == t.BuildDir }
 func (t *Tree) ConfigPath() string { return filepath.Join(t.BuildDir, ".config") }
 
 // StatePath is the path of a file in the state directory, which may not exist.
-func (t *Tree) StatePath(name string) string { return filepath.Join(t.BuildDir, ".run-kernel", name) }
+func (t *Tree) StatePath(name string) string { return filepath.Join(t.BuildDir, StateName, name) }
+
+// StateName is the name of the state directory in the build directory.
+const StateName = ".run-kernel"
 
 // StateDir returns the directory for what run-kernel keeps of this build, and
-// makes it.
-func (t *Tree) StateDir() (string, error) {
+// makes it, or makes sure that it is the user's alone. With names, it is a
+// directory in it.
+func (t *Tree) StateDir(names ...string) (string, error) {
 	dir := t.StatePath("")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := private.MkdirAll(&t.options.Trust, t.BuildDir, StateName); err != nil {
 		return "", fmt.Errorf("state directory: %w", err)
 	}
 	// The kernel's .gitignore has it by its leading dot, a build directory inside
 	// of another project has not.
 	ignore := filepath.Join(dir, ".gitignore")
-	if _, err := os.Stat(ignore); errors.Is(err, os.ErrNotExist) {
-		if err := os.WriteFile(ignore, []byte("*\n"), 0o644); err != nil {
+	if _, err := os.Lstat(ignore); errors.Is(err, os.ErrNotExist) {
+		if err := private.WriteFile(ignore, []byte("*\n")); err != nil {
 			return "", fmt.Errorf("state directory: %w", err)
 		}
 	}
-	return dir, nil
+	if len(names) == 0 {
+		return dir, nil
+	}
+	names = append([]string{StateName}, names...)
+	if err := private.MkdirAll(&t.options.Trust, t.BuildDir, names...); err != nil {
+		return "", fmt.Errorf("state directory: %w", err)
+	}
+	return filepath.Join(append([]string{t.BuildDir}, names...)...), nil
 }
 
 // Arch is the architecture as make's ARCH has it.
@@ -202,35 +320,11 @@ func (t *Tree) Arch() string {
 	if t.options.Arch != "" {
 		return t.options.Arch
 	}
-	switch runtime.GOARCH {
-	case "amd64":
-		return "x86"
-	case "riscv64":
-		return "riscv"
-	case "ppc64", "ppc64le":
-		return "powerpc"
-	case "s390x":
-		return "s390"
-	}
-	return runtime.GOARCH
+	return arch.Host().Kernel
 }
 
-// SrcArch is the architecture's folder below arch/.
-func (t *Tree) SrcArch() string { return SrcArch(t.Arch()) }
-
-// SrcArch is the folder below arch/ for make's ARCH.
-func SrcArch(arch string) string {
-	switch arch {
-	case "x86_64", "i386":
-		return "x86"
-	case "sparc32", "sparc64":
-		return "sparc"
-	case "parisc64":
-		return "parisc"
-	default:
-		return arch
-	}
-}
+// SrcArch is the architecture's directory below arch/.
+func (t *Tree) SrcArch() string { return arch.OfKernel(t.Arch()).Kernel }
 
 // Version is the version that the Makefile declares, such as 6.1.176.
 func (t *Tree) Version() (string, error) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,8 +33,8 @@ EXTRAVERSION = -rc3
 NAME = Baby Opossum Posse
 `
 
-// write makes files, and the folders above them. A name that ends with a slash
-// is a folder.
+// write makes files, and the directories above them. A name that ends with a slash
+// is a directory.
 func write(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
@@ -62,7 +63,7 @@ func source(t *testing.T, dir string) string {
 	return dir
 }
 
-// physical is a temporary folder by its name without links.
+// physical is a temporary directory by its name without links.
 func physical(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -116,7 +117,7 @@ func TestFind(t *testing.T) {
 		{"below a build directory in the source", "linux/inner/drivers", "", "linux/inner"},
 		{"O= absolute", "linux", top + "/out", "out"},
 		{"O= relative", "linux", "../out", "out"},
-		{"O= relative to a folder below", "linux/drivers/net", "../../../out", "out"},
+		{"O= relative to a directory below", "linux/drivers/net", "../../../out", "out"},
 		{"O= in the source", "linux", "inner", "linux/inner"},
 		{"O= new", "linux", "../fresh/dir", "fresh/dir"},
 		{"O= is the source", "linux", ".", "linux"},
@@ -153,7 +154,7 @@ func TestFind(t *testing.T) {
 			}
 		})
 	}
-	t.Run("no folder for O=", func(t *testing.T) {
+	t.Run("no directory for O=", func(t *testing.T) {
 		if _, err := Find(Options{Dir: src, Output: "Makefile/x"}); err == nil || !strings.Contains(err.Error(), "build directory") {
 			t.Errorf("got %v", err)
 		}
@@ -242,6 +243,22 @@ func TestImage(t *testing.T) {
 		path, target := tree.Image(func(symbol string) bool { return c.pvh && symbol == "PVH" })
 		if path != "/out/"+c.path || target != c.target {
 			t.Errorf("%s: got %s %s", c.arch, path, target)
+		}
+	}
+}
+
+// The keys name what is enabled beside PVH.
+func TestImageOfASanitizerKernel(t *testing.T) {
+	for options, want := range map[string]string{
+		"":      "vmlinux",
+		"KASAN": "bzImage",
+		"KMSAN": "bzImage",
+		"UBSAN KCSAN KCOV KCOV_INSTRUMENT_ALL STACKPROTECTOR_STRONG": "vmlinux",
+	} {
+		tree := &Tree{BuildDir: "/out", options: Options{Arch: "x86_64"}}
+		enabled := append(strings.Fields(options), "PVH")
+		if _, target := tree.Image(func(symbol string) bool { return slices.Contains(enabled, symbol) }); target != want {
+			t.Errorf("%s: got %s", options, target)
 		}
 	}
 }

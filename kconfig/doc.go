@@ -12,8 +12,9 @@
 // the option before it in the same paragraph. A comment that begins with "#:"
 // holds annotations:
 //
-//	wish      not met is no failure: not every kernel has it
+//	optional  not met is no failure: not every kernel has it
 //	m         a module will do
+//	exact     what is =m may not be built in
 //	min       the number is the least that will do
 //	min:64    so, and 64 is what is set where it is less
 //	before:V  the kernel knows the option until before version V

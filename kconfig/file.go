@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"syscall"
+
+	"github.com/metaspace/run-kernel/internal/pattern"
 )
 
 // A File is a .config. It keeps every byte that isn't changed.
@@ -25,8 +26,8 @@ type line struct {
 }
 
 var (
-	setLine   = regexp.MustCompile(`^CONFIG_([A-Za-z0-9_]+)=(.*)$`)
-	unsetLine = regexp.MustCompile(`^# CONFIG_([A-Za-z0-9_]+) is not set$`)
+	setLine   = pattern.New(`^CONFIG_([A-Za-z0-9_]+)=(.*)$`)
+	unsetLine = pattern.New(`^# CONFIG_([A-Za-z0-9_]+) is not set$`)
 )
 
 // A SyntaxError is a line that isn't one of a .config.
@@ -101,6 +102,17 @@ func (f *File) Get(symbol string) (value string, ok bool) {
 		return "", false
 	}
 	return f.lines[i].value, true
+}
+
+// Symbols lists those that have another value than n, in the order of their lines.
+func (f *File) Symbols() []string {
+	var list []string
+	for i, l := range f.lines {
+		if l.symbol != "" && l.value != "n" && f.last[l.symbol] == i {
+			list = append(list, l.symbol)
+		}
+	}
+	return list
 }
 
 // HasModules says whether anything is configured to be a module.

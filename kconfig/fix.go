@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/metaspace/run-kernel/internal/atomicfile"
 )
 
 // A Fixer changes a .config so that it meets requirements.
@@ -25,25 +27,49 @@ type Fixer struct {
 	// Solve finds what else has to be set. Without it, what is required is set, and
 	// no more.
 	Solve func(*File, []Requirement) (*Solution, error)
+	// KeepGoing sets what can be had of requirements that can't all be met. The error
+	// stays an *UnmetError.
+	KeepGoing bool
 }
 
 // A Report tells what Fix did.
 type Report struct {
 	Edits    []Edit    // all that changed, what followed from a requirement included
 	Settings []Setting // of what is required, and of what that needs
-	Unmet    []Result  // wishes that this kernel doesn't grant
+	Unmet    []Result  // optional requirements that this kernel doesn't grant
 	Config   *File     // as it is now
+	// Strained are the symbols that are selected since although what they depend on
+	// doesn't hold: the kernel's conf warns of each.
+	Strained []string
 }
 
-// An UnmetError says that requirements can't be met.
-type UnmetError struct{ Unmet []Result }
+// An UnmetError says that requirements aren't met.
+type UnmetError struct {
+	Unmet  []Result
+	Others int  // how many are met, or can be
+	Kept   bool // .config has the others
+}
 
 func (e *UnmetError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d of the required options can't be had:", len(e.Unmet))
+	problem := "can't be had"
+	for _, r := range e.Unmet {
+		if r.Verdict != Impossible && r.Verdict != "" {
+			problem = "can't be had, or no way to them was found"
+		}
+	}
+	fmt.Fprintf(&b, "%d of the required options %s:", len(e.Unmet), problem)
 	for _, r := range e.Unmet {
 		if r.Proof != nil {
-			fmt.Fprintf(&b, "\n\t%s=%s, needed by %s: %s", r.Symbol, r.Want, r.Group, r.Why)
+			fmt.Fprintf(&b, "\n\t%s%s, needed by %s: %s", r.Symbol, relation(r.Want.String()), r.Group, r.Why)
+			switch {
+			case r.Verdict == NotFound:
+				b.WriteString("\n\t\tno way was found, which doesn't prove that there is none; this is in the way of those that were tried:")
+			case r.Verdict == Forced:
+				b.WriteString("\n\t\tonly a select that ignores what its target depends on would do, which breaks builds:")
+			case len(r.With) > 0:
+				fmt.Fprintf(&b, "\n\t\tnot together with %s:", strings.Join(r.With, ", or with "))
+			}
 			fmt.Fprintf(&b, "\n\t\t%s", strings.ReplaceAll(r.Proof.String(), "\n", "\n\t\t"))
 			continue
 		}
@@ -58,20 +84,28 @@ func (e *UnmetError) Error() string {
 
 // Hint says where more is shown.
 func (e *UnmetError) Hint() string {
+	hint := ".config is as it was"
+	if e.Kept {
+		hint = ".config has the others"
+	}
 	for _, r := range e.Unmet {
 		// Of what no Kconfig file mentions there is nothing to show.
 		if r.Proof == nil || r.Proof.At != "" {
-			return fmt.Sprintf(".config is as it was; `run-kernel kconfig explain %s` shows what the option depends on", r.Symbol)
+			hint += fmt.Sprintf("; `run-kernel kconfig explain %s` shows what the option depends on", r.Symbol)
+			break
 		}
 	}
-	return ".config is as it was"
+	if e.Others > 0 && !e.Kept {
+		hint += fmt.Sprintf("; `run-kernel kconfig fix --keep-going` sets the other %d", e.Others)
+	}
+	return hint
 }
 
 // Fix makes .config meet the requirements: it sets them in a copy, lets the
 // kernel's olddefconfig judge, checks what it left, and replaces .config in one
 // rename, or not at all. The file isn't touched when it meets them already.
 //
-// The error is an *UnmetError when something other than a wish can't be met.
+// The error is an *UnmetError when something that isn't optional can't be met.
 func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, error) {
 	path, err := filepath.EvalSymlinks(x.Path)
 	if err != nil {
@@ -95,8 +129,10 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 	}
 	candidate := filepath.Join(filepath.Dir(path), candidatePrefix+strconv.Itoa(os.Getpid()))
 	defer removeCandidate(candidate)
-	for _, r := range refused {
-		solution.File.Set(r.Symbol, r.Want.Setting()) // olddefconfig shall see what was asked for
+	if !x.KeepGoing {
+		for _, r := range refused {
+			solution.File.Set(r.Symbol, r.Want.Setting()) // olddefconfig shall see what was asked for
+		}
 	}
 	possible := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool {
 		return slices.ContainsFunc(solution.Refused, func(p Result) bool { return p.Symbol == r.Symbol })
@@ -105,9 +141,9 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 	if err != nil {
 		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
 	}
-	if x.Solve == nil && len(required(unmet(fixed, requirements))) > 0 && slices.ContainsFunc(unmet(old, requirements), isWish) {
-		// A wish may have been in the way, as when both are of one choice.
-		strict := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool { return r.Wish })
+	if x.Solve == nil && len(required(unmet(fixed, requirements))) > 0 && slices.ContainsFunc(unmet(old, requirements), isOptional) {
+		// An optional requirement may have been in the way, as when both are of one choice.
+		strict := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool { return r.Optional })
 		without, err := x.solve(ctx, old, candidate, strict)
 		if err != nil {
 			return nil, fmt.Errorf("fix %s: %w", x.Path, err)
@@ -117,21 +153,29 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 		}
 	}
 	open := unmet(fixed, requirements)
+	var failed *UnmetError
 	if missing := required(open); len(missing) > 0 {
 		if len(refused) > 0 {
 			missing = refused // with their proofs; of two that exclude each other, either may be missing
 		}
-		return nil, &UnmetError{missing}
+		failed = &UnmetError{Unmet: missing, Others: len(required(Check(fixed, requirements))) - len(required(open))}
+		if !x.KeepGoing || x.DryRun {
+			return nil, failed
+		}
+		open = slices.DeleteFunc(open, func(r Result) bool { return !r.Optional })
 	}
 	for i, r := range open {
 		if known := slices.IndexFunc(solution.Refused, func(p Result) bool { return p.Symbol == r.Symbol }); known >= 0 {
 			open[i].Proof = solution.Refused[known].Proof
 		}
 	}
-	report := &Report{Edits: Diff(old, fixed), Settings: solution.Settings, Unmet: open, Config: fixed}
+	report := &Report{Edits: Diff(old, fixed), Settings: solution.Settings, Unmet: open, Config: fixed, Strained: solution.Strained}
 	if len(report.Edits) == 0 {
-		// Only wishes were open, and none was granted.
+		// Only optional requirements were open, and none was granted.
 		report.Config = old
+		if failed != nil {
+			return report, failed
+		}
 		return report, nil
 	}
 	if x.DryRun {
@@ -144,8 +188,12 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 		// Whoever saved it meanwhile would lose that.
 		return nil, fmt.Errorf("fix: %w", errors.Join(err, &pathError{x.Path, "changed while it was being fixed", "run it again"}))
 	}
-	if err := x.replace(path, candidate, old.Bytes()); err != nil {
+	if err := atomicfile.Update(path, fixed.Bytes(), candidate); err != nil {
 		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
+	}
+	if failed != nil {
+		failed.Kept = true
+		return report, failed
 	}
 	return report, nil
 }
@@ -171,11 +219,11 @@ func (x *Fixer) settings(old *File, requirements []Requirement) (*Solution, erro
 	return s, nil
 }
 
-func isWish(r Result) bool { return r.Wish }
+func isOptional(r Result) bool { return r.Optional }
 
-// required drops the wishes.
+// required drops the optional ones.
 func required(results []Result) []Result {
-	return slices.DeleteFunc(slices.Clone(results), isWish)
+	return slices.DeleteFunc(slices.Clone(results), isOptional)
 }
 
 // candidatePrefix is followed by the id of the process whose candidate it is.
@@ -242,33 +290,9 @@ func (x *Fixer) solve(ctx context.Context, old *File, candidate string, requirem
 	}
 }
 
-// unmet lists what a file doesn't meet, wishes included.
+// unmet lists what a file doesn't meet, optional ones included.
 func unmet(f *File, requirements []Requirement) []Result {
 	return slices.DeleteFunc(Check(f, requirements), func(r Result) bool { return r.Met })
-}
-
-// replace puts the candidate in the place of .config, with its mode and owner,
-// and keeps the contents before as .config.old, as conf does.
-func (x *Fixer) replace(path, candidate string, old []byte) error {
-	st, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if err := os.Chmod(candidate, st.Mode().Perm()); err != nil {
-		return err
-	}
-	if s, ok := st.Sys().(*syscall.Stat_t); ok {
-		// Another user's file is possible for root only; for others, a file of
-		// their own is better than none.
-		_ = os.Chown(candidate, int(s.Uid), int(s.Gid))
-	}
-	if err := writeSync(path+".old", old); err != nil {
-		return err
-	}
-	if err := syncFile(candidate); err != nil {
-		return err
-	}
-	return os.Rename(candidate, path)
 }
 
 // writeSync writes a file, and reports a full disk, before it returns.
@@ -279,12 +303,4 @@ func writeSync(path string, data []byte) error {
 	}
 	_, err = f.Write(data)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

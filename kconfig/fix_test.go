@@ -205,6 +205,44 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
+// What can be had of what can't all be is set where that is asked for.
+func TestKeepGoing(t *testing.T) {
+	path := tree(t, original)
+	k := &kernel{t: t, drop: []string{"X"}}
+	solve := func(old *File, list []Requirement) (*Solution, error) {
+		f, err := Parse(path, old.Bytes())
+		if err != nil {
+			return nil, err
+		}
+		s := &Solution{File: f, Settings: []Setting{{Symbol: "B", Value: "y"}}, Refused: []Result{{Requirement: list[1], Verdict: NotFound, Proof: &Step{Symbol: "X", Want: "y", Text: "no"}}}}
+		f.Set("B", "y")
+		return s, nil
+	}
+	fixer := &Fixer{Path: path, Olddefconfig: k.olddefconfig, Solve: solve}
+	var unmet *UnmetError
+	if _, err := fixer.Fix(t.Context(), needs(t, "B=y", "X=y")); !errors.As(err, &unmet) || unmet.Kept || unmet.Others != 1 {
+		t.Errorf("got %+v", err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != original {
+		t.Errorf(".config is %q, %v", data, err)
+	}
+	fixer.KeepGoing = true
+	report, err := fixer.Fix(t.Context(), needs(t, "B=y", "X=y"))
+	if !errors.As(err, &unmet) || !unmet.Kept || len(unmet.Unmet) != 1 || unmet.Unmet[0].Symbol != "X" {
+		t.Fatalf("got %v", err)
+	}
+	if !strings.Contains(err.Error(), "no way was found, which doesn't prove that there is none") || !strings.Contains(unmet.Hint(), ".config has the others") {
+		t.Errorf("got %v; %s", err, unmet.Hint())
+	}
+	f, err := ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have, _ := f.Get("B"); have != "y" || len(report.Edits) != 1 {
+		t.Errorf("B is %q, edits %v", have, report.Edits)
+	}
+}
+
 // Whatever makes a fix fail, the directory is as it was.
 func TestFixFails(t *testing.T) {
 	overtaken := errors.New("overtaken")
@@ -289,7 +327,7 @@ func TestFixCancelled(t *testing.T) {
 	}
 }
 
-func TestFixWishes(t *testing.T) {
+func TestFixOptional(t *testing.T) {
 	t.Run("dropped alone", func(t *testing.T) {
 		path := tree(t, original)
 		before := state(t, filepath.Dir(path))

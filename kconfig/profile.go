@@ -20,7 +20,7 @@ type Group struct {
 	Requirements []Requirement `json:"requirements"`
 }
 
-// Groups returns the embedded groups of these names, for a folder of arch/ and
+// Groups returns the embedded groups of these names, for a directory of arch/ and
 // with ${variables} replaced.
 func Groups(arch string, vars map[string]string, names ...string) ([]Group, error) {
 	var groups []Group
@@ -40,7 +40,7 @@ func Groups(arch string, vars map[string]string, names ...string) ([]Group, erro
 		if unknown != "" {
 			return nil, fmt.Errorf("kconfig: the group of requirements %q needs a value for %q", name, unknown)
 		}
-		g, err := parseProfile(name, arch, text)
+		g, err := parseProfile(name, arch, text, false)
 		if err != nil {
 			return nil, err
 		}
@@ -50,7 +50,9 @@ func Groups(arch string, vars map[string]string, names ...string) ([]Group, erro
 }
 
 // Fragment reads a configuration fragment of the user's: its options are
-// requirements, and the comment above an option is its reason.
+// requirements, and the comment above an option is its reason. A module that it asks
+// for may be built in as well, as it is for those who write fragments, unless the
+// comment has the annotation exact.
 func Fragment(path string) ([]Requirement, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -60,7 +62,7 @@ func Fragment(path string) ([]Requirement, error) {
 	if _, err := Parse(path, data); err != nil {
 		return nil, err
 	}
-	g, err := parseProfile(path, "", string(data))
+	g, err := parseProfile(path, "", string(data), true)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +77,9 @@ func Fragment(path string) ([]Requirement, error) {
 	return list, nil
 }
 
-// parseProfile parses a fragment with annotations. An empty arch takes all.
-func parseProfile(name, arch, text string) (Group, error) {
+// parseProfile parses a fragment with annotations, be it a user's. An empty arch
+// takes all.
+func parseProfile(name, arch, text string, fragment bool) (Group, error) {
 	g := Group{Name: name}
 	var why, symptom, previous []string
 	var notes []string
@@ -119,13 +122,15 @@ func parseProfile(name, arch, text string) (Group, error) {
 			r := Requirement{Group: name, Why: strings.Join(why, " "), Symptom: strings.Join(symptom, " ")}
 			r.Symbol, r.Want.Value = f.lines[0].symbol, f.lines[0].value
 			arches := 0
-			match := false
+			match, exact := false, false
 			for _, n := range notes {
 				switch n {
-				case "wish":
-					r.Wish = true
+				case "optional":
+					r.Optional = true
 				case "m":
 					r.Want.Module = true
+				case "exact":
+					exact = true
 				case "min":
 					r.Want.Min = true
 				case "seen":
@@ -143,6 +148,7 @@ func parseProfile(name, arch, text string) (Group, error) {
 					match = match || n == arch
 				}
 			}
+			r.Want.Builtin = fragment && r.Want.Value == "m" && !exact
 			reset()
 			if arches > 0 && !match && arch != "" {
 				continue

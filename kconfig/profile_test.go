@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/metaspace/run-kernel/internal/arch"
 )
 
 func TestEmbeddedGroups(t *testing.T) {
@@ -17,7 +19,12 @@ func TestEmbeddedGroups(t *testing.T) {
 	if len(names) < 5 {
 		t.Fatalf("only %v are embedded", names)
 	}
-	for _, arch := range []string{"x86", "arm64", "riscv", ""} {
+	chosen := map[string]bool{"debug": true, "kasan": true, "kcsan": true, "lockdep": true, "bpf": true, "kunit": true, "tracing": true}
+	kernels := []string{""}
+	for _, a := range arch.Guests() {
+		kernels = append(kernels, a.Kernel)
+	}
+	for _, arch := range kernels {
 		groups, err := Groups(arch, map[string]string{"smp": "8"}, names...)
 		if err != nil {
 			t.Fatal(err)
@@ -39,8 +46,9 @@ func TestEmbeddedGroups(t *testing.T) {
 				if strings.Contains(r.Why+r.Symptom, "#") && !strings.Contains(r.Why, "#!") {
 					t.Errorf("%s: an annotation is part of the text: %q", at, r.Why+r.Symptom)
 				}
-				// What one group wishes, another may insist on.
-				if old, ok := seen[r.Symbol]; arch != "" && ok && old.Wish == r.Wish {
+				// What is optional in one group, another may insist on. Those that users
+				// choose stand for themselves.
+				if old, ok := seen[r.Symbol]; arch != "" && ok && old.Optional == r.Optional && !chosen[g.Name] && !chosen[old.Group] {
 					t.Errorf("%s: it is in %s, too", at, old.Group)
 				}
 				seen[r.Symbol] = r
@@ -55,7 +63,10 @@ func TestEmbeddedGroups(t *testing.T) {
 
 // Notes that are misspelt would silently become architectures.
 func TestEmbeddedAnnotations(t *testing.T) {
-	known := map[string]bool{"wish": true, "seen": true, "m": true, "min": true, "x86": true, "arm64": true, "riscv": true}
+	known := map[string]bool{"optional": true, "seen": true, "m": true, "min": true}
+	for _, a := range arch.Guests() {
+		known[a.Kernel] = true
+	}
 	for _, name := range GroupNames() {
 		data, err := profiles.ReadFile("profile/" + name + ".config")
 		if err != nil {
@@ -94,7 +105,7 @@ CONFIG_A=y
 # Without: no B
 CONFIG_B=m
 
-#: m wish seen before:6.2
+#: m optional seen before:6.2
 # Reason of C.
 # Without: no C
 CONFIG_C=y
@@ -110,14 +121,14 @@ CONFIG_E=0x8
 `
 
 func TestParseProfile(t *testing.T) {
-	got, err := parseProfile("g", "x86", profile)
+	got, err := parseProfile("g", "x86", profile, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Group{Name: "g", Description: "What the group is for.", Requirements: []Requirement{
 		{Symbol: "A", Want: Want{Value: "y"}, Group: "g", Why: "Reason of A, on two lines.", Symptom: "no A, at all"},
 		{Symbol: "B", Want: Want{Value: "m"}, Group: "g", Why: "Reason of A, on two lines.", Symptom: "no B"},
-		{Symbol: "C", Want: Want{Value: "y", Module: true}, Wish: true, Group: "g", Why: "Reason of C.", Symptom: "no C", SymptomSeen: true, Before: "6.2"},
+		{Symbol: "C", Want: Want{Value: "y", Module: true}, Optional: true, Group: "g", Why: "Reason of C.", Symptom: "no C", SymptomSeen: true, Before: "6.2"},
 		{Symbol: "D", Want: Want{Value: `"d"`}, Group: "g", Why: "Reason of D."},
 		{Symbol: "E", Want: Want{Value: "0x8", Min: true}, Group: "g", Why: "Reason of D."},
 		{Symbol: "F", Want: Want{Value: "n"}, Group: "g", Why: "Reason of F."},
@@ -126,7 +137,7 @@ func TestParseProfile(t *testing.T) {
 		t.Error(diff)
 	}
 	for arch, n := range map[string]int{"x86": 6, "arm64": 6, "riscv": 5, "": 6} {
-		if g, err := parseProfile("g", arch, profile); err != nil || len(g.Requirements) != n {
+		if g, err := parseProfile("g", arch, profile, false); err != nil || len(g.Requirements) != n {
 			t.Errorf("%s: got %d requirements (%v), want %d", arch, len(g.Requirements), err, n)
 		}
 	}
@@ -156,6 +167,11 @@ func TestFragment(t *testing.T) {
 	write("CONFIG_A=y\nCONFIG_B=y\n# Not so fast.\nCONFIG_A=m\n")
 	if got, err = Fragment(path); err != nil || len(got) != 2 || got[1].Symbol != "A" || got[1].Want.Value != "m" || got[1].Why != "Not so fast." {
 		t.Errorf("an option that comes twice: %+v, %v", got, err)
+	}
+	// What a fragment wants as a module may be built in, unless it insists.
+	write("CONFIG_A=m\n#: exact\nCONFIG_B=m\n")
+	if got, err = Fragment(path); err != nil || len(got) != 2 || !got[0].Want.Met("y") || !got[0].Want.Met("m") || got[0].Want.Met("n") || got[1].Want.Met("y") {
+		t.Errorf("modules: %+v, %v", got, err)
 	}
 	write("CONFIG_A=y\nbroken\n")
 	var syntax *SyntaxError

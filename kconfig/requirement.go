@@ -5,18 +5,19 @@ package kconfig
 import (
 	"fmt"
 	"math/big"
-	"regexp"
 	"strings"
+
+	"github.com/metaspace/run-kernel/internal/pattern"
 )
 
 // A Requirement is what a guest needs of one symbol.
 type Requirement struct {
-	Symbol  string `json:"symbol"` // without CONFIG_
-	Want    Want   `json:"want"`
-	Wish    bool   `json:"wish"`  // not met is no failure
-	Group   string `json:"group"` // the profile or the file it comes from
-	Why     string `json:"why"`
-	Symptom string `json:"symptom"` // what happens without it
+	Symbol   string `json:"symbol"` // without CONFIG_
+	Want     Want   `json:"want"`
+	Optional bool   `json:"optional"` // not met is no failure
+	Group    string `json:"group"`    // the profile or the file it comes from
+	Why      string `json:"why"`
+	Symptom  string `json:"symptom"` // what happens without it
 	// SymptomSeen: a guest without the option did so; else it's what the kernel's
 	// sources let one expect.
 	SymptomSeen bool `json:"symptom_seen"`
@@ -29,8 +30,10 @@ type Requirement struct {
 type Want struct {
 	Value  string `json:"value"`  // as in .config: y, m, n, a number, a quoted string
 	Module bool   `json:"module"` // m will do where y is wanted
-	Min    bool   `json:"min"`    // a greater number will do
-	Room   string `json:"-"`      // for Min: what to set when it isn't met, with room for more; empty: Value
+	// Builtin: y will do where m is wanted.
+	Builtin bool   `json:"builtin,omitempty"`
+	Min     bool   `json:"min"` // a greater number will do
+	Room    string `json:"-"`   // for Min: what to set when it isn't met, with room for more; empty: Value
 }
 
 // Setting is the value that a fix writes.
@@ -45,6 +48,8 @@ func (w Want) String() string {
 	switch {
 	case w.Module:
 		return w.Value + "|m"
+	case w.Builtin:
+		return w.Value + "|y"
 	case w.Min:
 		return ">= " + w.Value
 	}
@@ -54,7 +59,7 @@ func (w Want) String() string {
 // Met says whether a value as in .config meets the condition. A symbol that
 // isn't in the file has the value "".
 func (w Want) Met(have string) bool {
-	if have == w.Value || w.Module && have == "m" {
+	if have == w.Value || w.Module && have == "m" || w.Builtin && have == "y" {
 		return true
 	}
 	if w.Value == "n" {
@@ -91,24 +96,24 @@ func (w Want) within(v Want) bool {
 	if w.Min && !v.Min {
 		return false
 	}
-	return v.Met(w.Value) && (!w.Module || v.Met("m"))
+	return v.Met(w.Value) && (!w.Module || v.Met("m")) && (!w.Builtin || v.Met("y"))
 }
 
 // compatible says whether some value meets both conditions.
 func (w Want) compatible(v Want) bool {
-	return w == v || w.Met(v.Value) || v.Met(w.Value)
+	return w == v || w.Met(v.Value) || v.Met(w.Value) || w.Met("y") && v.Met("y") || w.Met("m") && v.Met("m")
 }
 
-var requireForm = regexp.MustCompile(`^(?:CONFIG_)?([A-Za-z0-9_]+)\s*(\?=|>=|=)\s*(.+)$`)
+var requireForm = pattern.New(`^(?:CONFIG_)?([A-Za-z0-9_]+)\s*(\?=|>=|=)\s*(.+)$`)
 
 // ParseRequire parses a requirement as a user writes it: FOO=y, FOO=y|m,
-// FOO>=8, FOO="text", FOO=n, or, as a wish, FOO?=y.
+// FOO>=8, FOO="text", FOO=n, or, for an optional requirement, FOO?=y.
 func ParseRequire(s string) (Requirement, error) {
 	m := requireForm.FindStringSubmatch(strings.TrimSpace(s))
 	if m == nil {
 		return Requirement{}, fmt.Errorf("%q isn't a requirement such as KASAN=y, DRM=y|m or NR_CPUS>=8", s)
 	}
-	r := Requirement{Symbol: m[1], Want: Want{Value: m[3], Min: m[2] == ">="}, Wish: m[2] == "?=", Group: "require", Why: "asked for"}
+	r := Requirement{Symbol: m[1], Want: Want{Value: m[3], Min: m[2] == ">="}, Optional: m[2] == "?=", Group: "require", Why: "asked for"}
 	if v := m[3]; v == "y|m" || v == "m|y" {
 		r.Want = Want{Value: "y", Module: true}
 	}
@@ -124,7 +129,7 @@ func ParseRequire(s string) (Requirement, error) {
 // Text is the requirement as ParseRequire takes it.
 func (r Requirement) Text() string {
 	switch {
-	case r.Wish:
+	case r.Optional:
 		return r.Symbol + "?=" + r.Want.Value
 	case r.Want.Min:
 		return r.Symbol + ">=" + r.Want.Value
@@ -133,8 +138,8 @@ func (r Requirement) Text() string {
 }
 
 var (
-	numberForm = regexp.MustCompile(`^(-?[0-9]+|0[xX][0-9a-fA-F]+)$`)
-	valueForm  = regexp.MustCompile(`^([ymn]|-?[0-9]+|0[xX][0-9a-fA-F]+|"([^"\\[:cntrl:]]|\\[^[:cntrl:]])*")$`)
+	numberForm = pattern.New(`^(-?[0-9]+|0[xX][0-9a-fA-F]+)$`)
+	valueForm  = pattern.New(`^([ymn]|-?[0-9]+|0[xX][0-9a-fA-F]+|"([^"\\[:cntrl:]]|\\[^[:cntrl:]])*")$`)
 )
 
 func validValue(v string) bool { return valueForm.MatchString(v) }
@@ -144,7 +149,11 @@ type Result struct {
 	Requirement
 	Have  string `json:"have"` // empty when the file doesn't have the symbol
 	Met   bool   `json:"met"`
-	Proof *Step  `json:"proof,omitempty"` // that it can't be met, where that is known
+	Proof *Step  `json:"proof,omitempty"` // why it isn't met, where that is known
+	// Verdict says how sure that is; empty without a proof.
+	Verdict Verdict `json:"verdict,omitempty"`
+	// With are the other requirements without which it could be met, where it could.
+	With []string `json:"with,omitempty"`
 }
 
 // Check compares a file with requirements, in their order.
@@ -168,7 +177,7 @@ func (e *ConflictError) Error() string {
 func (e *ConflictError) Hint() string { return "drop one of them" }
 
 // Merge joins lists of requirements. Of two for the same symbol the stricter
-// one stays; a wish gives way, even when it is stricter. The error is a
+// one stays; an optional requirement gives way, even when it is stricter. The error is a
 // *ConflictError.
 func Merge(lists ...[]Requirement) ([]Requirement, error) {
 	var merged []Requirement
@@ -183,15 +192,15 @@ func Merge(lists ...[]Requirement) ([]Requirement, error) {
 			}
 			old := merged[i]
 			switch {
-			case old.Wish != r.Wish:
-				if old.Wish {
+			case old.Optional != r.Optional:
+				if old.Optional {
 					merged[i] = r
 				}
 			case !old.Want.compatible(r.Want):
-				if !old.Wish {
+				if !old.Optional {
 					return nil, &ConflictError{old, r}
 				}
-				merged[i] = r // the later wish
+				merged[i] = r // the later optional one
 			case r.Want.within(old.Want) && !old.Want.within(r.Want):
 				merged[i] = r
 			}

@@ -49,8 +49,8 @@ func TestParseRequire(t *testing.T) {
 		"DRM=m|y":           {Symbol: "DRM", Want: Want{Value: "y", Module: true}},
 		"DRM=m":             {Symbol: "DRM", Want: Want{Value: "m"}},
 		"KASLR=n":           {Symbol: "KASLR", Want: Want{Value: "n"}},
-		"KASLR?=n":          {Symbol: "KASLR", Want: Want{Value: "n"}, Wish: true},
-		"DRM?=y|m":          {Symbol: "DRM", Want: Want{Value: "y", Module: true}, Wish: true},
+		"KASLR?=n":          {Symbol: "KASLR", Want: Want{Value: "n"}, Optional: true},
+		"DRM?=y|m":          {Symbol: "DRM", Want: Want{Value: "y", Module: true}, Optional: true},
 		"NR_CPUS>=8":        {Symbol: "NR_CPUS", Want: Want{Value: "8", Min: true}},
 		"NR_CPUS >= 8":      {Symbol: "NR_CPUS", Want: Want{Value: "8", Min: true}},
 		"BASE=0x1000":       {Symbol: "BASE", Want: Want{Value: "0x1000"}},
@@ -159,7 +159,7 @@ func TestMergeKeepsTheReasonOfTheStricter(t *testing.T) {
 func TestCheck(t *testing.T) {
 	f := parse(t, "CONFIG_A=m\n# CONFIG_B is not set\n")
 	requirements := []Requirement{
-		{Symbol: "A", Want: Want{Value: "y"}}, {Symbol: "B", Want: Want{Value: "n"}}, {Symbol: "C", Want: Want{Value: "y"}, Wish: true},
+		{Symbol: "A", Want: Want{Value: "y"}}, {Symbol: "B", Want: Want{Value: "n"}}, {Symbol: "C", Want: Want{Value: "y"}, Optional: true},
 	}
 	want := []Result{
 		{Requirement: requirements[0], Have: "m"},

@@ -245,7 +245,7 @@ func scratch(name string) bool {
 	return small < len(random)
 }
 
-// generated recognises what is in, or is, a folder that only a build fills.
+// generated recognises what is in, or is, a directory that only a build fills.
 func generated(path string) bool {
 	return strings.Contains(path+"/", "/include/generated/") || strings.Contains(path+"/", "/include/config/")
 }

@@ -4,16 +4,16 @@ package watch
 
 import "golang.org/x/sys/unix"
 
-// leaves knows folders that have no folders in them without reading them, which
-// three of four in a kernel tree are: such a folder has two links, one for its
-// name and one for its ".", and each folder in it would add one by its "..".
+// leaves knows directories that have no directories in them without reading them, which
+// three of four in a kernel tree are: such a directory has two links, one for its
+// name and one for its ".", and each directory in it would add one by its "..".
 type leaves struct {
 	dev uint64 // of the file system on which links are counted like that
 	ok  bool
 }
 
-// leavesOf looks at the file system of a folder. Not all count: btrfs says 1 for
-// each folder, and overlayfs what it happens to know.
+// leavesOf looks at the file system of a directory. Not all count: btrfs says 1 for
+// each directory, and overlayfs what it happens to know.
 func leavesOf(dir string) leaves {
 	var fs unix.Statfs_t
 	var st unix.Stat_t
@@ -27,7 +27,7 @@ func leavesOf(dir string) leaves {
 	return leaves{}
 }
 
-// has says that a folder is known to have no folders in it.
+// has says that a directory is known to have no directories in it.
 func (l leaves) has(dir string) bool {
 	var st unix.Stat_t
 	return l.ok && unix.Lstat(dir, &st) == nil && uint64(st.Dev) == l.dev && st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Nlink == 2

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/metaspace/run-kernel/internal/event"
@@ -18,7 +19,7 @@ import (
 var ErrOvertaken = errors.New("overtaken by a newer change")
 
 // ErrReplaced is the cause with which the boot of a guest, or a command in it,
-// ends when a newer kernel takes its place.
+// ends when a newer kernel takes its place, or newer modules do, or a newer command.
 var ErrReplaced = errors.New("replaced by a newer kernel")
 
 // ErrEnded is the cause with which a command in a guest ends when the guest
@@ -27,8 +28,10 @@ var ErrEnded = errors.New("the guest ended")
 
 // An Image is what a build made.
 type Image struct {
-	Path string
-	New  bool // linked by this build, not up to date
+	Path    string
+	New     bool // linked by this build, not up to date
+	Modules bool // the guest that runs has older modules
+	Proof   bool // Prove is to confirm it
 }
 
 // A Pass does what the loop decides. Its methods report to the user
@@ -37,11 +40,17 @@ type Image struct {
 type Pass interface {
 	// Build checks the configuration and runs make.
 	Build(ctx context.Context) (Image, error)
+	// Prove runs the full make that confirms the last build. The image is new if the
+	// build was wrong.
+	Prove(ctx context.Context) (Image, error)
 	// Boot starts a guest and returns once it answers. The guest goes on when
 	// ctx ends after that.
 	Boot(ctx context.Context, image string) (VM, error)
-	// Relevant returns those of the changed paths that matter.
-	Relevant(paths []string) []string
+	// Relevant returns those of the changed paths that matter: what a build may read, and
+	// what only the command does.
+	Relevant(paths []string) (build, command []string)
+	// Lost says that it isn't known what changed.
+	Lost()
 }
 
 // A VM is a guest that runs.
@@ -50,6 +59,10 @@ type VM interface {
 	Done() <-chan struct{}
 	// Stop ends the guest. It may be gone already.
 	Stop()
+	// Swap replaces the guest's modules by those that were built, and says whether the
+	// guest is as it should be. It reports to the user itself, and returns soon after
+	// ctx has ended. The next guest waits for that.
+	Swap(ctx context.Context) bool
 	// Exec runs the loop's command; it reports output and status itself, and
 	// returns soon after ctx has ended. The next guest waits for that.
 	Exec(ctx context.Context)
@@ -60,12 +73,15 @@ type Loop struct {
 	Pass    Pass
 	Changes <-chan Set
 	Err     func() error // why Changes was closed; may be nil
+	Asked   <-chan Input // what the user asks for; may be nil
 	Root    string       // for messages: paths below it are shown without it
 	Exec    bool         // run the VM's Exec in each new guest
+	Swap    bool         // replace modules in the guest that runs, where that is all that was built
 	Events  event.Sink
 
 	inputs chan Input
 	booted chan bootResult
+	ended  chan struct{} // gets the end of a guest
 	stops  sync.WaitGroup
 
 	state       State
@@ -74,8 +90,9 @@ type Loop struct {
 	image       os.FileInfo     // of what was booted last
 	guest       context.Context // ends when the guest is to be stopped
 	cancelGuest context.CancelCauseFunc
-	vm          VM            // nil while there is none that answers
-	executed    chan struct{} // closed unless a command runs in the guest
+	vm          VM                      // nil while there is none that answers
+	executed    chan struct{}           // closed unless a command runs in the guest, or its modules are being replaced
+	cancelExec  context.CancelCauseFunc // of the last of these; nil before the first
 }
 
 type bootResult struct {
@@ -90,7 +107,8 @@ type bootResult struct {
 // returns, as nothing could happen.
 func (l *Loop) Run(ctx context.Context) {
 	l.inputs, l.booted = make(chan Input), make(chan bootResult)
-	l.state.Exec = l.Exec
+	l.ended = make(chan struct{})
+	l.state.Exec, l.state.Swap = l.Exec, l.Swap
 	defer l.stops.Wait()
 	changes, quit := l.Changes, ctx.Done()
 	if l.apply(Started{}) {
@@ -100,8 +118,12 @@ func (l *Loop) Run(ctx context.Context) {
 		var in Input
 		select {
 		case in = <-l.inputs:
+		case in = <-l.Asked:
 		case b := <-l.booted:
 			in = l.takeGuest(b)
+		case <-l.ended:
+			l.awaitCommand()
+			continue
 		case set, ok := <-changes:
 			switch {
 			case ctx.Err() != nil:
@@ -112,9 +134,10 @@ func (l *Loop) Run(ctx context.Context) {
 				changes = nil
 				l.warnBlind()
 				in = WatchLost{}
-			case l.matters(set):
-				in = FilesChanged{}
 			default:
+				if slices.ContainsFunc(l.matters(set), l.apply) {
+					return
+				}
 				continue
 			}
 		case <-quit:
@@ -141,8 +164,8 @@ func (l *Loop) warnBlind() {
 	l.Events.Emit(w)
 }
 
-// matters reports the changes that do.
-func (l *Loop) matters(set Set) bool {
+// matters reports the changes that do, and returns the inputs that they are.
+func (l *Loop) matters(set Set) []Input {
 	if set.Err != nil {
 		w := event.Warning{Text: set.Err.Error()}
 		if h := (interface{ Hint() string })(nil); errors.As(set.Err, &h) {
@@ -152,12 +175,21 @@ func (l *Loop) matters(set Set) bool {
 	}
 	if set.Rescan {
 		l.Events.Emit(event.Notice{Text: "too many changes at once to tell which: building what make finds"})
-		return true
+		l.Pass.Lost()
+		return []Input{FilesChanged{}}
 	}
-	paths := l.Pass.Relevant(set.Paths)
-	if len(paths) == 0 {
-		return false
+	build, command := l.Pass.Relevant(set.Paths)
+	var inputs []Input
+	if len(build) > 0 {
+		inputs = append(inputs, FilesChanged{})
 	}
+	if len(command) > 0 {
+		inputs = append(inputs, CommandChanged{})
+	}
+	if len(inputs) == 0 {
+		return nil
+	}
+	paths := slices.Concat(build, command)
 	e := event.Changed{Total: len(paths)}
 	for _, p := range paths[:min(len(paths), 3)] {
 		if rel, err := filepath.Rel(l.Root, p); err == nil && filepath.IsLocal(rel) {
@@ -166,7 +198,7 @@ func (l *Loop) matters(set Set) bool {
 		e.Paths = append(e.Paths, p)
 	}
 	l.Events.Emit(e)
-	return true
+	return inputs
 }
 
 // apply steps and carries out the effects; it says whether the loop has ended.
@@ -180,6 +212,8 @@ func (l *Loop) apply(in Input) bool {
 		switch e {
 		case StartBuild:
 			l.startBuild()
+		case StartProof:
+			l.startProof()
 		case CancelBuild:
 			l.cancelBuild(l.cause(ErrOvertaken))
 		case StartGuest:
@@ -189,10 +223,12 @@ func (l *Loop) apply(in Input) bool {
 			if l.vm != nil {
 				l.stops.Go(l.vm.Stop)
 			}
+		case StartSwap:
+			l.startSwap()
 		case StartExec:
 			l.startExec()
 		case Announce:
-			l.Events.Emit(event.Waiting{VM: l.state.Guest == Running})
+			l.Events.Emit(event.Waiting{VM: l.state.Guest == Running, Broken: l.state.Failed, Paused: l.state.Paused})
 		case Exit:
 			return true
 		}
@@ -219,13 +255,23 @@ func (l *Loop) startBuild() {
 	go func() {
 		image, err := l.Pass.Build(ctx)
 		cancel(nil)
-		in := Built{Image: image.Path, New: image.New, OK: err == nil}
+		in := Built{Image: image.Path, New: image.New, Modules: image.Modules, OK: err == nil, Proof: image.Proof}
 		if in.OK && booted != nil && !in.New {
 			// It may be up to date, and yet new to the guest: a build that failed
 			// or was overtaken has often linked before its end.
 			in.New = !same(booted, stat(image.Path))
 		}
 		l.inputs <- in
+	}()
+}
+
+func (l *Loop) startProof() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	l.cancelBuild = cancel
+	go func() {
+		image, err := l.Pass.Prove(ctx)
+		cancel(nil)
+		l.inputs <- Proved{Image: image.Path, New: image.New, OK: err == nil}
 	}()
 }
 
@@ -250,29 +296,68 @@ func (l *Loop) takeGuest(b bootResult) Input {
 	return Booted{OK: true}
 }
 
-// startExec runs the command.
+// startExec runs the command, and ends it where it runs.
 func (l *Loop) startExec() {
-	ctx, vm, done := l.guest, l.vm, make(chan struct{})
-	l.executed = done
+	l.afterCommand(func(ctx context.Context, vm VM) Input {
+		vm.Exec(ctx)
+		return Executed{}
+	})
+}
+
+// startSwap ends the command, and replaces modules.
+func (l *Loop) startSwap() {
+	l.afterCommand(func(ctx context.Context, vm VM) Input {
+		return Swapped{OK: vm.Swap(ctx)}
+	})
+}
+
+// afterCommand ends the command, and does something in the guest then.
+func (l *Loop) afterCommand(do func(context.Context, VM) Input) {
+	before := l.executed
+	if l.cancelExec != nil {
+		l.cancelExec(ErrReplaced)
+	}
+	l.inGuest(func(ctx context.Context, vm VM) Input {
+		<-before
+		return do(ctx, vm)
+	})
+}
+
+// inGuest does something in the guest. What comes of it is an input, unless the guest has
+// ended.
+func (l *Loop) inGuest(do func(context.Context, VM) Input) {
+	ctx, cancel := context.WithCancelCause(l.guest)
+	vm, done := l.vm, make(chan struct{})
+	l.executed, l.cancelExec = done, cancel
 	go func() {
 		defer close(done)
-		vm.Exec(ctx)
+		defer cancel(nil)
+		in := do(ctx, vm)
 		select {
 		case <-ctx.Done():
 		case <-vm.Done():
 			// GuestGone is about to follow, and says it all.
 		default:
-			l.inputs <- Executed{}
+			l.inputs <- in
 		}
 	}()
 }
 
-// awaitGuest reports the end of the guest once its command has ended too.
+// awaitGuest reports the end of the guest.
 func (l *Loop) awaitGuest() {
-	vm, cancel, executed := l.vm, l.cancelGuest, l.executed
+	vm, cancel := l.vm, l.cancelGuest
 	go func() {
 		<-vm.Done()
 		cancel(ErrEnded)
+		l.ended <- struct{}{}
+	}()
+}
+
+// awaitCommand reports the end of the guest, which has come, once what was done in it has
+// ended too.
+func (l *Loop) awaitCommand() {
+	executed := l.executed
+	go func() {
 		<-executed
 		l.inputs <- GuestGone{}
 	}()

@@ -46,14 +46,22 @@ func begin(ctx context.Context, started chan<- *call, image string) result {
 }
 
 type fakePass struct {
-	builds, boots chan *call
-	late          VM // what a cancelled boot returns all the same
+	builds, boots, proofs chan *call
+	late                  VM // what a cancelled boot returns all the same
+	lost                  int
 }
 
 func (p *fakePass) Build(ctx context.Context) (Image, error) {
 	r := begin(ctx, p.builds, "")
 	return r.image, r.err
 }
+
+func (p *fakePass) Prove(ctx context.Context) (Image, error) {
+	r := begin(ctx, p.proofs, "")
+	return r.image, r.err
+}
+
+func (p *fakePass) Lost() { p.lost++ }
 
 func (p *fakePass) Boot(ctx context.Context, image string) (VM, error) {
 	r := begin(ctx, p.boots, image)
@@ -63,31 +71,37 @@ func (p *fakePass) Boot(ctx context.Context, image string) (VM, error) {
 	return r.vm, r.err
 }
 
-func (p *fakePass) Relevant(paths []string) []string {
-	var list []string
+func (p *fakePass) Relevant(paths []string) (build, command []string) {
 	for _, path := range paths {
-		if strings.HasSuffix(path, ".c") {
-			list = append(list, path)
+		switch {
+		case strings.HasSuffix(path, ".c"):
+			build = append(build, path)
+		case strings.HasSuffix(path, ".sh"):
+			command = append(command, path)
 		}
 	}
-	return list
+	return build, command
 }
 
 type fakeVM struct {
 	end   func()
 	done  chan struct{}
 	execs chan *call
+	swaps chan *call
 }
 
 func newVM() *fakeVM {
 	done := make(chan struct{})
-	return &fakeVM{sync.OnceFunc(func() { close(done) }), done, make(chan *call)}
+	return &fakeVM{sync.OnceFunc(func() { close(done) }), done, make(chan *call), make(chan *call)}
 }
 
 func (vm *fakeVM) Done() <-chan struct{}    { return vm.done }
 func (vm *fakeVM) Stop()                    { vm.end() }
 func (vm *fakeVM) Exec(ctx context.Context) { begin(ctx, vm.execs, "") }
-func (vm *fakeVM) running() bool            { return !isClosed(vm.done) }
+func (vm *fakeVM) Swap(ctx context.Context) bool {
+	return begin(ctx, vm.swaps, "").err == nil
+}
+func (vm *fakeVM) running() bool { return !isClosed(vm.done) }
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
@@ -102,6 +116,7 @@ type rig struct {
 	*testing.T
 	*fakePass
 	changes chan Set
+	asked   chan Input
 	quit    context.CancelCauseFunc
 	ended   chan struct{}
 
@@ -118,10 +133,10 @@ func loopTest(t *testing.T, loop *Loop, f func(r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, quit := context.WithCancelCause(context.Background())
 		r := &rig{
-			T: t, fakePass: &fakePass{builds: make(chan *call), boots: make(chan *call)},
-			changes: make(chan Set), quit: quit, ended: make(chan struct{}),
+			T: t, fakePass: &fakePass{builds: make(chan *call), boots: make(chan *call), proofs: make(chan *call)},
+			changes: make(chan Set), asked: make(chan Input), quit: quit, ended: make(chan struct{}),
 		}
-		loop.Pass, loop.Changes, loop.Root, loop.Events = r.fakePass, r.changes, "/src", r.record
+		loop.Pass, loop.Changes, loop.Asked, loop.Root, loop.Events = r.fakePass, r.changes, r.asked, "/src", r.record
 		go func() {
 			defer close(r.ended)
 			loop.Run(ctx)
@@ -173,7 +188,59 @@ func (r *rig) cancelled(c *call, want error) {
 	}
 }
 
-var newImage = Image{Path: "/src/vmlinux", New: true}
+var (
+	newImage   = Image{Path: "/src/vmlinux", New: true}
+	newModules = Image{Path: "/src/vmlinux", Modules: true}
+)
+
+// Modules are replaced in the guest that runs: its command ends before that, and runs
+// again after it. Where that fails, another guest is booted.
+func TestModules(t *testing.T) {
+	loopTest(t, &Loop{Exec: true, Swap: true}, func(r *rig) {
+		r.built(newImage)
+		vm := r.up()
+		command := <-vm.execs
+		r.save("/src/m.c")
+		r.built(newModules)
+		r.cancelled(command, ErrReplaced)
+		swap := <-vm.swaps
+		swap.end <- result{}
+		command = <-vm.execs
+		command.end <- result{}
+		r.saw(
+			event.Changed{Paths: []string{"m.c"}, Total: 1}, event.Waiting{VM: true},
+		)
+		r.save("/src/m.c")
+		r.built(newModules)
+		(<-vm.swaps).end <- result{err: errors.New("in use")}
+		next := r.up()
+		if vm.running() {
+			t.Error("the guest goes on whose modules couldn't be replaced")
+		}
+		(<-next.execs).end <- result{}
+
+		// It ends while its modules are being replaced.
+		r.save("/src/m.c")
+		r.built(newModules)
+		swap = <-next.swaps
+		next.end()
+		r.cancelled(swap, ErrEnded)
+		synctest.Wait()
+		r.save("/src/m.c")
+		r.built(Image{Path: "/src/vmlinux"})
+		<-r.up().execs
+	})
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(newImage)
+		vm := r.up()
+		r.save("/src/m.c")
+		r.built(newModules)
+		r.up()
+		if vm.running() {
+			t.Error("modules were replaced that shouldn't be")
+		}
+	})
+}
 
 func TestLoop(t *testing.T) {
 	loopTest(t, &Loop{Exec: true}, func(r *rig) {
@@ -246,10 +313,47 @@ func TestLoopKeepsGuestWhenBuildFails(t *testing.T) {
 		r.saw(event.Waiting{VM: true})
 		r.save("/src/a.c")
 		(<-r.builds).end <- result{err: errors.New("make failed")}
-		r.saw(event.Changed{Paths: []string{"a.c"}, Total: 1}, event.Waiting{VM: true})
+		r.saw(event.Changed{Paths: []string{"a.c"}, Total: 1}, event.Waiting{VM: true, Broken: true})
 		if !vm.running() {
 			r.Error("the guest was stopped")
 		}
+	})
+}
+
+// What only the command reads makes it run again, in the guest that runs.
+func TestLoopRunsTheCommandAgain(t *testing.T) {
+	loopTest(t, &Loop{Exec: true}, func(r *rig) {
+		r.built(newImage)
+		vm := r.up()
+		command := <-vm.execs
+		r.save("/src/test.sh")
+		r.saw(event.Changed{Paths: []string{"test.sh"}, Total: 1})
+		r.cancelled(command, ErrReplaced)
+		(<-vm.execs).end <- result{}
+		r.saw(event.Waiting{VM: true})
+		// A build that links nothing makes no difference.
+		r.save("/src/a.c", "/src/test.sh")
+		r.saw(event.Changed{Paths: []string{"a.c", "test.sh"}, Total: 2})
+		r.built(Image{Path: newImage.Path})
+		(<-vm.execs).end <- result{}
+		r.saw(event.Waiting{VM: true})
+		if !vm.running() {
+			r.Error("the guest was stopped")
+		}
+	})
+}
+
+// What the user asks for is done without any change.
+func TestLoopAsked(t *testing.T) {
+	loopTest(t, &Loop{}, func(r *rig) {
+		r.built(newImage)
+		r.up()
+		r.saw(event.Waiting{VM: true})
+		r.asked <- BuildAsked{}
+		r.built(Image{Path: newImage.Path})
+		r.saw(event.Waiting{VM: true})
+		r.asked <- PauseAsked{}
+		r.saw(event.Waiting{VM: true, Paused: true})
 	})
 }
 

@@ -9,9 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,11 +28,15 @@ const (
 // A poller looks for changes on file systems that don't tell of them. It
 // compares the time and size of every file.
 type poller struct {
-	w      *Watcher
+	o      *Options
 	reason string // may be empty
 	every  time.Duration
-	timer  *time.Timer
+	c      chan batch
+	end    context.CancelFunc
 	files  map[string]stamp
+
+	mu      sync.Mutex
+	covered map[string]bool // directories of the tree
 }
 
 // A stamp changes with the contents of a file. It has no inode number, which
@@ -39,20 +44,17 @@ type poller struct {
 // sets.
 type stamp struct{ modified, size int64 }
 
-func newPoller(ctx context.Context, w *Watcher, reason string) (*poller, error) {
-	p := &poller{w: w, reason: reason, every: w.o.Poll}
+func newPoller(ctx context.Context, o *Options, reason string) (*poller, error) {
+	p := &poller{o: o, reason: reason, every: o.Poll, c: make(chan batch)}
 	if p.every <= 0 {
 		p.every = pollInterval
-	}
-	w.extra = make(map[string]string)
-	for _, path := range w.o.Extra {
-		w.extra[path] = path
 	}
 	began := time.Now()
 	if err := p.scan(ctx, nil); err != nil {
 		return nil, err
 	}
-	p.timer = time.NewTimer(p.pause(began))
+	ctx, p.end = context.WithCancel(ctx)
+	go p.run(ctx, p.pause(began))
 	return p, nil
 }
 
@@ -68,19 +70,57 @@ func (p *poller) String() string {
 	return fmt.Sprintf("%s does not tell of changes: %s", p.reason, s)
 }
 
-// look finds changes and says whether any matters.
-func (w *Watcher) look(ctx context.Context) bool {
-	began, matters := time.Now(), false
-	err := w.poll.scan(ctx, func(path string) {
-		if w.event(fsnotify.Event{Name: path, Op: fsnotify.Write}) {
-			matters = true
+func (p *poller) batches() <-chan batch { return p.c }
+
+func (p *poller) dirs() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.covered)
+}
+
+func (p *poller) polling() string { return p.String() }
+
+func (p *poller) close() { p.end() }
+
+// renew has nothing to do: the next look sees all.
+func (p *poller) renew() error { return nil }
+
+// run looks for changes until it is closed.
+func (p *poller) run(ctx context.Context, pause time.Duration) {
+	for {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		began := time.Now()
+		b := p.look(ctx)
+		if ctx.Err() == nil && b.any() {
+			select {
+			case p.c <- b:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if b.err != nil {
+			return
+		}
+		pause = p.pause(began)
+	}
+}
+
+// look returns what has changed since it looked last.
+func (p *poller) look(ctx context.Context) batch {
+	var b batch
+	b.err = p.scan(ctx, func(path string) {
+		if slices.Contains(p.o.Extra, path) {
+			b.changes = append(b.changes, fileChange{path: path, extra: true})
+		}
+		if !p.o.excluded(path) && below(path, p.o.Root) {
+			b.changes = append(b.changes, fileChange{path: path})
 		}
 	})
-	if err != nil && ctx.Err() == nil {
-		w.err = err
-	}
-	w.poll.timer.Reset(w.poll.pause(began))
-	return matters
+	return b
 }
 
 // scan takes stock of the tree and reports, unless changed is nil, what differs
@@ -88,12 +128,12 @@ func (w *Watcher) look(ctx context.Context) bool {
 func (p *poller) scan(ctx context.Context, changed func(path string)) error {
 	files := make(map[string]stamp, len(p.files))
 	dirs := make(map[string]bool)
-	var unread []string // folders about which nothing is known this time
-	err := filepath.WalkDir(p.w.o.Root, func(path string, e fs.DirEntry, err error) error {
+	var unread []string // directories about which nothing is known this time
+	err := filepath.WalkDir(p.o.Root, func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && path == p.w.o.Root && (changed == nil || errors.Is(err, fs.ErrNotExist)):
+		case err != nil && path == p.o.Root && (changed == nil || errors.Is(err, fs.ErrNotExist)):
 			return fmt.Errorf("watch the tree: %w", err)
 		case err != nil:
 			if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
@@ -101,11 +141,11 @@ func (p *poller) scan(ctx context.Context, changed func(path string)) error {
 			}
 			return nil
 		case e.IsDir():
-			if path != p.w.o.Root && (p.w.excluded(path) || generated(path)) {
+			if path != p.o.Root && (p.o.excluded(path) || generated(path)) {
 				return fs.SkipDir
 			}
 			dirs[path] = true
-		case !p.w.excluded(path) && !product(e.Name()):
+		case !p.o.excluded(path) && !product(e.Name()):
 			if st, err := e.Info(); err == nil {
 				files[path] = stampOf(st)
 			}
@@ -115,7 +155,7 @@ func (p *poller) scan(ctx context.Context, changed func(path string)) error {
 	if err != nil {
 		return err
 	}
-	for path := range p.w.extra {
+	for _, path := range p.o.Extra {
 		if st, err := os.Stat(path); err == nil {
 			files[path] = stampOf(st)
 		}
@@ -140,15 +180,15 @@ func (p *poller) scan(ctx context.Context, changed func(path string)) error {
 		}
 	}
 	p.files = files
-	p.w.mu.Lock()
-	p.w.dirs = dirs
-	p.w.mu.Unlock()
+	p.mu.Lock()
+	p.covered = dirs
+	p.mu.Unlock()
 	return nil
 }
 
 func stampOf(st fs.FileInfo) stamp { return stamp{st.ModTime().UnixNano(), st.Size()} }
 
-// silentFS names the file system of a folder when that doesn't tell of all
+// silentFS names the file system of a directory when that doesn't tell of all
 // changes: those that another machine makes, or the other side of a hypervisor.
 // It is empty for others.
 func silentFS(dir string) string {

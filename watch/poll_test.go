@@ -30,7 +30,7 @@ func TestPoll(t *testing.T) {
 		o.Ignore = []string{tree.path("build")}
 	})
 	if n := tree.w.Dirs(); n != 3 {
-		t.Errorf("%d folders", n)
+		t.Errorf("%d directories", n)
 	}
 	if got, want := tree.w.Polling(), "looking for changes every 1ms"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -41,10 +41,10 @@ func TestPoll(t *testing.T) {
 		want []string
 	}{
 		{"write", func() { tree.write("a.c") }, []string{"a.c"}},
-		{"create, with folders", func() { tree.write("new/dir/x.c") }, []string{"new/dir/x.c"}},
+		{"create, with directories", func() { tree.write("new/dir/x.c") }, []string{"new/dir/x.c"}},
 		{"remove", func() { tree.remove("b.c") }, []string{"b.c"}},
-		{"remove a folder", func() { tree.remove("new") }, []string{"new/dir/x.c"}},
-		{"rename a folder", func() { tree.rename("old", "z") }, []string{"old/x.c", "z/x.c"}},
+		{"remove a directory", func() { tree.remove("new") }, []string{"new/dir/x.c"}},
+		{"rename a directory", func() { tree.rename("old", "z") }, []string{"old/x.c", "z/x.c"}},
 		{"chmod", func() { tree.check(os.Chmod(tree.path("a.c"), 0o600)) }, nil},
 		{"atomic save", func() { tree.write(".new"); tree.write(".new"); tree.rename(".new", "a.c") }, []string{"a.c"}},
 		{"an older file", func() {

@@ -26,6 +26,15 @@ var (
 	linked    = Built{Image: vmlinux, New: true, OK: true}
 	upToDate  = Built{Image: vmlinux, OK: true}
 	failed    = Built{}
+	short     = Built{Image: vmlinux, New: true, OK: true, Proof: true}
+	modules   = Built{Image: vmlinux, Modules: true, OK: true}
+	shortMod  = Built{Image: vmlinux, Modules: true, OK: true, Proof: true}
+	swapped   = Swapped{OK: true}
+	unswapped = Swapped{}
+	shortNone = Built{Image: vmlinux, OK: true, Proof: true}
+	proved    = Proved{Image: vmlinux, OK: true}
+	missed    = Proved{Image: vmlinux, New: true, OK: true}
+	unproved  = Proved{}
 	up        = Booted{OK: true}
 	notUp     = Booted{}
 	gone      = GuestGone{}
@@ -151,7 +160,7 @@ func TestStep(t *testing.T) {
 			steps: []then{
 				on(change, StartBuild), on(linked, StopGuest), on(executed), on(gone, StartGuest), on(up, StartExec),
 			},
-			to: State{Exec: true, Guest: Running, Image: vmlinux},
+			to: State{Exec: true, Executes: true, Guest: Running, Image: vmlinux},
 		},
 		{
 			name:  "a save while the guest is replaced: the next guest waits for its build",
@@ -308,6 +317,182 @@ func TestStep(t *testing.T) {
 			steps: []then{on(watchLost, Exit)},
 			to:    State{Blind: true, Image: vmlinux},
 		},
+		{
+			name:  "who asks for a build gets one, and a boot where it links something",
+			from:  idle,
+			steps: []then{on(BuildAsked{}, StartBuild), on(upToDate, Announce), on(BuildAsked{}, StartBuild), on(linked, StopGuest), on(gone, StartGuest)},
+			to:    State{Guest: Booting, Image: vmlinux},
+		},
+		{
+			name:  "who asks for a boot gets the same image again",
+			from:  idle,
+			steps: []then{on(BootAsked{}, StopGuest), on(gone, StartGuest), on(up, Announce)},
+			to:    idle,
+		},
+		{
+			name:  "… also where no guest runs",
+			from:  noGuest,
+			steps: []then{on(BootAsked{}, StartGuest), on(up, Announce)},
+			to:    idle,
+		},
+		{
+			name:  "… but not what a failed build has left",
+			from:  State{Failed: true, Image: vmlinux},
+			steps: []then{on(BootAsked{}, Announce)},
+			to:    State{Failed: true, Image: vmlinux},
+		},
+		{
+			name:  "the command runs again, once at a time",
+			from:  State{Exec: true, Guest: Running, Image: vmlinux},
+			steps: []then{on(RunAsked{}, StartExec), on(RunAsked{}), on(executed, Announce)},
+			to:    State{Exec: true, Guest: Running, Image: vmlinux},
+		},
+		{
+			name:  "a changed command runs again, and doesn't wait for its end",
+			from:  State{Exec: true, Guest: Running, Image: vmlinux},
+			steps: []then{on(CommandChanged{}, StartExec), on(CommandChanged{}, StartExec), on(executed, Announce)},
+			to:    State{Exec: true, Guest: Running, Image: vmlinux},
+		},
+		{
+			name:  "… after a build that links nothing",
+			from:  State{Exec: true, Guest: Running, Image: vmlinux},
+			steps: []then{on(change, StartBuild), on(CommandChanged{}), on(upToDate, StartExec), on(executed, Announce)},
+			to:    State{Exec: true, Guest: Running, Image: vmlinux},
+		},
+		{
+			name:  "… once, in the next guest if there is one",
+			from:  State{Exec: true, Guest: Running, Image: vmlinux},
+			steps: []then{on(change, StartBuild), on(CommandChanged{}), on(linked, StopGuest), on(gone, StartGuest), on(up, StartExec), on(executed, Announce)},
+			to:    State{Exec: true, Guest: Running, Image: vmlinux},
+		},
+		{
+			name:  "… after a pause",
+			from:  State{Exec: true, Guest: Running, Image: vmlinux},
+			steps: []then{on(PauseAsked{}, Announce), on(CommandChanged{}, Announce), on(PauseAsked{}, StartExec)},
+			to:    State{Exec: true, Guest: Running, Executes: true, Image: vmlinux},
+		},
+		{
+			name:  "changes wait for the end of a pause",
+			from:  idle,
+			steps: []then{on(PauseAsked{}, Announce), on(change, Announce), on(change, Announce), on(PauseAsked{}, StartBuild), on(upToDate, Announce)},
+			to:    idle,
+		},
+		{
+			name:  "a short build is proved while its image boots",
+			from:  idle,
+			steps: []then{on(change, StartBuild), on(short, StopGuest, StartProof), on(gone, StartGuest), on(up, Announce), on(proved)},
+			to:    idle,
+		},
+		{
+			name:  "a proof that ends before the guest is up tells nothing",
+			from:  idle,
+			steps: []then{on(change, StartBuild), on(short, StopGuest, StartProof), on(gone, StartGuest), on(proved), on(up, Announce)},
+			to:    idle,
+		},
+		{
+			name:  "a short build that links nothing is proved all the same",
+			from:  idle,
+			steps: []then{on(change, StartBuild), on(shortNone, Announce, StartProof), on(proved)},
+			to:    idle,
+		},
+		{
+			name:  "what a short build missed is booted",
+			from:  idle,
+			steps: []then{on(change, StartBuild), on(short, StopGuest, StartProof), on(gone, StartGuest), on(up, Announce), on(missed, StopGuest), on(gone, StartGuest), on(up, Announce)},
+			to:    idle,
+		},
+		{
+			name:  "… in place of a guest that isn't up yet",
+			from:  booting,
+			steps: []then{on(change, StartBuild), on(short, StopGuest, StartProof), on(missed), on(notUp, StartGuest), on(up, Announce)},
+			to:    idle,
+		},
+		{
+			name:  "a save stops the proof, and builds",
+			from:  idle,
+			steps: []then{on(change, StartBuild), on(short, StopGuest, StartProof), on(change, CancelBuild), on(gone), on(unproved, StartBuild), on(short, StartGuest, StartProof), on(up, Announce), on(proved)},
+			to:    idle,
+		},
+		{
+			name:  "who asks for a boot doesn't wait for a proof",
+			from:  idle,
+			steps: []then{on(change, StartBuild), on(shortNone, Announce, StartProof), on(BootAsked{}, StopGuest), on(gone, StartGuest), on(proved), on(up, Announce)},
+			to:    idle,
+		},
+		{
+			name:  "a proof that fails leaves the guest alone",
+			from:  idle,
+			steps: []then{on(change, StartBuild), on(shortNone, Announce, StartProof), on(unproved, Announce)},
+			to:    State{Failed: true, Guest: Running, Image: vmlinux},
+		},
+		{
+			name:  "modules are replaced in the guest, and its command runs again",
+			from:  State{Exec: true, Swap: true, Guest: Running, Executes: true, Image: vmlinux},
+			steps: []then{on(change, StartBuild), on(modules, StartSwap), on(swapped, StartExec), on(executed, Announce)},
+			to:    State{Exec: true, Swap: true, Guest: Running, Image: vmlinux},
+		},
+		{
+			name:  "modules that can't be replaced take a new guest",
+			from:  State{Swap: true, Guest: Running, Image: vmlinux},
+			steps: []then{on(change, StartBuild), on(modules, StartSwap), on(unswapped, StopGuest), on(gone, StartGuest), on(up, Announce)},
+			to:    State{Swap: true, Guest: Running, Image: vmlinux},
+		},
+		{
+			name:  "modules take a new guest where that is asked for",
+			from:  idle,
+			steps: []then{on(change, StartBuild), on(modules, StopGuest), on(gone, StartGuest), on(up, Announce)},
+			to:    idle,
+		},
+		{
+			name:  "a new image is booted, whatever modules it brought",
+			from:  State{Swap: true, Guest: Running, Image: vmlinux},
+			steps: []then{on(change, StartBuild), on(Built{Image: vmlinux, New: true, Modules: true, OK: true}, StopGuest), on(gone, StartGuest)},
+			to:    State{Swap: true, Guest: Booting, Image: vmlinux},
+		},
+		{
+			name:  "modules are replaced once a guest that boots is up",
+			from:  State{Swap: true, Guest: Booting, Image: vmlinux},
+			steps: []then{on(change, StartBuild), on(modules), on(up, StartSwap), on(swapped, Announce)},
+			to:    State{Swap: true, Guest: Running, Image: vmlinux},
+		},
+		{
+			name: "modules that were built during a swap are replaced after it",
+			from: State{Exec: true, Swap: true, Guest: Running, Image: vmlinux},
+			steps: []then{
+				on(change, StartBuild), on(modules, StartSwap), on(change, StartBuild), on(modules), on(swapped, StartSwap), on(swapped, StartExec),
+			},
+			to: State{Exec: true, Swap: true, Guest: Running, Executes: true, Image: vmlinux},
+		},
+		{
+			name:  "a swap that fails during a build takes a new guest after that",
+			from:  State{Swap: true, Guest: Running, Image: vmlinux},
+			steps: []then{on(change, StartBuild), on(modules, StartSwap), on(change, StartBuild), on(unswapped), on(upToDate, StopGuest), on(gone, StartGuest)},
+			to:    State{Swap: true, Guest: Booting, Image: vmlinux},
+		},
+		{
+			name:  "the proof runs beside a swap",
+			from:  State{Swap: true, Guest: Running, Image: vmlinux},
+			steps: []then{on(change, StartBuild), on(shortMod, StartSwap, StartProof), on(swapped, Announce), on(proved)},
+			to:    State{Swap: true, Guest: Running, Image: vmlinux},
+		},
+		{
+			name:  "the end comes during a swap",
+			from:  State{Swap: true, Guest: Swapping, Image: vmlinux},
+			steps: []then{on(quit, StopGuest), on(swapped), on(gone, Exit)},
+			to:    State{Swap: true, Quitting: true, Image: vmlinux},
+		},
+		{
+			name:  "the end waits for a proof to stop",
+			from:  noGuest,
+			steps: []then{on(change, StartBuild), on(short, StartGuest, StartProof), on(notUp, Announce), on(quit, CancelBuild), on(unproved, Exit)},
+			to:    State{Quitting: true, Image: vmlinux},
+		},
+		{
+			name:  "… and for one to end where changes aren't seen any more",
+			from:  noGuest,
+			steps: []then{on(change, StartBuild), on(short, StartGuest, StartProof), on(notUp, Announce), on(watchLost), on(proved, Exit)},
+			to:    State{Blind: true, Image: vmlinux},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := tt.from
@@ -332,17 +517,23 @@ type world struct {
 
 	started   bool
 	build     bool // runs
-	cancelled bool
+	proof     bool // runs
+	cancelled bool // the build, or the proof
 	boot      bool // a guest is starting
 	guest     bool // runs
 	stopped   bool // the guest or its start was told to end
 	exec      bool // a command runs in the guest
+	swap      bool // the guest's modules are being replaced
 
 	fit       bool // the last build succeeded
 	unbuilt   bool // a change that no build has started after
 	unbooted  bool // the last build linked an image that no guest has booted
+	stale     bool // the guest's modules are older than the last build's
 	quit      bool
 	blind     bool
+	paused    bool
+	missed    bool // a change came in the pause
+	unrun     bool // the command has changed since it began
 	exited    bool
 	announced bool // by the last input
 }
@@ -355,9 +546,9 @@ func (w world) inputs() []Input {
 	if !w.started {
 		return []Input{start}
 	}
-	list := []Input{quit}
+	list := []Input{quit, BuildAsked{}, BootAsked{}, RunAsked{}, PauseAsked{}}
 	if !w.blind {
-		list = append(list, change, watchLost)
+		list = append(list, change, CommandChanged{}, watchLost)
 	}
 	return append(list, w.endings()...)
 }
@@ -366,12 +557,20 @@ func (w world) inputs() []Input {
 func (w world) endings() []Input {
 	var list []Input
 	if w.build {
-		list = append(list, linked, upToDate, failed)
+		list = append(list, linked, upToDate, failed, short, shortNone)
+		if w.boot || w.guest {
+			list = append(list, modules, shortMod)
+		}
+	}
+	if w.proof {
+		list = append(list, proved, missed, unproved)
 	}
 	if w.boot {
 		list = append(list, up, notUp)
 	}
 	switch {
+	case w.swap:
+		list = append(list, swapped, unswapped, gone)
 	case w.exec:
 		list = append(list, executed, gone)
 	case w.guest:
@@ -386,20 +585,45 @@ func (w world) step(in Input) (world, error) {
 	switch in := in.(type) {
 	case Started:
 		w.started, w.unbuilt = true, true
-	case FilesChanged:
+	case BuildAsked:
 		w.unbuilt = w.unbuilt || !w.quit
+	case FilesChanged:
+		if w.paused {
+			w.missed = w.missed || !w.quit
+		} else {
+			w.unbuilt = w.unbuilt || !w.quit
+		}
+	case CommandChanged:
+		w.unrun = w.state.Exec && (w.unrun || !w.quit)
+	case PauseAsked:
+		w.paused = !w.paused
+		if !w.paused && w.missed && !w.quit {
+			w.missed, w.unbuilt = false, true
+		}
 	case Built:
 		w.build, w.cancelled = false, false
 		w.fit = in.OK
 		w.unbooted = in.OK && (w.unbooted || in.New)
+		if in.OK {
+			w.stale = in.Modules
+		}
+	case Proved:
+		if !w.cancelled {
+			w.fit = in.OK
+			w.unbooted = in.OK && (w.unbooted || in.New)
+		}
+		w.proof, w.cancelled = false, false
 	case Booted:
 		w.boot, w.guest = false, in.OK
 		// Which needs to be told again when it comes up.
 		w.stopped = false
+	case Swapped:
+		w.swap = false
+		w.unbooted = w.unbooted || !in.OK && !w.stopped && w.fit
 	case Executed:
 		w.exec = false
 	case GuestGone:
-		w.guest, w.stopped, w.exec = false, false, false
+		w.guest, w.stopped, w.exec, w.swap = false, false, false, false
 	case WatchLost:
 		w.blind = true
 	case QuitAsked:
@@ -410,19 +634,23 @@ func (w world) step(in Input) (world, error) {
 	w.state = state
 	for _, e := range effects {
 		switch {
-		case e == StartBuild && !w.build && !w.quit:
+		case e == StartBuild && !w.build && !w.proof && !w.quit:
 			w.build, w.unbuilt = true, false
-		case e == CancelBuild && w.build && !w.cancelled:
+		case e == CancelBuild && (w.build || w.proof) && !w.cancelled:
 			w.cancelled = true
+		case e == StartProof && !w.build && !w.proof && !w.quit:
+			w.proof = true
 		case e == StartGuest && !w.boot && !w.guest && !w.build && w.fit && !w.quit:
-			w.boot, w.unbooted = true, false
+			w.boot, w.unbooted, w.stale = true, false, false
 		case e == StopGuest && (w.boot || w.guest) && !w.stopped:
 			w.stopped = true
-		case e == StartExec && w.state.Exec && w.guest && !w.exec && !w.stopped:
-			w.exec = true
+		case e == StartSwap && w.state.Swap && w.guest && w.stale && !w.swap && !w.stopped && !w.build && w.fit:
+			w.swap, w.exec, w.stale = true, false, false
+		case e == StartExec && w.state.Exec && w.guest && (!w.exec || w.unrun) && !w.swap && !w.stopped:
+			w.exec, w.unrun = true, false
 		case e == Announce && !w.busy() && !w.quit && !w.blind:
 			w.announced = true
-		case e == Exit && !w.build && !w.boot && !w.guest && (w.quit || w.blind):
+		case e == Exit && !w.build && !w.proof && !w.boot && !w.guest && (w.quit || w.blind):
 			w.exited = true
 		default:
 			return w, fmt.Errorf("effect %v makes no sense in %+v", names([]Effect{e}), before)
@@ -431,27 +659,31 @@ func (w world) step(in Input) (world, error) {
 	ending := w.quit || w.blind
 	switch {
 	case w.exited:
-	case ending && !w.build && !w.boot && !w.guest:
+	case ending && !w.build && !w.proof && !w.boot && !w.guest:
 		return w, fmt.Errorf("nothing can happen, but it hasn't ended")
-	case w.quit && (w.build && !w.cancelled || (w.boot || w.guest) && !w.stopped):
+	case w.quit && ((w.build || w.proof) && !w.cancelled || (w.boot || w.guest) && !w.stopped):
 		return w, fmt.Errorf("asked to end, but something goes on")
-	case w.unbuilt && !w.quit && !(w.build && w.cancelled):
+	case w.unbuilt && !w.quit && !((w.build || w.proof) && w.cancelled):
 		return w, fmt.Errorf("a change was lost")
-	case w.unbooted && !w.quit && !w.build && !(w.stopped && (w.boot || w.guest)):
+	case w.unbooted && !w.quit && !w.build && !(w.proof && w.cancelled) && !(w.stopped && (w.boot || w.guest)):
 		return w, fmt.Errorf("a new image was lost")
-	case !w.busy() && !ending && !w.announced && !w.exec:
+	case w.stale && w.guest && w.fit && !w.quit && !w.build && !w.swap && !(w.proof && w.cancelled) && !w.stopped:
+		return w, fmt.Errorf("new modules were lost")
+	case w.unrun && w.guest && w.fit && !w.quit && !w.paused && !w.busy() && !(w.proof && w.cancelled):
+		return w, fmt.Errorf("a change of the command was lost")
+	case !w.busy() && !ending && !w.announced && !w.exec && in != proved && !(w.proof && w.cancelled):
 		return w, fmt.Errorf("it came to rest without a word")
 	}
 	return w, nil
 }
 
 // busy says whether something other than the guest's own work is under way.
-func (w world) busy() bool { return w.build || w.boot || w.stopped }
+func (w world) busy() bool { return w.build || w.boot || w.swap || w.stopped }
 
 // TestEveryState walks through all that can happen.
 func TestEveryState(t *testing.T) {
-	for _, exec := range []bool{false, true} {
-		first := world{state: State{Exec: exec}}
+	for _, keys := range []State{{}, {Exec: true}, {Swap: true}, {Exec: true, Swap: true}} {
+		first := world{state: keys}
 		path := map[world][]Input{first: nil}
 		for todo := []world{first}; len(todo) > 0; todo = todo[1:] {
 			w := todo[0]
@@ -467,7 +699,7 @@ func TestEveryState(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("exec %v: %d states", exec, len(path))
+		t.Logf("exec %v, swap %v: %d states", keys.Exec, keys.Swap, len(path))
 		for w, way := range path {
 			if w.quit {
 				mustExit(t, w, way, 10)
@@ -497,7 +729,7 @@ func mustExit(t *testing.T, w world, way []Input, most int) {
 }
 
 func names(effects []Effect) []string {
-	all := []string{"StartBuild", "CancelBuild", "StartGuest", "StopGuest", "StartExec", "Announce", "Exit"}
+	all := []string{"StartBuild", "CancelBuild", "StartProof", "StartGuest", "StopGuest", "StartSwap", "StartExec", "Announce", "Exit"}
 	list := make([]string, len(effects))
 	for i, e := range effects {
 		list[i] = all[e]

@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A tree is a folder that is watched.
+// A tree is a directory that is watched.
 type tree struct {
 	*testing.T
 	root  string
@@ -90,7 +90,7 @@ func (t *tree) check(err error) {
 	}
 }
 
-// write gives a file, and its folders, new contents: another size each time.
+// write gives a file, and its directories, new contents: another size each time.
 func (t *tree) write(name string) {
 	t.Helper()
 	path := t.path(name)
@@ -262,7 +262,7 @@ func TestWatcher(t *testing.T) {
 			}, reports("a.c")}},
 		},
 		{
-			name: "new folders with files",
+			name: "new directories with files",
 			steps: []step{
 				{func(t *tree) { t.write("a/b/c/x.c") }, reports("a/b/c/x.c")},
 				{func(t *tree) { t.write("a/b/c/x.c") }, reports("a/b/c/x.c")},
@@ -270,14 +270,14 @@ func TestWatcher(t *testing.T) {
 			},
 		},
 		{
-			name: "an empty folder",
+			name: "an empty directory",
 			steps: []step{
 				{func(t *tree) { t.check(os.Mkdir(t.path("a"), 0o755)) }, nil},
 				{func(t *tree) { t.write("a/x.c") }, reports("a/x.c")},
 			},
 		},
 		{
-			name: "a renamed folder", files: []string{"a/b/x.c"},
+			name: "a renamed directory", files: []string{"a/b/x.c"},
 			steps: []step{
 				{func(t *tree) { t.rename("a", "z") }, reports("a", "z/b/x.c")},
 				{func(t *tree) { t.write("z/b/x.c") }, reports("z/b/x.c")},
@@ -287,7 +287,7 @@ func TestWatcher(t *testing.T) {
 			},
 		},
 		{
-			name: "a folder that leaves the tree", files: []string{"a/x.c"},
+			name: "a directory that leaves the tree", files: []string{"a/x.c"},
 			steps: []step{
 				{func(t *tree) { t.rename("a", "../a") }, reports("a")},
 				{func(t *tree) { t.write("../a/x.c") }, nil},
@@ -295,7 +295,7 @@ func TestWatcher(t *testing.T) {
 			},
 		},
 		{
-			name: "a removed and re-made folder", files: []string{"a/x.c"},
+			name: "a removed and re-made directory", files: []string{"a/x.c"},
 			steps: []step{
 				{func(t *tree) { t.remove("a") }, reports("a", "a/x.c")},
 				{func(t *tree) { t.write("a/x.c") }, reports("a/x.c")},
@@ -316,7 +316,7 @@ func TestWatcher(t *testing.T) {
 			steps: []step{{func(t *tree) { t.write(".git/HEAD"); t.write(".git/refs/heads/x") }, nil}},
 		},
 		{
-			name: "generated folders", files: []string{"include/generated/a.h"},
+			name: "generated directories", files: []string{"include/generated/a.h"},
 			steps: []step{{func(t *tree) {
 				t.write("include/generated/a.h")
 				t.write("arch/x86/include/generated/asm/b.h")
@@ -374,7 +374,7 @@ func TestTemporaryFiles(t *testing.T) {
 // TestSlowArchive has ar write longer than changes have to settle.
 func TestSlowArchive(t *testing.T) {
 	tree := newTree(t)
-	tree.write("st21nfca/core.c") // a folder's name, of a driver
+	tree.write("st21nfca/core.c") // a directory's name, of a driver
 	tree.watch(nil)
 	for range 2 {
 		tree.write("stUc0AOT")
@@ -461,7 +461,7 @@ func TestExtraWhoseFolderGoes(t *testing.T) {
 	for {
 		set := tree.next()
 		if set.Err != nil {
-			want := fmt.Sprintf("watch %s: its folder was removed or renamed", fragment)
+			want := fmt.Sprintf("watch %s: its directory was removed or renamed", fragment)
 			if set.Err.Error() != want {
 				t.Errorf("got %q, want %q", set.Err, want)
 			}
@@ -511,7 +511,7 @@ modules.order
 	for _, tt := range []struct {
 		name    string
 		prepare func(t *tree)
-		state   bool // a folder for git
+		state   bool // a directory for git
 		names   bool // no rules: usual names only
 	}{
 		{name: "a repository", prepare: repository},
@@ -806,7 +806,7 @@ func TestOverflow(t *testing.T) {
 	tree.write(fragment)
 	tree.watch(func(o *Options) { o.Extra = []string{fragment} })
 	// Events are lost.
-	inotify := tree.w.fs
+	inotify := tree.w.source.(*notifier).fs
 	tree.check(inotify.Remove(tree.root))
 	tree.write("new/x.c")
 	tree.rename("old", "renamed")
@@ -828,7 +828,7 @@ func TestErrorsEndIt(t *testing.T) {
 		do   func(t *tree)
 		want string
 	}{
-		{"of inotify", func(t *tree) { t.w.fs.Errors <- unix.EBADF }, "watch the tree: bad file descriptor"},
+		{"of inotify", func(t *tree) { t.w.source.(*notifier).fs.Errors <- unix.EBADF }, "watch the tree: bad file descriptor"},
 		{"a removed tree", func(t *tree) { t.remove(t.root) }, "was removed or renamed"},
 		{"a renamed tree", func(t *tree) { t.rename(t.root, "../other") }, "was removed or renamed"},
 	} {
@@ -905,7 +905,7 @@ func TestUnreadableFolder(t *testing.T) {
 	tree.check(os.Chmod(tree.path("closed"), 0))
 	defer os.Chmod(tree.path("closed"), 0o755)
 	if os.Geteuid() == 0 {
-		// Nothing is unreadable to root. The name of each folder above is public.
+		// Nothing is unreadable to root. The name of each directory above is public.
 		for dir := tree.root; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 			tree.check(os.Chmod(dir, 0o777))
 		}
@@ -949,17 +949,17 @@ func TestLimitError(t *testing.T) {
 
 func TestLimitErrorHint(t *testing.T) {
 	for _, tt := range []struct {
-		err     error
-		folders int
-		sysctl  string
-		least   int
+		err         error
+		directories int
+		sysctl      string
+		least       int
 	}{
 		{unix.ENOSPC, 5096, "fs.inotify.max_user_watches", 524288},
 		{unix.ENOSPC, 10_000_000, "fs.inotify.max_user_watches", 20_000_000},
 		{unix.EMFILE, 0, "fs.inotify.max_user_instances", 1024},
 	} {
 		limit := (*LimitError)(nil)
-		err := watchError(fmt.Errorf("add: %w", tt.err), tt.folders)
+		err := watchError(fmt.Errorf("add: %w", tt.err), tt.directories)
 		if !errors.As(err, &limit) || !errors.Is(err, tt.err) {
 			t.Fatalf("%T: %v", err, err)
 		}
@@ -977,7 +977,7 @@ func TestLimitErrorHint(t *testing.T) {
 	}
 }
 
-// BenchmarkNew watches as many folders as Linux 6.1 has.
+// BenchmarkNew watches as many directories as Linux 6.1 has.
 func BenchmarkNew(b *testing.B) {
 	root := b.TempDir()
 	for i := range 5096 {

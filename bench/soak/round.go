@@ -103,6 +103,10 @@ func (s *soak) do(ctx context.Context, r *round) (err error) {
 		}
 		env = append(env, variable+"="+dir)
 	}
+	// The directory of its sockets stays.
+	if err := os.MkdirAll(filepath.Join(private, "XDG_RUNTIME_DIR", "run-kernel"), 0o700); err != nil {
+		return err
+	}
 	// What the tree keeps of a VM comes with the first one.
 	dirs := []string{private, "/dev/shm"}
 	if _, err := os.Stat(filepath.Join(s.state, "console.log")); err == nil {

@@ -5,10 +5,12 @@ package console
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/metaspace/run-kernel/boot/report"
 	"github.com/metaspace/run-kernel/internal/ansi"
 )
 
@@ -16,12 +18,23 @@ const (
 	tailLines = 40
 	// maxLine bounds what is kept of a line; the file has all of it.
 	maxLine = 4096
+	// maxLockups bounds what Lockups returns.
+	maxLockups = 16
 )
+
+// Handlers are called with what comes, one at a time. Each may be nil.
+type Handlers struct {
+	Line func(string) // each line, without control characters
+	// Markers are called with what follows the marker in a line that contains it.
+	Markers map[string]func(line string)
+	Report  func(report.Report) // each complete report
+}
 
 // A Console collects a guest's console output.
 type Console struct {
-	log    io.Writer
-	onLine func(string)
+	log      io.Writer
+	handlers Handlers
+	reports  reports
 
 	mu      sync.Mutex
 	line    []byte   // begun, not ended
@@ -29,10 +42,10 @@ type Console struct {
 	heard   time.Time
 	crash   *Crash
 	stall   string
-	suspect *Crash // a panic, or a program that quotes one
-	timed   bool   // the kernel's messages have their time
-	markers map[string]func(line string)
-	recent  []byte // the last that came, for taps to come
+	lockups []string // a headline for each report of a processor that stands still
+	suspect *Crash   // a panic, or a program that quotes one
+	timed   bool     // the kernel's messages have their time
+	recent  []byte   // the last that came, for taps to come
 	taps    map[*Tap]bool
 	ended   bool // for taps to come
 
@@ -43,15 +56,13 @@ type Console struct {
 	logErr  error
 }
 
-// Read starts to read r until its end. Everything goes to log, and each line,
-// without control characters, to onLine unless that is nil. A line that contains
-// one of the markers is reported with what follows the marker. The functions are
-// called one at a time.
-func Read(r io.Reader, log io.Writer, onLine func(string), markers map[string]func(line string)) *Console {
+// Read starts to read r until its end. Everything goes to log as well.
+func Read(r io.Reader, log io.Writer, handlers Handlers) *Console {
 	c := &Console{
-		log: log, onLine: onLine, heard: time.Now(), markers: markers, taps: make(map[*Tap]bool),
+		log: log, handlers: handlers, heard: time.Now(), taps: make(map[*Tap]bool),
 		crashed: make(chan struct{}), panicC: make(chan struct{}), stalled: make(chan struct{}), done: make(chan struct{}),
 	}
+	c.reports.start(handlers.Report)
 	go c.read(r)
 	return c
 }
@@ -69,11 +80,13 @@ func (c *Console) read(r io.Reader) {
 			}
 			c.tee(buf[:n])
 			c.feed(buf[:n])
+			c.reports.feed(buf[:n])
 		}
 		if err != nil {
 			if len(c.line) > 0 {
 				c.endLine()
 			}
+			c.reports.end()
 			return
 		}
 	}
@@ -113,10 +126,10 @@ func (c *Console) endLine() {
 	if line == "" {
 		return
 	}
-	if c.onLine != nil {
-		c.onLine(line)
+	if c.handlers.Line != nil {
+		c.handlers.Line(line)
 	}
-	for marker, found := range c.markers {
+	for marker, found := range c.handlers.Markers {
 		if _, rest, ok := strings.Cut(line, marker); ok {
 			found(rest)
 		}
@@ -131,6 +144,9 @@ func (c *Console) endLine() {
 		return // a program's, not the kernel's
 	}
 	c.timed = c.timed || timed
+	if lockupLine.MatchString(message) && len(c.lockups) < maxLockups {
+		c.lockups = append(c.lockups, message)
+	}
 	if c.stall == "" && stallLine.MatchString(message) {
 		c.stall = message
 		close(c.stalled)
@@ -168,6 +184,14 @@ func (c *Console) Stall() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.stall
+}
+
+// Lockups are the headlines of the reports that a processor stands still: soft and
+// hard lockups, and stalls of RCU. There are at most a few.
+func (c *Console) Lockups() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.lockups)
 }
 
 // Done is closed when the console has ended.

@@ -42,7 +42,7 @@ func read(t *testing.T, r io.Reader, markers map[string]func(string)) (*Console,
 	t.Helper()
 	var log bytes.Buffer
 	var lines []string
-	c := Read(r, &log, func(l string) { lines = append(lines, l) }, markers)
+	c := Read(r, &log, Handlers{Line: func(l string) { lines = append(lines, l) }, Markers: markers})
 	await(t, "the end", c.Done())
 	return c, log.String(), lines
 }
@@ -116,12 +116,12 @@ func TestTailMeanwhile(t *testing.T) {
 	blocked, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	began := time.Now()
-	c := Read(r, io.Discard, func(string) {
+	c := Read(r, io.Discard, Handlers{Line: func(string) {
 		once.Do(func() {
 			close(blocked)
 			<-release
 		})
-	}, nil)
+	}})
 	wrote := make(chan struct{})
 	go func() {
 		defer close(wrote)
@@ -168,7 +168,7 @@ func (l brokenLog) Write([]byte) (int, error) { return 0, l.err }
 func TestLogError(t *testing.T) {
 	full := errors.New("no space left on device")
 	var lines []string
-	c := Read(iotest.OneByteReader(strings.NewReader("one\ntwo\n")), brokenLog{full}, func(l string) { lines = append(lines, l) }, nil)
+	c := Read(iotest.OneByteReader(strings.NewReader("one\ntwo\n")), brokenLog{full}, Handlers{Line: func(l string) { lines = append(lines, l) }})
 	await(t, "the end", c.Done())
 	if !errors.Is(c.LogErr(), full) || !slices.Equal(lines, []string{"one", "two"}) {
 		t.Errorf("got %v, lines %q", c.LogErr(), lines)
@@ -326,7 +326,7 @@ func TestDeath(t *testing.T) {
 // Who waits for a crash finds its line in the tail.
 func TestCrashMeanwhile(t *testing.T) {
 	r, w := io.Pipe()
-	c := Read(r, io.Discard, nil, nil)
+	c := Read(r, io.Discard, Handlers{})
 	go func() { _, _ = io.WriteString(w, "[    1.000000] BUG: KASAN: x\n") }()
 	await(t, "the oops", c.Crashed())
 	if closed(c.Panicked()) || len(c.Tail()) != 1 {

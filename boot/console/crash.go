@@ -31,6 +31,9 @@ var (
 	// print_cpu_stall() and print_other_cpu_stall() in kernel/rcu/tree_stall.h, and
 	// synchronize_rcu_expedited_stall() in tree_exp.h.
 	stallLine = pattern.New(`^rcu: INFO: \S+ (self-)?detected (expedited )?stalls? on .*`)
+	// lockupLine are reports of a processor that stands still, which come again for
+	// as long as it does.
+	lockupLine = pattern.New(`^((watchdog: )?BUG: soft lockup|(NMI )?watchdog: (CPU[0-9]+: )?Watchdog detected hard LOCKUP|rcu: INFO: \S+ (self-)?detected (expedited )?stalls? on )`)
 
 	// prefix is what printk puts before a message: level, time, caller.
 	prefix     = pattern.New(`^(<\d+>)?\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? `)

@@ -11,7 +11,7 @@ import (
 
 func TestTaps(t *testing.T) {
 	r, w := io.Pipe()
-	c := Read(r, io.Discard, nil, nil)
+	c := Read(r, io.Discard, Handlers{})
 	write := func(text string) {
 		t.Helper()
 		if _, err := io.WriteString(w, text); err != nil {
@@ -55,7 +55,7 @@ func TestTaps(t *testing.T) {
 // A tap that nobody reads neither stops the guest nor grows without end.
 func TestSlowTap(t *testing.T) {
 	r, w := io.Pipe()
-	c := Read(r, io.Discard, nil, nil)
+	c := Read(r, io.Discard, Handlers{})
 	tap := c.Tap()
 	chunk := bytes.Repeat([]byte("x"), 8<<10)
 	for range 3 * tapSize / len(chunk) {

@@ -66,7 +66,9 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 			switch r.Type {
 			case SyncRequest:
 				unix.Sync()
-				_ = r.Reply(true, nil)
+				_ = r.Reply(true, ssh.Marshal(taint()))
+			case ClockRequest:
+				_ = r.Reply(setClock(r.Payload) == nil, nil)
 			case PowerOffRequest:
 				_ = r.Reply(true, nil)
 				go a.powerOff()
@@ -84,6 +86,8 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 				continue
 			}
 			go a.serveSession(newSession(a, channel), requests)
+		case ModulesChannel:
+			go serveModules(c)
 		case "direct-tcpip":
 			go dial(c)
 		default:
@@ -91,6 +95,16 @@ func (a *agent) serve(port *os.File, up <-chan error) error {
 		}
 	}
 	return nil
+}
+
+// setClock sets the wall clock forward.
+func setClock(payload []byte) error {
+	var c Clock
+	if err := ssh.Unmarshal(payload, &c); err != nil {
+		return err
+	}
+	now := unix.NsecToTimespec(time.Now().UnixNano() + int64(c.Nanoseconds))
+	return unix.ClockSettime(unix.CLOCK_REALTIME, &now)
 }
 
 // serveSession keeps a session among those that there are while it lasts.

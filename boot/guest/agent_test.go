@@ -564,8 +564,10 @@ func TestRefusals(t *testing.T) {
 	if ok, _, err := a.SendRequest("nonsense", true, []byte("x")); ok || err != nil {
 		t.Errorf("a global request: %v, %v", ok, err)
 	}
-	if ok, _, err := a.SendRequest(guest.SyncRequest, true, nil); !ok || err != nil {
-		t.Errorf("sync: %v, %v", ok, err)
+	ok, answer, err := a.SendRequest(guest.SyncRequest, true, nil)
+	var synced guest.Synced
+	if !ok || err != nil || ssh.Unmarshal(answer, &synced) != nil || !synced.Known {
+		t.Errorf("sync: %v, %v, %+v", ok, err, synced)
 	}
 	for _, r := range []struct{ name, payload string }{
 		{"pty-req", "x"},

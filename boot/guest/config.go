@@ -11,6 +11,10 @@ const (
 
 	// FatalPrefix begins the console line with which the init gives up.
 	FatalPrefix = "run-kernel: init failed: "
+
+	// WarningPrefix begins the console line with which the init says what the guest has
+	// to do without.
+	WarningPrefix = "run-kernel: warning: "
 )
 
 // Config tells the init what to bring up.
@@ -23,8 +27,13 @@ type Config struct {
 	Shell    string   `json:"shell"`   // for sessions without a command
 	Env      []string `json:"env"`     // of sessions, beside the usual
 	Network  *Network `json:"network"` // nil: loopback only
+	Disks    int      `json:"disks"`   // that the machine has, by virtio-blk
 	Modules  *Modules `json:"modules"` // nil: none
 	Console  *Console `json:"console"` // nil: no shell on the serial port
+
+	// PowerOff is called in place of ending all processes and the system. Only an agent
+	// that serves outside of a guest, in a test, has it.
+	PowerOff func() `json:"-"`
 }
 
 // Init is a program of the userland that becomes the first process. It finds
@@ -37,7 +46,7 @@ type Init struct {
 
 // Modules are the kernel's modules.
 type Modules struct {
-	Dir     string `json:"dir"`     // a folder of one of the shares
+	Dir     string `json:"dir"`     // a directory of one of the shares
 	Release string `json:"release"` // uname -r
 }
 

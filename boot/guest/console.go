@@ -39,7 +39,7 @@ func (a *agent) runConsole(c *Console) error {
 		_ = setSize(tty, uint32(c.Rows), uint32(c.Columns))
 	}
 	s := newSession(a, nil)
-	shell, dir := s.shell(), folder(a.config.Dir)
+	shell, dir := s.shell(), directory(a.config.Dir)
 	attr := &os.ProcAttr{
 		Dir: dir, Env: s.environ(dir), Files: []*os.File{tty, tty, tty},
 		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true},

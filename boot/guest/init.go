@@ -60,6 +60,7 @@ func run() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
+	c.checkDisks()
 	port, err := openPort(AgentPort)
 	if err != nil {
 		return err
@@ -72,6 +73,15 @@ func run() error {
 	up := make(chan error, 1)
 	go func() { up <- bringUp(c) }()
 	return Serve(c, port, up)
+}
+
+// checkDisks warns of disks that the kernel has no driver for. One that is built in, and
+// one whose module is loaded, has shown them by now.
+func (c *Config) checkDisks() {
+	found, _ := filepath.Glob("/sys/bus/virtio/drivers/virtio_blk/virtio*")
+	if len(found) < c.Disks {
+		fmt.Printf("\n%sthe guest has %d of its %d disks: does its kernel have CONFIG_VIRTIO_BLK?\n", WarningPrefix, len(found), c.Disks)
+	}
 }
 
 func readConfig() (*Config, error) {

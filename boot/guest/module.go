@@ -15,7 +15,7 @@ import (
 // is a userland, in the order of their names.
 const ModulesDir = "/early-modules"
 
-// loadModules loads them. Where there is no such folder, all is built in.
+// loadModules loads them. Where there is no such directory, all is built in.
 func loadModules() error {
 	entries, err := os.ReadDir(ModulesDir)
 	if errors.Is(err, os.ErrNotExist) {

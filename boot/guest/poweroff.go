@@ -25,6 +25,10 @@ const (
 // powerOff ends the guest in an orderly way: by systemd where that is the first
 // process, else after all processes were asked to end.
 func (a *agent) powerOff() {
+	if a.config.PowerOff != nil {
+		a.config.PowerOff()
+		return
+	}
 	if init := a.config.Init; init != nil && init.Systemctl != "" {
 		_, ended, err := a.reaper.start(init.Systemctl, []string{"systemctl", "poweroff"}, &os.ProcAttr{Env: os.Environ()})
 		if err == nil {

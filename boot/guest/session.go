@@ -36,6 +36,7 @@ type session struct {
 	channel ssh.Channel
 
 	env     []string
+	account *account // whose the command is; nil: root's
 	term    *os.File // our end of the pty; nil without one
 	tty     *os.File // the command's end
 	pipes   pipes    // without a pty
@@ -94,6 +95,17 @@ func (s *session) handle(r *ssh.Request) error {
 			return fmt.Errorf("no variable can be %q", e.Name+"="+e.Value)
 		}
 		s.env = append(s.env, e.Name+"="+e.Value)
+		return nil
+	case UserRequest:
+		var u User
+		if err := ssh.Unmarshal(r.Payload, &u); err != nil {
+			return err
+		}
+		account, err := findAccount(u.Name)
+		if err != nil {
+			return err
+		}
+		s.account = account
 		return nil
 	case "signal":
 		var sig Signal
@@ -162,7 +174,11 @@ func (s *session) openPty(p *PTY) error {
 // of two, some programs would see the first and others the last.
 func (s *session) environ(dir string) []string {
 	all := []string{"PATH=" + searchPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=" + s.shell()}
-	all = append(append(all, s.agent.config.Env...), s.env...)
+	all = append(all, s.agent.config.Env...)
+	if s.account != nil {
+		all = append(all, s.account.environ()...)
+	}
+	all = append(all, s.env...)
 	all = append(all, "PWD="+dir)
 	seen := make(map[string]bool)
 	var env []string
@@ -176,22 +192,30 @@ func (s *session) environ(dir string) []string {
 	return env
 }
 
-// folder is dir where that is one which can be entered, and else the root.
-func folder(dir string) string {
+// directory is dir where the command's user can enter it, and else the root.
+func (s *session) directory(dir string) string {
+	if s.account != nil && !s.account.mayEnter(dir) {
+		return "/"
+	}
+	return directory(dir)
+}
+
+// directory is dir where that is one which can be entered, and else the root.
+func directory(dir string) string {
 	if st, err := os.Stat(dir); err != nil || !st.IsDir() || unix.Access(dir, unix.X_OK) != nil {
 		return "/"
 	}
 	return dir
 }
 
-// start runs a command in the folder dir, where there is one, and returns as soon
+// start runs a command in the directory dir, where there is one, and returns as soon
 // as it runs; r gets its reply before any output, as RFC 4254 wants it.
 func (s *session) start(program string, argv []string, dir string, r *ssh.Request) error {
 	if s.started {
 		return errors.New("this session has its command already")
 	}
 	s.started = true
-	dir = folder(dir)
+	dir = s.directory(dir)
 	env := s.environ(dir)
 	path, err := look(program, dir, env)
 	if err != nil {
@@ -205,6 +229,13 @@ func (s *session) start(program string, argv []string, dir string, r *ssh.Reques
 	} else if attr.Files, err = s.pipes.open(); err != nil {
 		s.fail(argv[0], err, r)
 		return nil
+	}
+	if s.account != nil {
+		attr.Sys.Credential = &s.account.credential
+		if err := s.account.own(attr.Files); err != nil {
+			s.fail(argv[0], err, r)
+			return nil
+		}
 	}
 	pid, ended, err := s.agent.reaper.start(path, argv, attr)
 	if errors.Is(err, unix.ENOEXEC) {

@@ -36,8 +36,8 @@ func SFTPMain() {
 	os.Exit(0)
 }
 
-// home is where the files are that a client names without a folder. Sessions
-// start elsewhere, in the caller's own folder, which may be read-only.
+// home is where the files are that a client names without a directory. Sessions
+// start elsewhere, in the caller's own directory, which may be read-only.
 func (s *session) home() string {
 	for _, e := range s.environ("") {
 		if dir, ok := strings.CutPrefix(e, "HOME="); ok {

@@ -7,7 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/metaspace/run-kernel/internal/arch"
 )
 
 // An Accel is how qemu runs the guest's instructions.
@@ -22,13 +28,14 @@ const (
 type Host struct {
 	Arch    string       // as in qemu-system-<arch>
 	OpenKVM func() error // opens /dev/kvm for reading and writing
+	StatKVM func() (os.FileInfo, error)
 	CPUInfo func() ([]byte, error)
 }
 
 // ThisHost is the machine we run on.
 func ThisHost() Host {
 	return Host{
-		Arch: Arch(runtime.GOARCH),
+		Arch: arch.Host().Name,
 		OpenKVM: func() error {
 			f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 			if err == nil {
@@ -36,29 +43,52 @@ func ThisHost() Host {
 			}
 			return err
 		},
+		StatKVM: func() (os.FileInfo, error) { return os.Stat("/dev/kvm") },
 		CPUInfo: func() ([]byte, error) { return os.ReadFile("/proc/cpuinfo") },
 	}
 }
 
-// ChooseAccel returns KVM where it works for a guest of architecture arch, and
+// whoMayOpen says which group of users may open a device, and how to join it.
+func whoMayOpen(stat func() (os.FileInfo, error)) string {
+	const join = "; to join: usermod -aG %[1]s USER as root, then log in again"
+	st, err := stat()
+	if err != nil {
+		return "its group (often kvm) may" + fmt.Sprintf(join, "kvm")
+	}
+	owner, ok := st.Sys().(*syscall.Stat_t)
+	if mode := st.Mode().Perm(); !ok || mode&0o060 != 0o060 || owner.Gid == 0 {
+		return fmt.Sprintf("it has mode %#o and no group that users join; udev's rules usually give it to the group kvm", mode)
+	}
+	group := strconv.FormatUint(uint64(owner.Gid), 10)
+	if g, err := user.LookupGroupId(group); err == nil {
+		group = g.Name
+	}
+	return fmt.Sprintf("the group %[1]s may"+join, group)
+}
+
+// ChooseAccel returns KVM where it works for a guest of an architecture, and
 // else TCG with the reason.
 //
 // That /dev/kvm opens isn't enough: on some nested hosts it does, and guests
 // hang or die early; those hosts' processors show neither vmx nor svm.
-func (h Host) ChooseAccel(arch string) (Accel, string) {
-	if arch != h.Arch {
-		return TCG, fmt.Sprintf("the guest is %s and the host %s", arch, h.Arch)
+func (h Host) ChooseAccel(guest string) (Accel, string) {
+	if guest != h.Arch {
+		return TCG, fmt.Sprintf("the guest is %s and the host %s", guest, h.Arch)
 	}
 	if err := h.OpenKVM(); err != nil {
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			return TCG, "there is no /dev/kvm"
 		case errors.Is(err, os.ErrPermission):
-			return TCG, "/dev/kvm may not be opened; being in the group that owns it (often kvm) would allow it"
+			return TCG, "/dev/kvm may not be opened: " + whoMayOpen(h.StatKVM)
 		}
 		return TCG, fmt.Sprintf("/dev/kvm doesn't work: %v", err)
 	}
-	if arch != "x86_64" {
+	var needs []string
+	if g := arch.Of(guest).Guest; g != nil {
+		needs = g.KVM
+	}
+	if len(needs) == 0 {
 		return KVM, ""
 	}
 	info, err := h.CPUInfo()
@@ -71,37 +101,11 @@ func (h Host) ChooseAccel(arch string) (Accel, string) {
 			continue
 		}
 		for _, f := range bytes.Fields(flags) {
-			if string(f) == "vmx" || string(f) == "svm" {
+			if slices.Contains(needs, string(f)) {
 				return KVM, ""
 			}
 		}
 		break
 	}
-	return TCG, "/dev/kvm opens, but the processor shows neither vmx nor svm"
-}
-
-// Arch translates Go's name of an architecture to qemu's.
-func Arch(goarch string) string {
-	switch goarch {
-	case "amd64":
-		return "x86_64"
-	case "arm64":
-		return "aarch64"
-	case "386":
-		return "i386"
-	case "ppc64le":
-		return "ppc64"
-	}
-	return goarch
-}
-
-// GOARCH translates qemu's name of an architecture to Go's.
-func GOARCH(arch string) string {
-	switch arch {
-	case "x86_64":
-		return "amd64"
-	case "aarch64":
-		return "arm64"
-	}
-	return arch
+	return TCG, "/dev/kvm opens, but the processor shows neither " + strings.Join(needs, " nor ")
 }

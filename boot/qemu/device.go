@@ -2,31 +2,33 @@
 
 package qemu
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/metaspace/run-kernel/internal/arch"
+	"github.com/metaspace/run-kernel/internal/grant"
+)
 
 // Console is the first serial port, connected to an inherited stream socket.
 type Console struct{ FD int }
 
+// ConsoleID is the console's among qemu's character devices.
+const ConsoleID = "console"
+
 // Args implements Device.
-func (c Console) Args(id string) []string {
+func (c Console) Args(string) []string {
 	return []string{
-		"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", id, c.FD),
-		"-serial", "chardev:" + id,
+		"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", ConsoleID, c.FD),
+		"-serial", "chardev:" + ConsoleID,
 	}
 }
 
 // KernelArgs implements Device.
-func (Console) KernelArgs(arch string) []string {
-	// The early console shows a panic that comes before the driver's. Where there
-	// is a device tree, it names the port.
-	switch arch {
-	case "aarch64":
-		return []string{"earlycon", "console=ttyAMA0"}
-	case "riscv64":
-		return []string{"earlycon", "console=ttyS0"}
-	default:
-		return []string{"earlycon=uart8250,io,0x3f8,115200", "console=ttyS0,115200"}
+func (Console) KernelArgs(name string) []string {
+	if g := arch.Of(name).Guest; g != nil {
+		return g.Console
 	}
+	return nil
 }
 
 // Monitor is a QMP monitor on an inherited stream socket.
@@ -120,14 +122,20 @@ func (p NineP) Args(id string) []string {
 func (NineP) KernelArgs(string) []string { return nil }
 
 // UserNetwork is an Ethernet interface on qemu's user-mode network.
-type UserNetwork struct{ Forwards []Forward }
+type UserNetwork struct {
+	Forwards   []Forward
+	Restricted bool // the guest reaches nothing through it; Forwards lead into the guest all the same
+}
 
 // A Forward makes a TCP port of the host's loopback one of the guest's.
-type Forward struct{ Host, Guest int }
+type Forward = grant.Forward
 
 // Args implements Device.
 func (n UserNetwork) Args(id string) []string {
 	netdev := "user,id=" + id
+	if n.Restricted {
+		netdev += ",restrict=on"
+	}
 	for _, f := range n.Forwards {
 		netdev += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)
 	}

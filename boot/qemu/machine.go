@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/metaspace/run-kernel/internal/arch"
 )
 
 // A Machine is a guest: its processor, its memory, its kernel and its devices.
@@ -14,7 +16,7 @@ type Machine struct {
 	Arch   string // as in qemu-system-<arch>: x86_64, aarch64, riscv64
 	Accel  Accel
 	CPUs   int
-	Memory int // GiB
+	Memory int // MiB
 
 	Kernel  string // path of the image
 	Initrd  string // path; empty for none
@@ -28,6 +30,10 @@ type Machine struct {
 	// MemoryFD is an inherited descriptor of a file for it, on huge pages; 0: qemu
 	// makes a file itself.
 	MemoryFD int
+
+	// Sandbox has qemu refuse system calls that it doesn't need: it starts no programs
+	// and takes no other user's rights.
+	Sandbox bool
 
 	Stopped bool // it waits for a debugger before the first instruction
 
@@ -48,15 +54,25 @@ func (m *Machine) Args() ([]string, error) {
 	if m.CPUs < 1 || m.Memory < 1 {
 		return nil, errors.New("qemu: a machine needs at least one CPU and 1 GiB of memory")
 	}
-	machine, err := m.machine()
-	if err != nil {
-		return nil, err
+	guest := arch.Of(m.Arch).Guest
+	if guest == nil {
+		return nil, fmt.Errorf("qemu: don't know the machine for architecture %q", m.Arch)
+	}
+	machine, cpu := guest.Machine, guest.CPU
+	if m.Accel == KVM {
+		cpu = "host"
 	}
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"}
+	if m.Sandbox {
+		args = append(args, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+	}
 	if m.Name != "" {
 		args = append(args, "-name", escape(m.Name))
 	}
-	memory := strconv.Itoa(m.Memory) + "G"
+	memory := strconv.Itoa(m.Memory) + "M"
+	if m.Memory%(1<<10) == 0 {
+		memory = strconv.Itoa(m.Memory>>10) + "G"
+	}
 	if m.SharedMemory {
 		backend := "memory-backend-memfd,id=mem"
 		if m.MemoryFD != 0 {
@@ -67,7 +83,7 @@ func (m *Machine) Args() ([]string, error) {
 		machine += ",memory-backend=mem"
 		args = append(args, "-object", backend+",share=on,size="+memory)
 	}
-	args = append(args, "-machine", machine, "-accel", string(m.Accel), "-cpu", m.cpu(), "-smp", strconv.Itoa(m.CPUs), "-m", memory)
+	args = append(args, "-machine", machine, "-accel", string(m.Accel), "-cpu", cpu, "-smp", strconv.Itoa(m.CPUs), "-m", memory)
 	if m.Stopped {
 		args = append(args, "-S")
 	}
@@ -95,46 +111,10 @@ func (m *Machine) KernelArgs() []string {
 		// with qemu 7.2 without KVM and a kernel that is optimised for size.
 		args = append(args, "swiotlb=noforce")
 	}
-	if m.Arch == "x86_64" && m.Accel == TCG {
-		// Whether the timer interrupt works is judged by its ticks in 40 ms; a busy
-		// host has none to give, and the kernel panics.
-		args = append(args, "no_timer_check")
+	if g := arch.Of(m.Arch).Guest; g != nil && m.Accel == TCG {
+		args = append(args, g.TCG...)
 	}
 	return append(args, m.Cmdline...)
-}
-
-func (m *Machine) machine() (string, error) {
-	switch m.Arch {
-	case "x86_64":
-		// Not microvm: without KVM it has no timer that the kernel could calibrate
-		// the TSC against, and a busy host makes that hang.
-		return "q35", nil
-	case "aarch64":
-		// The default is GICv2, which ends at eight processors and which the
-		// processors of many hosts don't have.
-		return "virt,gic-version=max", nil
-	case "riscv64":
-		return "virt", nil
-	}
-	return "", fmt.Errorf("qemu: don't know the machine for architecture %q", m.Arch)
-}
-
-func (m *Machine) cpu() string {
-	switch {
-	case m.Accel == KVM:
-		return "host"
-	case m.Arch == "x86_64":
-		// A processor with fast string instructions is given them by the kernel and by
-		// the C library for all that is large, and TCG runs them byte by byte.
-		return "max,-erms,-fsrm"
-	case m.Arch == "aarch64":
-		// The architecture's own algorithm for signed pointers takes half of the time,
-		// translated.
-		return "max,pauth-impdef=on"
-	case m.Arch == "riscv64":
-		return "rv64" // max is of qemu 8.2
-	}
-	return "max"
 }
 
 // escape doubles the commas of a value in one of qemu's option lists.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,21 +26,22 @@ func TestArgs(t *testing.T) {
 	full := append(devices[:3:3], Entropy{}, UserNetwork{}, FileSystem{Tag: "root", FD: 7}, FileSystem{Tag: "a,b=c,,d", FD: 8})
 	for name, m := range map[string]Machine{
 		"x86_64-kvm": {
-			Arch: "x86_64", Accel: KVM, CPUs: 2, Memory: 4, Kernel: "/linux/vmlinux", Initrd: "/proc/self/fd/6", Name: "linux",
+			Arch: "x86_64", Accel: KVM, CPUs: 2, Memory: 4 << 10, Kernel: "/linux/vmlinux", Initrd: "/proc/self/fd/6", Name: "linux",
 			Cmdline: []string{"panic=-1", `dyndbg="file a.c +p"`}, Devices: full, SharedMemory: true, Extra: []string{"-s", "-S"},
 		},
 		"x86_64-tcg": {
-			Arch: "x86_64", Accel: TCG, CPUs: 1, Memory: 1, Kernel: "/my linux/arch/x86/boot/bzImage", Initrd: "/proc/self/fd/6",
+			Arch: "x86_64", Accel: TCG, CPUs: 1, Memory: 1 << 10, Kernel: "/my linux/arch/x86/boot/bzImage", Initrd: "/proc/self/fd/6",
 			Name: "a,b", Cmdline: []string{"panic=-1", "init_on_alloc=1"}, Devices: full, SharedMemory: true,
 		},
-		"x86_64-minimal": {Arch: "x86_64", Accel: TCG, CPUs: 1, Memory: 1, Kernel: "vmlinux"},
+		"x86_64-minimal": {Arch: "x86_64", Accel: TCG, CPUs: 1, Memory: 1 << 10, Kernel: "vmlinux"},
 		"x86_64-devices": {
-			Arch: "x86_64", Accel: TCG, CPUs: 1, Memory: 1, Kernel: "vmlinux",
-			Devices: append(disks, UserNetwork{Forwards: []Forward{{8080, 80}, {5353, 53}}}),
+			Arch: "x86_64", Accel: TCG, CPUs: 1, Memory: 1 << 10, Kernel: "vmlinux",
+			Devices: append(disks, UserNetwork{Forwards: []Forward{{Host: 8080, Guest: 80}, {Host: 5353, Guest: 53}}}),
 		},
-		"aarch64":     {Arch: "aarch64", Accel: TCG, CPUs: 2, Memory: 2, Kernel: "Image", Devices: full, SharedMemory: true},
-		"aarch64-kvm": {Arch: "aarch64", Accel: KVM, CPUs: 16, Memory: 2, Kernel: "Image", Devices: devices},
-		"riscv64":     {Arch: "riscv64", Accel: TCG, CPUs: 2, Memory: 2, Kernel: "Image", Devices: devices},
+		"x86_64-restricted": {Arch: "x86_64", Accel: TCG, CPUs: 1, Memory: 1 << 10, Kernel: "vmlinux", Sandbox: true, Devices: []Device{UserNetwork{Restricted: true}}},
+		"aarch64":           {Arch: "aarch64", Accel: TCG, CPUs: 2, Memory: 2 << 10, Kernel: "Image", Devices: full, SharedMemory: true},
+		"aarch64-kvm":       {Arch: "aarch64", Accel: KVM, CPUs: 16, Memory: 2 << 10, Kernel: "Image", Devices: devices},
+		"riscv64":           {Arch: "riscv64", Accel: TCG, CPUs: 2, Memory: 2 << 10, Kernel: "Image", Devices: devices},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args, err := m.Args()
@@ -138,7 +140,7 @@ func TestChooseAccel(t *testing.T) {
 		{"arm", "aarch64", "aarch64", yes, "error", KVM, ""},
 		{"arm without", "aarch64", "aarch64", no(syscall.ENOENT), "", TCG, "there is no /dev/kvm"},
 	} {
-		h := Host{Arch: c.host, OpenKVM: c.open, CPUInfo: func() ([]byte, error) {
+		h := Host{Arch: c.host, OpenKVM: c.open, StatKVM: ThisHost().StatKVM, CPUInfo: func() ([]byte, error) {
 			if c.info == "error" {
 				return nil, errors.New("no /proc")
 			}
@@ -154,13 +156,37 @@ func TestChooseAccel(t *testing.T) {
 	}
 }
 
-func TestArch(t *testing.T) {
-	for goarch, want := range map[string]string{
-		"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64", "386": "i386", "ppc64le": "ppc64", "s390x": "s390x",
-	} {
-		if got := Arch(goarch); got != want {
-			t.Errorf("%s: got %s", goarch, got)
+// Whoever may not open /dev/kvm is told which group may.
+func TestWhoMayOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kvm")
+	if err := os.WriteFile(path, nil, 0o660); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
+	stat := func() (os.FileInfo, error) { return os.Stat(path) }
+	if os.Geteuid() == 0 {
+		if err := os.Chown(path, 0, 2); err != nil {
+			t.Fatal(err)
 		}
+		bin, err := user.LookupGroupId("2")
+		if err != nil {
+			t.Skip("no group has the number 2")
+		}
+		if got := whoMayOpen(stat); !strings.Contains(got, "the group "+bin.Name+" may") || !strings.Contains(got, "usermod -aG "+bin.Name+" ") {
+			t.Errorf("got %q", got)
+		}
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := whoMayOpen(stat); !strings.Contains(got, "mode 0600") || strings.Contains(got, "usermod") {
+		t.Errorf("only its owner may: got %q", got)
+	}
+	path += ".none"
+	if got := whoMayOpen(stat); !strings.Contains(got, "kvm") {
+		t.Errorf("without it: got %q", got)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,15 @@ type QMPError struct {
 }
 
 func (e *QMPError) Error() string { return e.Desc }
+
+// Unwrap returns the error of the system behind it, which qemu only appends to its
+// text: unix.ENOSPC, or nil for any other.
+func (e *QMPError) Unwrap() error {
+	if strings.HasSuffix(e.Desc, ": No space left on device") {
+		return unix.ENOSPC
+	}
+	return nil
+}
 
 // NewQMP starts to read events from conn, which it owns. It waits for nothing:
 // qemu answers once it runs.

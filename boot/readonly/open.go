@@ -18,10 +18,10 @@ const (
 )
 
 // Open returns a descriptor of dir, and of what is mounted below it, through
-// which nothing can be written, by whomever. It is for /proc/self/fd.
+// which nothing can be written, by whomever, and what hide names isn't seen; see Mount. It is for /proc/self/fd.
 //
 // An ordinary user can have it where the host lets users make namespaces.
-func Open(dir string) (*os.File, error) {
+func Open(dir string, hide ...string) (*os.File, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
@@ -31,7 +31,7 @@ func Open(dir string) (*os.File, error) {
 	defer theirs.Close()
 	var stderr bytes.Buffer
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{helperName, dir},
+		Path: "/proc/self/exe", Args: append([]string{helperName, dir}, hide...),
 		ExtraFiles: []*os.File{theirs}, Stderr: &stderr, SysProcAttr: mayMount(),
 	}
 	if err := cmd.Run(); err != nil {
@@ -66,18 +66,18 @@ func receive(socket int) (int, error) {
 // Main is the helper of Open, and never returns, when this package made this
 // process for that. Otherwise it does nothing.
 func Main() {
-	if len(os.Args) != 2 || os.Args[0] != helperName {
+	if len(os.Args) < 2 || os.Args[0] != helperName {
 		return
 	}
-	if err := send(os.Args[1]); err != nil {
+	if err := send(os.Args[1], os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-func send(dir string) error {
-	if err := Mount(dir); err != nil {
+func send(dir string, hide []string) error {
+	if err := Mount(dir, hide...); err != nil {
 		return err
 	}
 	// What is mounted here goes with this process; a clone of it stays.

@@ -163,3 +163,36 @@ func asUser(dir string) int {
 	}
 	return 0
 }
+
+// What is hidden isn't seen through the descriptor, by whatever name, and nothing of
+// the host's is covered.
+func TestHide(t *testing.T) {
+	if !Privileged() {
+		t.Skip("needs the right to mount")
+	}
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	err := errors.Join(os.MkdirAll(in("home/.ssh"), 0o700), os.WriteFile(in("home/.ssh/key"), []byte("secret"), 0o600),
+		os.WriteFile(in("shadow"), []byte("secret"), 0o600), os.WriteFile(in("seen"), []byte("seen"), 0o600),
+		os.MkdirAll(in("real"), 0o700), os.WriteFile(in("real/key"), []byte("secret"), 0o600), os.Symlink("../real", in("home/link")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(dir, in("home/.ssh"), in("shadow"), in("home/link"), in("none"), "/etc/shadow", "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	through := fmt.Sprintf("/proc/self/fd/%d/", f.Fd())
+	for _, name := range []string{"home/.ssh/key", "shadow", "home/link/key", "real/key"} {
+		if data, err := os.ReadFile(through + name); len(data) > 0 {
+			t.Errorf("%s has %q, %v", name, data, err)
+		}
+		if data, err := os.ReadFile(in(name)); string(data) != "secret" {
+			t.Errorf("the host's %s has %q, %v", name, data, err)
+		}
+	}
+	if data, err := os.ReadFile(through + "seen"); string(data) != "seen" {
+		t.Errorf("what isn't hidden has %q, %v", data, err)
+	}
+}

@@ -9,27 +9,17 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/metaspace/run-kernel/boot/readonly"
+	"github.com/metaspace/run-kernel/internal/confine"
+	"github.com/metaspace/run-kernel/internal/grant"
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
+	"github.com/metaspace/run-kernel/internal/trust"
 )
 
-// A Cache is how long the guest may believe what it has read.
-type Cache string
-
-const (
-	Always Cache = "always" // for what nobody changes while the guest runs
-	Auto   Cache = "auto"   // for what people edit: asks again after a second
-)
-
-// A Share is a directory of the host under a tag.
-type Share struct {
-	Tag      string
-	Dir      string // absolute
-	ReadOnly bool
-	Cache    Cache
-}
+// A Share is a directory of the host under a tag. Its Dir is absolute, and its
+// Cache isn't empty.
+type Share = grant.Share
 
 // A Daemon serves one share to one guest, and ends with it.
 type Daemon struct {
@@ -50,28 +40,37 @@ func (p *Program) Prepare(s Share) (*Daemon, *os.File, error) {
 	} else if !st.IsDir() {
 		return nil, nil, fmt.Errorf("share %s: %s is not a directory", s.Tag, s.Dir)
 	}
+	// The wrapper, too, would say so, but later.
+	if _, err := os.Stat(p.Path); err != nil {
+		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
+	}
 	listener, client, err := socketPair(p.SocketDir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
 	}
 	d := &Daemon{Share: s, listener: listener, stderr: new(proc.Tail)}
-	o := owner{os.Geteuid(), os.Getegid(), readonly.Privileged()}
-	var cmd *exec.Cmd
-	switch {
-	case !s.ReadOnly && !p.Rust:
-		cmd = wrap("", p.Path, p.args(s, s.Dir, o))
-	case !s.ReadOnly:
-		cmd = exec.Command(p.Path, p.args(s, s.Dir, o)...)
-	case !o.privileged:
-		// The daemon's word is the only one to be had; see needsReadOnlyError.
-		cmd = exec.Command(p.Path, p.args(s, s.Dir, o)...)
-	default:
-		cmd = readOnlyCommand(s.Dir, p.Path, p.args(s, readonly.Place, o))
-	}
+	cmd := p.command(s)
 	cmd.ExtraFiles = []*os.File{listener}
 	cmd.Stderr = d.stderr
 	d.cmd = cmd
 	return d, client, nil
+}
+
+// command serves a share with no more rights on the host than that takes.
+func (p *Program) command(s Share) *exec.Cmd {
+	o := owner{os.Geteuid(), os.Getegid(), readonly.Privileged()}
+	switch {
+	case !s.ReadOnly:
+		// What the guest writes is the invoking user's, also under sudo.
+		o.uid, o.gid = trust.SudoOwner()
+		return wrap(p.Path, p.args(s, s.Dir, o), toWrite)
+	case o.privileged:
+		return readOnlyCommand(s.Dir, p.Path, p.args(s, readonly.Place, o), s.Hide...)
+	case confine.CanReadOnly():
+		return wrap(p.Path, p.args(s, s.Dir, o), toReadOnly)
+	}
+	// The daemon's word is the only one to be had; see needsReadOnlyError.
+	return exec.Command(p.Path, p.args(s, s.Dir, o)...)
 }
 
 // Start starts the daemon. An early end shows at Done.
@@ -105,51 +104,39 @@ func (d *Daemon) Err() error {
 	return fmt.Errorf("virtiofsd for share %s (%s) ended: %w: %s", d.Share.Tag, d.Share.Dir, err, text)
 }
 
-// maxSocketName is the size of sun_path less its end; see unix(7).
-const maxSocketName = 107
-
 // socketPair returns a listening socket and one that is connected to it. The
-// daemons insist on accepting a connection, and a socket pair has none to
-// accept. Nobody can come first, and the daemons accept only once.
+// daemons insist on accepting a connection, and a socket pair has none to accept.
+// Nobody can come first: the socket is in a directory of its own below dir, which
+// only the user may enter, and both are gone when it returns. An abstract name
+// would be anybody's: of 1,500 such connections, one was another user's.
 //
-// Without a dir the kernel chooses an abstract name: no file that could be left.
-// With one the name is a file in it, which is removed as soon as both are
-// connected.
+// Without a dir it is the user's own for sockets.
 func socketPair(dir string) (listener, client *os.File, err error) {
-	addr := &unix.SockaddrUnix{}
-	if dir != "" {
-		private, err := os.MkdirTemp(dir, "run-kernel-")
-		if err != nil {
+	if dir == "" {
+		if dir, err = private.RuntimeDir(); err != nil {
 			return nil, nil, err
 		}
-		defer os.RemoveAll(private)
-		addr.Name = filepath.Join(private, "s")
-		if len(addr.Name) > maxSocketName {
-			return nil, nil, fmt.Errorf("socket %s: a name may have %d bytes; choose a shorter virtiofsd_socket_dir", addr.Name, maxSocketName)
-		}
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	own, err := os.MkdirTemp(dir, "run-kernel-")
 	if err != nil {
-		return nil, nil, os.NewSyscallError("socket", err)
+		return nil, nil, err
 	}
-	listener = os.NewFile(uintptr(fd), "virtiofsd-listener")
-	if err := unix.Bind(fd, addr); err != nil {
-		return nil, nil, errors.Join(os.NewSyscallError("bind", err), listener.Close())
-	}
-	if err := unix.Listen(fd, 1); err != nil {
-		return nil, nil, errors.Join(os.NewSyscallError("listen", err), listener.Close())
-	}
-	bound, err := unix.Getsockname(fd)
+	defer os.RemoveAll(own)
+	l, err := private.Listen(filepath.Join(own, "s"))
 	if err != nil {
-		return nil, nil, errors.Join(os.NewSyscallError("getsockname", err), listener.Close())
+		return nil, nil, err
 	}
-	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	defer l.Close() // File has a copy
+	conn, err := private.Dial(filepath.Join(own, "s"))
 	if err != nil {
-		return nil, nil, errors.Join(os.NewSyscallError("socket", err), listener.Close())
+		return nil, nil, err
 	}
-	client = os.NewFile(uintptr(fd), "virtiofsd")
-	if err := unix.Connect(fd, bound); err != nil {
-		return nil, nil, errors.Join(os.NewSyscallError("connect", err), client.Close(), listener.Close())
+	defer conn.Close() // likewise
+	if listener, err = l.File(); err != nil {
+		return nil, nil, err
+	}
+	if client, err = conn.File(); err != nil {
+		return nil, nil, errors.Join(err, listener.Close())
 	}
 	return listener, client, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/metaspace/run-kernel/boot/readonly"
+	"github.com/metaspace/run-kernel/internal/confine"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -27,10 +28,11 @@ type Program struct {
 	Path string
 	Rust bool // else the C one
 
-	SocketDir string // where sockets are bound; empty: nowhere in the file system
+	SocketDir string // where sockets are bound for a moment; empty: in the user's directory for them
 
 	readOnly   bool // has --readonly
 	noAnnounce bool // has --no-announce-submounts
+	modcaps    bool // has --modcaps
 	translate  bool // has --translate-uid and --translate-gid
 }
 
@@ -54,6 +56,7 @@ func Find(ctx context.Context, path string) (*Program, error) {
 	p := &Program{
 		Path: path, Rust: strings.Contains(help, "--shared-dir"),
 		readOnly:   strings.Contains(help, "--readonly"),
+		modcaps:    strings.Contains(help, "--modcaps"),
 		noAnnounce: strings.Contains(help, "--no-announce-submounts"),
 		translate:  strings.Contains(help, "--translate-uid") && strings.Contains(help, "--translate-gid"),
 	}
@@ -71,13 +74,15 @@ func Find(ctx context.Context, path string) (*Program, error) {
 
 // CanRun says whether the daemon can serve this user, with shares that are
 // read-only for certain, and if not, why.
-func (p *Program) CanRun() error {
+func (p *Program) CanRun() error { return p.canRun(confine.CanReadOnly()) }
+
+func (p *Program) canRun(landlock bool) error {
 	switch {
 	case readonly.Privileged():
 		return nil
 	case !p.Rust:
 		return &needsRootError{p.Path}
-	case !p.readOnly:
+	case !p.readOnly && !landlock:
 		return &needsReadOnlyError{p.Path}
 	}
 	return nil
@@ -97,22 +102,29 @@ func (e *needsRootError) Hint() string {
 	return "install the Rust virtiofsd (https://gitlab.com/virtio-fs/virtiofsd) and name it with --virtiofsd, or run as root"
 }
 
-// A needsReadOnlyError is about an older Rust daemon. The kernel would refuse
-// writing for it, without privileges, in a namespace of users only. There root's
-// files look like nobody's, and so the guest's mount, su and other setuid programs
-// would run as nobody.
+// A needsReadOnlyError is about an older Rust daemon on a host without Landlock. A mount
+// that is read-only takes a namespace of users where there are no privileges. There
+// root's files look like nobody's, and so the guest's mount, su and other setuid programs
+// would run as nobody. Nor is a descriptor of a read-only mount, as 9p gets, of any use:
+// the daemon resolves the links of --shared-dir (1.13.2 does), and of /proc/self/fd/N of
+// such a mount that makes the host's own root.
 type needsReadOnlyError struct{ path string }
 
 func (e *needsReadOnlyError) Error() string {
-	return e.path + " has no --readonly, without which it works for root only"
+	return e.path + " has no --readonly and this kernel no Landlock, without which it works for root only"
 }
 
 func (e *needsReadOnlyError) Hint() string {
-	return "virtiofsd 1.13 (https://gitlab.com/virtio-fs/virtiofsd) has it; --virtiofsd names one that isn't in $PATH"
+	return "virtiofsd 1.13 (https://gitlab.com/virtio-fs/virtiofsd) has it, Linux 5.13 and later has Landlock (lsm=landlock,… on the host's command line turns it on); --virtiofsd names a daemon that isn't in $PATH"
 }
 
 // optionList escapes what libfuse takes apart in the argument of -o.
 var optionList = strings.NewReplacer(`\`, `\\`, `,`, `\,`)
+
+// modcaps are the capabilities that a daemon of a writable share does without: what a
+// guest makes with them, devices and files with capabilities, is for any user of the
+// host.
+const modcaps = "-mknod:-setfcap"
 
 // An owner is as whom the daemon runs.
 type owner struct {
@@ -124,16 +136,23 @@ type owner struct {
 // with descriptor 3.
 func (p *Program) args(s Share, dir string, o owner) []string {
 	if !p.Rust {
-		return []string{
+		args := []string{
 			"--fd=3", "-o", "source=" + optionList.Replace(dir), "-o", "cache=" + string(s.Cache), "-o", "sandbox=chroot",
 			"-o", "xattr", "-f",
 		}
+		if !s.ReadOnly {
+			args = append(args, "-o", "modcaps="+modcaps)
+		}
+		return args
 	}
 	args := []string{"--fd=3", "--shared-dir=" + dir, "--cache=" + string(s.Cache), "--log-level=error"}
 	if o.privileged {
 		args = append(args, "--sandbox=chroot")
 	} else {
 		args = append(args, "--sandbox=none")
+	}
+	if !s.ReadOnly && p.modcaps && o.privileged {
+		args = append(args, "--modcaps="+modcaps)
 	}
 	if s.ReadOnly && p.readOnly {
 		args = append(args, "--readonly")

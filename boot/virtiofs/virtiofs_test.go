@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/metaspace/run-kernel/internal/grant"
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -113,7 +115,7 @@ func TestFindWhereThereIsNone(t *testing.T) {
 
 func TestArgs(t *testing.T) {
 	share := func(readOnly bool) Share {
-		return Share{Tag: "tag", Dir: "/a", ReadOnly: readOnly, Cache: Always}
+		return Share{Tag: "tag", Dir: "/a", ReadOnly: readOnly, Cache: grant.Always}
 	}
 	const rust = "--fd=3 --shared-dir=/d,e --cache=always --log-level=error "
 	const translated = "--translate-uid=squash-guest:0:47:4294967295 --translate-uid=host:47:0:1 " +
@@ -125,9 +127,13 @@ func TestArgs(t *testing.T) {
 		owner    owner
 		want     string
 	}{
-		{Program{}, false, root, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
+		{Program{}, false, root, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f -o modcaps=-mknod:-setfcap`},
 		{Program{}, true, root, `--fd=3 -o source=/d\,e -o cache=always -o sandbox=chroot -o xattr -f`},
 		{Program{Rust: true}, false, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true, modcaps: true}, false, root, rust + "--sandbox=chroot --modcaps=-mknod:-setfcap"},
+		{Program{Rust: true, modcaps: true}, false, user, rust + "--sandbox=none"},
+		{Program{Rust: true, modcaps: true}, true, root, rust + "--sandbox=chroot"},
+		{Program{Rust: true, translate: true}, false, owner{uid: 47, gid: 11, privileged: true}, rust + "--sandbox=chroot " + translated},
 		{Program{Rust: true}, true, root, rust + "--sandbox=chroot"},
 		{Program{Rust: true, readOnly: true}, false, root, rust + "--sandbox=chroot"},
 		{Program{Rust: true, readOnly: true}, true, root, rust + "--sandbox=chroot --readonly"},
@@ -159,18 +165,18 @@ func TestCanRun(t *testing.T) {
 		c, rust, rustReading string // in the error and its hint; empty: it can run
 	}{
 		"root":      {nil, "", "", ""},
-		"contained": {nil, "root only, with CAP_SYS_ADMIN, which this root lacks", "has no --readonly", ""},
+		"contained": {nil, "root only, with CAP_SYS_ADMIN, which this root lacks", "has no --readonly and this kernel no Landlock", ""},
 		"user":      {user, "root only; install the Rust", "works for root only; virtiofsd 1.13", ""},
 	} {
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env, cmd.SysProcAttr = append(os.Environ(), roleVariable+"="+role), c.attr
 		out, err := cmd.CombinedOutput()
 		lines := strings.Split(string(out), "\n")
-		if err != nil || len(lines) != 4 {
+		if err != nil || len(lines) != 7 {
 			t.Errorf("%s: %v: %s", role, err, out)
 			continue
 		}
-		for i, want := range []string{c.c, c.rust, c.rustReading} {
+		for i, want := range []string{c.c, c.c, c.rust, "", c.rustReading, ""} {
 			if want == "" && lines[i] != "it can" || !strings.Contains(lines[i], want) {
 				t.Errorf("%s: got %q, want %q", role, lines[i], want)
 			}
@@ -183,6 +189,9 @@ const roleVariable = "RUN_KERNEL_TEST_ROLE"
 
 // playRole becomes that somebody, and tells which daemons it can run.
 func playRole(role string) error {
+	if role == "thief" {
+		return thief()
+	}
 	if role == "contained" {
 		// It is an exec that leaves the capability out.
 		runtime.LockOSThread()
@@ -193,88 +202,160 @@ func playRole(role string) error {
 		return unix.Exec("/proc/self/exe", os.Args[:1], os.Environ())
 	}
 	for _, p := range []Program{{}, {Rust: true}, {Rust: true, readOnly: true}} {
-		err := p.CanRun()
-		if err == nil {
-			fmt.Println("it can")
-		} else if hint, ok := err.(interface{ Hint() string }); ok {
-			fmt.Println(err.Error() + "; " + hint.Hint())
+		for _, landlock := range []bool{false, true} {
+			err := p.canRun(landlock)
+			if err == nil {
+				fmt.Println("it can")
+			} else if hint, ok := err.(interface{ Hint() string }); ok {
+				fmt.Println(err.Error() + "; " + hint.Hint())
+			}
 		}
 	}
 	return nil
 }
 
 func TestSocketPair(t *testing.T) {
-	listener, client, err := socketPair("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.FileListener(listener)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	listener.Close()
-	// Another one is never the first.
-	late, err := net.Dial("unix", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer late.Close()
-	if _, err := client.WriteString("hello"); err != nil {
-		t.Fatal(err)
-	}
-	client.Close()
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if got, err := io.ReadAll(conn); string(got) != "hello" || err != nil {
-		t.Errorf("got %q, %v", got, err)
-	}
-}
-
-// A socket that is bound to a file works, and the file is gone.
-func TestSocketPairInADir(t *testing.T) {
 	dir := t.TempDir()
-	listener, client, err := socketPair(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	l, err := net.FileListener(listener)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	listener.Close()
-	if !strings.HasPrefix(l.Addr().String(), dir+"/") {
-		t.Errorf("it is bound to %q", l.Addr())
-	}
-	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
-		t.Errorf("left: %v, %v", left, err)
-	}
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	long := filepath.Join(t.TempDir(), strings.Repeat("x", 99))
+	long := filepath.Join(dir, strings.Repeat("x", 150))
 	if err := os.Mkdir(long, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, dir := range map[string]string{"none": dir + "/none", "long": long} {
-		if _, _, err := socketPair(dir); err == nil {
-			t.Errorf("%s: it works", name)
+	for _, dir := range []string{"", dir, long} {
+		before := names(t, dir)
+		listener, client, err := socketPair(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, names(t, dir)); diff != "" {
+			t.Error(diff)
+		}
+		l, err := net.FileListener(listener)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		listener.Close()
+		if _, err := client.WriteString("hello"); err != nil {
+			t.Fatal(err)
+		}
+		client.Close()
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if got, err := io.ReadAll(conn); string(got) != "hello" || err != nil {
+			t.Errorf("got %q, %v", got, err)
 		}
 	}
-	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
-		t.Errorf("left of a failure: %v, %v", left, err)
+	if _, _, err := socketPair(dir + "/none"); err == nil {
+		t.Error("it works in a directory that isn't there")
 	}
 }
 
+// names lists a directory; an empty one is the user's for sockets.
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	var err error
+	if dir == "" {
+		if dir, err = private.RuntimeDir(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// thief connects to every socket of its network that listens, as fast as it can.
+func thief() error {
+	fmt.Println("ready")
+	for {
+		data, err := os.ReadFile("/proc/net/unix")
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(data)) {
+			// Flags has __SO_ACCEPTCON.
+			fields := strings.Fields(line)
+			if len(fields) != 8 || fields[3] != "00010000" {
+				continue
+			}
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+			if err != nil {
+				return err
+			}
+			_ = unix.Connect(fd, &unix.SockaddrUnix{Name: fields[7]})
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// No other user gets a daemon's connection, however hard it tries.
+func TestSocketPairAgainstAThief(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+	// In a network of its own the thief meets no sockets but ours. The thread isn't
+	// given back: it ends with the goroutine.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Logf("no network of its own: %v", err)
+			return
+		}
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), roleVariable+"=thief")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, Pdeathsig: syscall.SIGKILL}
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}()
+		if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+			t.Errorf("the thief: %v", err)
+			return
+		}
+		stolen := 0
+		for range 10000 {
+			listener, client, err := socketPair("")
+			if err != nil {
+				stolen++ // it was faster than our own connect
+				continue
+			}
+			fd, _, err := unix.Accept(int(listener.Fd()))
+			if err == nil {
+				cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+				if err != nil || int(cred.Pid) != os.Getpid() {
+					stolen++
+				}
+				err = unix.Close(fd)
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			_, _ = listener.Close(), client.Close()
+		}
+		if stolen > 0 {
+			t.Errorf("of 10,000 connections, %d were another user's", stolen)
+		}
+	}()
+	<-done
+}
+
 func prepareAndStart(p *Program, dir string) (*Daemon, *os.File, error) {
-	d, socket, err := p.Prepare(Share{Tag: "tag", Dir: dir, Cache: Auto})
+	d, socket, err := p.Prepare(Share{Tag: "tag", Dir: dir, Cache: grant.Auto})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -313,7 +394,7 @@ func TestDaemon(t *testing.T) {
 
 func TestDescriptorLimit(t *testing.T) {
 	const limits = "ulimit -Sn; ulimit -Hn"
-	cmd := wrap("", "/bin/sh", []string{"-c", limits})
+	cmd := wrap("/bin/sh", []string{"-c", limits}, toWrite)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

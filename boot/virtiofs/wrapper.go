@@ -7,53 +7,90 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/metaspace/run-kernel/boot/readonly"
+	"github.com/metaspace/run-kernel/internal/confine"
 )
 
 const wrapperName = "run-kernel-virtiofsd"
 
+// What the wrapper does before it becomes the program.
+const (
+	toMount    = "mount"     // readonly.Mount, for who may mount
+	toReadOnly = "read-only" // confine.ReadOnly, for others
+	toWrite    = "write"     // confine.Files
+)
+
 // readOnlyCommand runs program in a mount namespace of its own, in which
-// readonly.Place is dir, mounted read-only. The C virtiofsd has no such option, and
-// this holds even against a guest that breaks into the daemon.
-func readOnlyCommand(dir, program string, args []string) *exec.Cmd {
-	return wrap(dir, program, args)
+// readonly.Place is dir, mounted read-only, without what is hidden. The C virtiofsd has
+// no such option, and this holds even against a guest that breaks into the daemon.
+func readOnlyCommand(dir, program string, args []string, hide ...string) *exec.Cmd {
+	return wrap(program, args, slices.Concat([]string{toMount, dir}, hide)...)
 }
 
-// wrap runs program with as many descriptors as it may have and, unless dir is
-// empty, with the mount of readOnlyCommand.
-func wrap(dir, program string, args []string) *exec.Cmd {
+// Confine returns a command of a program that writes files for a guest, but can make
+// no devices, and no files with the rights of their owner.
+func Confine(program string, args []string) *exec.Cmd { return wrap(program, args, toWrite) }
+
+// wrap runs program with as many descriptors as it may have, after what is to be done.
+func wrap(program string, args []string, do ...string) *exec.Cmd {
 	return &exec.Cmd{
 		Path: "/proc/self/exe",
-		Args: append([]string{wrapperName, dir, program}, args...),
+		Args: slices.Concat([]string{wrapperName, strconv.Itoa(len(do))}, do, []string{program}, args),
 	}
 }
 
 // Main runs the command and never returns when this package made this process
 // for that. Otherwise it does nothing.
 func Main() {
-	if len(os.Args) < 3 || os.Args[0] != wrapperName {
+	if len(os.Args) < 4 || os.Args[0] != wrapperName {
 		return
 	}
-	dir, program, args := os.Args[1], os.Args[2], os.Args[3:]
-	raiseLimit()
-	if dir != "" {
-		if err := readonly.Mount(dir); err != nil {
-			fmt.Fprintf(os.Stderr, "mount read-only: %v\n", err)
-			os.Exit(125)
-		}
+	rest := os.Args[2:]
+	n, err := strconv.Atoi(os.Args[1])
+	if err != nil || n < 1 || n >= len(rest) {
+		fmt.Fprintf(os.Stderr, "wrap virtiofsd: bad arguments %q\n", os.Args)
+		os.Exit(125)
 	}
-	// An exec outside of the main thread loses what the guard has set.
+	do, program, args := rest[:n], rest[n], rest[n+1:]
+	raiseLimit()
+	// An exec outside of the main thread loses what the guard has set, and the limits
+	// are the thread's.
 	runtime.LockOSThread()
+	if err := limit(do); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(125)
+	}
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		fmt.Fprintf(os.Stderr, "set the parent-death signal: %v\n", err)
 		os.Exit(125)
 	}
-	err := unix.Exec(program, append([]string{program}, args...), os.Environ())
+	err = unix.Exec(program, append([]string{program}, args...), os.Environ())
 	fmt.Fprintf(os.Stderr, "exec %s: %v\n", program, err)
 	os.Exit(125)
+}
+
+// limit does what is to be done to this thread.
+func limit(do []string) error {
+	switch do[0] {
+	case toMount:
+		if err := readonly.Mount(do[1], do[2:]...); err != nil {
+			return fmt.Errorf("mount read-only: %w", err)
+		}
+	case toReadOnly:
+		if err := confine.ReadOnly(); err != nil {
+			return fmt.Errorf("make virtiofsd unable to write: %w", err)
+		}
+	default:
+		if err := confine.Files(); err != nil {
+			return fmt.Errorf("confine virtiofsd: %w", err)
+		}
+	}
+	return nil
 }
 
 // raiseLimit allows as many descriptors as the hard limit does: a daemon holds

@@ -10,14 +10,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/metaspace/run-kernel/boot/control"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/control"
 )
 
 const nameFlag = "name"
 
 // addNameFlag lets a command act on one of several VMs.
 func (a *app) addNameFlag(c *cobra.Command) *cobra.Command {
-	c.Flags().StringVar(&a.name, nameFlag, "", "the VM of this name, where several run for the tree")
+	c.Flags().StringVar(&a.name, nameFlag, "", "the guest with this name, if several run")
+	_ = c.RegisterFlagCompletionFunc(nameFlag, a.completeGuests)
 	return c
 }
 
@@ -39,17 +40,65 @@ func (a *app) address() (control.Address, error) {
 	if err != nil {
 		return control.Address{}, err
 	}
-	return a.addressIn(tree.BuildDir)
+	address, err := a.addressIn(tree.BuildDir)
+	if none := (*noneError)(nil); !errors.As(err, &none) || a.config.Build.Output != "" {
+		return address, err
+	}
+	// Who builds elsewhere need not say so again.
+	elsewhere := a.ofSource(tree.Source)
+	if len(elsewhere) > 1 {
+		elsewhere = slices.DeleteFunc(elsewhere, func(s control.Status) bool { return s.Image == "" })
+	}
+	switch len(elsewhere) {
+	case 0:
+		return address, err
+	case 1:
+		return control.Address{Build: elsewhere[0].Build, Name: elsewhere[0].Name}, nil
+	}
+	return control.Address{}, &elsewhereError{tree.Source, elsewhere}
+}
+
+// ofSource returns the sessions on a source tree, in whichever build directory, with
+// the name that was asked for.
+func (a *app) ofSource(source string) []control.Status {
+	all, _ := control.All() // it says more, if it can be had
+	return slices.DeleteFunc(all, func(s control.Status) bool {
+		return s.Source != source || a.named && s.Name != a.name
+	})
+}
+
+// An elsewhereError says that several sessions work on a source tree.
+type elsewhereError struct {
+	source   string
+	statuses []control.Status
+}
+
+func (e *elsewhereError) Error() string {
+	return fmt.Sprintf("%d run-kernels work on %s, in other build directories", len(e.statuses), e.source)
+}
+
+// Hint lists them.
+func (e *elsewhereError) Hint() string {
+	var flags []string
+	for _, s := range e.statuses {
+		text := "-O " + s.Build
+		if s.Name != "" {
+			text += " --name " + s.Name
+		}
+		flags = append(flags, text)
+	}
+	return "say which: " + strings.Join(flags, ", ") + "; run-kernel status --all says what each does"
 }
 
 // addressIn is that of the VM to act on in a build directory: the one that was
 // named, or the only one.
 func (a *app) addressIn(build string) (control.Address, error) {
-	if a.named {
-		return control.Address{Build: build, Name: a.name}, nil
-	}
 	list, err := control.List(build)
 	switch {
+	case a.named && a.config.Build.Output == "" && err == nil && !slices.Contains(list, control.Address{Build: build, Name: a.name}):
+		return control.Address{Build: build, Name: a.name}, &noneError{build, a.name, list}
+	case a.named:
+		return control.Address{Build: build, Name: a.name}, nil
 	case err != nil:
 		return control.Address{}, err
 	case len(list) == 0:

@@ -5,45 +5,56 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
+	"github.com/metaspace/run-kernel/kbuild"
 )
 
 func (a *app) buildCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "build [flags] [-- MAKE-ARG...]",
-		Short: "check and make, no boot",
+		Short: "check and make, without a boot",
 		Long: `Build makes sure that .config can boot a guest, and runs make for the image that
-boot would boot: vmlinux where qemu can start that itself, since it needs no
-compression, else the architecture's usual one. What comes after -- are more
-targets and variables for make.`,
+boot would boot. That is vmlinux if qemu can boot it directly, because vmlinux needs
+no compression. Otherwise it is the architecture's usual image. Arguments after --
+are additional targets and variables for make.`,
 		Example: `  run-kernel build
   run-kernel build O=../build -j8
   run-kernel build -- W=1 modules`,
 		Annotations: map[string]string{helpTables: "build kconfig", helpFlags: "smp userland flake mount-type virtiofsd disk network " + generalFlags},
 		Args:        a.afterDash,
+
+		ValidArgsFunction: completeTargets,
 		RunE: func(c *cobra.Command, args []string) error {
 			if a.dryRun {
 				tree, err := a.existingTree()
 				if err != nil {
 					return err
 				}
-				command, _, err := a.cycle(tree).MakeCommand(dashed(c, args)...)
+				command, _, err := a.kernel(tree).MakeCommand(dashed(c, args)...)
 				if err != nil {
 					return err
 				}
 				a.showCommand(command)
-				return nil
+				return a.showExternal(tree)
 			}
-			ctx, w, release, err := a.occupy(c.Context(), c.Name())
+			ctx, s, err := a.open(c.Context(), c.Name())
 			if err != nil {
 				return err
 			}
-			defer release()
-			w.control.SetPhase(string(event.PhaseBuild))
-			_, err = w.Build(ctx, dashed(c, args)...)
+			defer s.Close()
+			_, err = s.Build(ctx, session.Build{Args: dashed(c, args)})
 			return err
 		},
 	}
-	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "print the command that would be run, and don't run it")
+	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "print the make command, and don't run it")
 	return c
+}
+
+// showExternal shows the commands that build the modules outside of the tree.
+func (a *app) showExternal(tree *kbuild.Tree) error {
+	commands, err := tree.ExternalCommands()
+	for _, command := range commands {
+		a.showCommand(command)
+	}
+	return err
 }

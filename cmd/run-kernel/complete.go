@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/config"
+	"github.com/metaspace/run-kernel/kconfig"
 )
 
 // completionExamples are where the shells look for completions.
@@ -24,8 +26,8 @@ func (a *app) addCompletions(root *cobra.Command) {
 	if c := subcommand(root, "completion"); c != nil {
 		c.Use = "completion SHELL"
 		c.Short = "print the completion script for a shell"
-		c.Long = "Completion prints what makes a shell complete run-kernel's commands and flags. The\n" +
-			"examples put it where the shell finds it when it starts."
+		c.Long = "Completion prints a script. With it, the shell completes run-kernel's commands and\n" +
+			"flags. The examples write it where the shell finds it at its next start."
 		c.Annotations = map[string]string{helpFlags: "none"}
 		for _, sub := range c.Commands() {
 			example, ok := completionExamples[sub.Name()]
@@ -74,10 +76,13 @@ func (a *app) addCompletions(root *cobra.Command) {
 		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, directive))
 	}
 	_ = root.MarkPersistentFlagDirname("output")
+	_ = root.MarkPersistentFlagDirname("external")
+	_ = root.RegisterFlagCompletionFunc("require", a.completeOptions)
+	_ = root.RegisterFlagCompletionFunc("profile", cobra.FixedCompletions(kconfig.GroupNames(), cobra.ShellCompDirectiveNoFileComp))
 	_ = root.RegisterFlagCompletionFunc("arch", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return a.arches(), cobra.ShellCompDirectiveNoFileComp
 	})
-	for _, flag := range []string{"smp", "memory-gib", "jobs", "share", "ssh-command", "hostname", "boot-timeout", "require", "kernel-extra-args", "qemu-extra-args"} {
+	for _, flag := range []string{"smp", "memory", "memory-gib", "jobs", "share", "ssh-command", "hostname", "boot-timeout", "boot-limit", "kernel-extra-args", "qemu-extra-args"} {
 		_ = root.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
 }
@@ -95,9 +100,7 @@ func (a *app) arches() []string {
 		if e.IsDir() {
 			names = append(names, e.Name())
 		}
-		if e.Name() == "x86" {
-			names = append(names, "x86_64", "i386")
-		}
+		names = append(names, arch.OfKernel(e.Name()).Aliases...)
 	}
 	slices.Sort(names)
 	return names

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
+	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kconfig/tree"
 )
 
@@ -27,13 +29,13 @@ func (a *app) confCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "conf --MODE",
 		Short: "do what the kernel's own conf does, without make",
-		Long: `Conf reads the Kconfig files of the tree and does what the kernel's own scripts/kconfig/conf
-does with the option of the same name: it writes the same bytes, and the same warnings.
-It needs no make. What the commands in Kconfig files say of the compiler is kept in the
-user's cache until the compiler, the tools or the scripts change.
+		Long: `Conf does what the kernel's own scripts/kconfig/conf does with the option of the same
+name. It writes the same bytes and prints the same warnings. It reads the Kconfig files
+itself, and needs no make. The answers of the compiler are cached in the user's cache
+directory, until the compiler, the tools or the scripts change.
 
-Without --write, olddefconfig writes to the file that it has read, and all*config to the
-.config of the build. The file before is kept with the suffix .old.`,
+Without --write, olddefconfig writes to the file that it has read, and all*config write
+to the .config of the build directory. The previous file is kept with the suffix .old.`,
 		Example: `  run-kernel kconfig conf --olddefconfig
   run-kernel kconfig conf --savedefconfig defconfig
   run-kernel kconfig conf --allmodconfig --write /tmp/allmod O=../build`,
@@ -115,29 +117,17 @@ func (a *app) conf(ctx context.Context, r *confRequest) error {
 	}
 	if r.out == t.ConfigPath() && mode != tree.Listnewconfig {
 		// Nobody else may work with the file meanwhile.
-		lockCtx, _, release, err := a.occupy(ctx, "kconfig conf")
+		stoppable, s, err := a.open(ctx, "kconfig conf")
 		if err != nil {
 			return err
 		}
-		defer release()
-		ctx = lockCtx
+		defer s.Close()
+		ctx = stoppable
 	}
-	m, err := a.cycle(t).Model(ctx)
+	data, err := a.runConf(ctx, a.kernel(t), request)
 	if err != nil {
 		return err
 	}
-	for _, d := range m.Diagnostics {
-		w := io.Writer(a.env.Stderr)
-		if d.Stdout {
-			w = a.env.Stdout
-		}
-		fmt.Fprint(w, d.Text)
-	}
-	data, warnings, err := tree.Conf(m, request)
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(a.env.Stderr, warnings)
 	if mode == tree.Listnewconfig || r.out == "-" {
 		_, err = a.env.Stdout.Write(data)
 		return err
@@ -159,6 +149,36 @@ func (a *app) conf(ctx context.Context, r *confRequest) error {
 	}
 	_, err = fmt.Fprintf(a.env.Stdout, "#\n# %s\n#\n", text)
 	return err
+}
+
+// runConf does what conf does, or has conf do it where it alone understands the tree.
+func (a *app) runConf(ctx context.Context, k *prepare.Kernel, request tree.Request) ([]byte, error) {
+	m, err := k.Model(ctx)
+	if prepare.NotUnderstood(err) && (request.Mode.FromScratch() || request.Mode == tree.Olddefconfig) {
+		// Where conf doesn't understand it either, what is wrong is known already.
+		data, failed := k.Conf(ctx, request.Mode, request.Config)
+		if failed != nil {
+			return nil, err
+		}
+		a.events.Emit(event.Notice{Text: fmt.Sprintf("the kernel's own conf did it, as it alone understands this tree: %v", err)})
+		return data, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range m.Diagnostics {
+		w := io.Writer(a.env.Stderr)
+		if d.Stdout {
+			w = a.env.Stdout
+		}
+		fmt.Fprint(w, d.Text)
+	}
+	data, warnings, err := tree.Conf(m, request)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprint(a.env.Stderr, warnings)
+	return data, nil
 }
 
 // A noConfigError says that there is no .config to read.

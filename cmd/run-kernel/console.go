@@ -6,32 +6,45 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
 )
 
 func (a *app) consoleCommand() *cobra.Command {
-	return a.addNameFlag(&cobra.Command{
+	var follow bool
+	c := a.addNameFlag(&cobra.Command{
 		Use:   "console",
-		Short: "connect to the serial port of the guest that runs for this tree",
-		Long: `Console shows what the guest writes to its serial port, beginning with the last of
-what it wrote before, and sends it what is typed. Several may be connected. It ends
-with the guest, or, at a terminal, by the keys ~. at the start of a line.
+		Short: "attach to the guest's serial console",
+		Long: `Console attaches to the guest's serial console. It prints the last lines that the guest
+has written, then everything that the guest writes, and sends what you type. Several
+terminals may be attached. It exits with the guest, or when you type ~. at the start of
+a line.
 
-Somebody must read the port in the guest: NixOS has a login there; on the host's own
-userland there is a shell with --serial=stdio or --serial=telnet.`,
+If standard input isn't a terminal, console exits after the end of its input, once the
+guest has been silent for 2 seconds. With --follow it continues.
+
+A program in the guest must read the serial port. NixOS has a login there. On other
+userlands, --serial=stdio and --serial=telnet start a shell there.`,
 		Example: `  run-kernel console
-  run-kernel console </dev/null | grep -i warn`,
+  run-kernel console </dev/null | tail       # the last lines
+  run-kernel console --follow </dev/null | grep -i warn`,
 		Annotations: map[string]string{helpFlags: "output config-file"},
 		Args:        noArgs,
-		RunE:        func(c *cobra.Command, args []string) error { return a.console(c.Context()) },
+		RunE:        func(c *cobra.Command, args []string) error { return a.console(c.Context(), follow) },
 	})
+	c.Flags().BoolVar(&follow, "follow", false, "continue after the end of standard input")
+	return c
 }
 
-// errLeft is the cause with which the user leaves a console.
-var errLeft = errors.New("left")
+// consoleSilence is how long the guest must have been silent for a console without
+// input to end.
+const consoleSilence = 2 * time.Second
 
-func (a *app) console(ctx context.Context) error {
+func (a *app) console(ctx context.Context, follow bool) error {
 	client, err := a.dial()
 	if err != nil {
 		return err
@@ -44,16 +57,52 @@ func (a *app) console(ctx context.Context) error {
 	defer serial.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	in, restore, err := a.rawInput(func(error) { cancel(errLeft) })
+	terminal := a.terminal()
+	in, restore, err := terminal.RawInput(cancel)
 	if err != nil {
 		return err
 	}
 	defer restore()
-	go func() { _, _ = io.Copy(serial, in) }()
-	if err := a.print(ctx, serial); !errors.Is(err, errLeft) {
+	output := &heard{r: serial}
+	output.last.Store(time.Now().UnixNano())
+	go func() {
+		_, _ = io.Copy(serial, in)
+		if !follow && !terminal.Interactive() {
+			output.awaitSilence(ctx, consoleSilence)
+			cancel(session.ErrLeft)
+		}
+	}()
+	if err := a.print(ctx, output); !errors.Is(err, session.ErrLeft) {
 		return err
 	}
 	return nil
+}
+
+// heard knows when something was read last.
+type heard struct {
+	r    io.Reader
+	last atomic.Int64 // time, in nanoseconds since 1970
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	h.last.Store(time.Now().UnixNano())
+	return n, err
+}
+
+// awaitSilence waits until nothing has been read for a time, or ctx ends.
+func (h *heard) awaitSilence(ctx context.Context, limit time.Duration) {
+	for {
+		rest := limit - time.Since(time.Unix(0, h.last.Load()))
+		if rest <= 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rest):
+		}
+	}
 }
 
 // print copies what comes to standard output, until that or ctx ends.

@@ -7,34 +7,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/metaspace/run-kernel/boot"
-	"github.com/metaspace/run-kernel/boot/control"
 	"github.com/metaspace/run-kernel/boot/qemu"
-	"github.com/metaspace/run-kernel/internal/cycle"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
 )
 
 func (a *app) gdbCommand() *cobra.Command {
 	var stdio bool
 	c := &cobra.Command{
-		Use:   "gdb [-- GDB-ARG...]",
-		Short: "debug the kernel of the guest that runs for this tree",
-		Long: `Gdb starts gdb on the guest's vmlinux, attached to the guest, which stops. The
-kernel's own commands for gdb (lx-dmesg, lx-ps …) are there when they were built:
-CONFIG_GDB_SCRIPTS=y and make scripts_gdb. When gdb ends, the guest goes on.
+		Use:   "gdb [flags] [-- GDB-ARG...]",
+		Short: "debug the guest's kernel",
+		Long: `Gdb starts gdb on the guest's vmlinux and attaches it to the guest, which pauses. When
+gdb exits, the guest continues. The kernel's own gdb commands (lx-dmesg, lx-ps …) are
+available with CONFIG_GDB_SCRIPTS=y: run-kernel builds them then.
 
-With --debug, or [run] debug, the guest waits for it before its first instruction,
-and has the addresses that vmlinux says (nokaslr). Before the kernel has set up its
-page tables, hbreak works where break may not.
+A guest that was booted with --debug waits for gdb before its first instruction, and
+runs at the addresses that vmlinux has (nokaslr). Until the kernel has set up its page
+tables, use hbreak, because break may not work.
 
-With --stdio it starts no gdb, but speaks gdb's remote protocol on standard input
-and output: target remote | run-kernel gdb --stdio.`,
+With --stdio, it doesn't start gdb. It speaks gdb's remote protocol on standard input and
+output, for other debuggers: target remote | run-kernel gdb --stdio`,
 		Example: `  run-kernel gdb
   run-kernel gdb -- -ex 'hbreak start_kernel' -ex continue`,
 		Annotations: map[string]string{helpFlags: "output config-file"},
@@ -84,11 +83,11 @@ func (a *app) gdb(args []string) error {
 	if err != nil {
 		return err
 	}
-	gdb, err := boot.FindGDB(cycle.GuestArch(tree.SrcArch()))
+	gdb, err := boot.FindGDB(prepare.GuestArch(tree.Arch()))
 	if err != nil {
 		return err
 	}
-	vmlinux := filepath.Join(tree.BuildDir, "vmlinux")
+	vmlinux := filepath.Join(address.Build, "vmlinux")
 	if status.Image != "" && filepath.Base(status.Image) == "vmlinux" {
 		vmlinux = status.Image
 	}
@@ -100,12 +99,12 @@ func (a *app) gdb(args []string) error {
 		return err
 	}
 	command := []string{
-		"gdb", "-q", "-iex", "add-auto-load-safe-path " + tree.BuildDir,
+		"gdb", "-q", "-iex", "add-auto-load-safe-path " + address.Build,
 		// By default it waits for 2 s, takes what comes later for the answer to another
 		// question, and shows what is in the file for what is in the guest. A guest
 		// without KVM on a busy host takes longer.
 		"-iex", "set remotetimeout 60", vmlinux,
-		"-ex", "target remote | " + qemu.Quote([]string{self, "gdb", "--stdio", "-O", tree.BuildDir, "--name=" + address.Name}),
+		"-ex", "target remote | " + qemu.Quote([]string{self, "gdb", "--stdio", "-O", address.Build, "--name=" + address.Name}),
 	}
 	command = append(command, args...)
 	return fmt.Errorf("gdb: %w", unix.Exec(gdb, command, a.env.Environ))
@@ -116,10 +115,9 @@ func (a *app) dumpCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "dump [flags] FILE",
 		Short: "write the guest's memory to a file, for crash, drgn or gdb",
-		Long: `Dump writes the memory of the guest that runs for this tree to a new file, as an
-ELF core file of its size. The guest stands still meanwhile, and goes on. The file
-is of physical memory, as crash and drgn read it; with --virtual it has the kernel's
-addresses, as gdb needs them.`,
+		Long: `Dump writes the guest's memory to a new file, an ELF core file as large as the memory.
+The guest pauses meanwhile. The file has physical addresses, for crash and drgn. With
+--virtual, it has the kernel's virtual addresses, for gdb.`,
 		Example: `  run-kernel dump vmcore                     # then: crash vmlinux vmcore
   run-kernel dump --virtual core             # then: gdb vmlinux core`,
 		Annotations: map[string]string{helpFlags: "output config-file"},
@@ -139,25 +137,17 @@ addresses, as gdb needs them.`,
 				return err
 			}
 			defer client.Close()
-			_, absent := os.Lstat(path)
-			defer context.AfterFunc(c.Context(), func() { _ = client.Close() })()
-			err = client.Dump(path, virtual)
-			var refused *control.RefusedError
+			err = client.Dump(c.Context(), path, virtual)
 			switch {
-			case c.Context().Err() != nil:
-				if errors.Is(absent, os.ErrNotExist) {
-					_ = os.Remove(path) // the owner may still write; nobody will read it
-				}
-				return context.Cause(c.Context())
-			case errors.As(err, &refused) && strings.Contains(refused.Reason, unix.EEXIST.Error()):
+			case errors.Is(err, fs.ErrExist):
 				return &advisedError{err, "remove it first, or name another"}
-			case errors.As(err, &refused) && strings.Contains(refused.Reason, "No space left"):
+			case errors.Is(err, unix.ENOSPC):
 				return &advisedError{err, "the file takes as much room as the guest has memory; name one elsewhere"}
 			}
 			return err
 		},
 	}
 	a.addNameFlag(c)
-	c.Flags().BoolVar(&virtual, "virtual", false, "with the kernel's virtual addresses, for gdb")
+	c.Flags().BoolVar(&virtual, "virtual", false, "use the kernel's virtual addresses, for gdb")
 	return c
 }

@@ -25,6 +25,24 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
+// A kernel without the driver boots, and the guest's lack of disks is told.
+func TestDiskWithoutADriver(t *testing.T) {
+	k := testKernel(t)
+	disk := filepath.Join(t.TempDir(), "disk.img")
+	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := k.lab.expect(k.boot("--kernel", filepath.Join(k.build, "vmlinux"), "--disk", disk,
+		"--kernel-extra-args=initcall_blacklist=virtio_blk_init", "--", "ls /sys/block | grep -c '^vd'"), 1)
+	if !strings.Contains(r.stderr, "warning: the guest has 0 of its 1 disks: does its kernel have CONFIG_VIRTIO_BLK?") {
+		t.Errorf("got %q, %q", r.stdout, r.stderr)
+	}
+	r = k.lab.expect(k.boot("--disk", disk, "--", "ls /sys/block | grep '^vd'"), 0)
+	if strings.Contains(r.stderr, "disks") {
+		t.Errorf("got %q, %q", r.stdout, r.stderr)
+	}
+}
+
 func TestDisksAndForwards(t *testing.T) {
 	k := testKernel(t)
 	dir := t.TempDir()
@@ -35,7 +53,7 @@ func TestDisksAndForwards(t *testing.T) {
 	if out, err := exec.Command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	disks := []string{"--disk", raw, "--disk", qcow2 + ":ro"}
+	disks := []string{"--disk", raw, "--disk", qcow2 + ":qcow2:ro"}
 	k.lab.expect(k.lab.run(k.flags(append([]string{"build"}, disks...)...)...), 0)
 
 	port := freePort(t)
@@ -73,7 +91,7 @@ exec perl -MIO::Socket::INET -e '
 	for _, test := range []struct{ args, want string }{
 		{"--disk\n" + raw, "disk " + raw + ": it is in use\n"},
 		{"--disk\n" + raw + ":ro", "it is in use\n"},
-		{"--disk\n" + qcow2, "it is in use\n"},
+		{"--disk\n" + qcow2 + ":qcow2", "it is in use\n"},
 		{fmt.Sprintf("--forward\n%d:22", port), "address already in use\n"},
 	} {
 		args := append([]string{"boot", "--userland=host", "--kernel", image}, strings.Split(test.args, "\n")...)
@@ -82,7 +100,7 @@ exec perl -MIO::Socket::INET -e '
 			t.Errorf("%s: %s", test.args, r.stderr)
 		}
 	}
-	r := other.expect(other.run("boot", "--userland=host", "--kernel", image, "--disk", qcow2+":ro", "--", "head -c 4 /dev/vda"), 0)
+	r := other.expect(other.run("boot", "--userland=host", "--kernel", image, "--disk", qcow2+":qcow2:ro", "--", "head -c 4 /dev/vda"), 0)
 	if r.stdout != "raw\n" {
 		t.Errorf("a disk that both only read has %q", r.stdout)
 	}

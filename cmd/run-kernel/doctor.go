@@ -11,40 +11,39 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/metaspace/run-kernel/boot/qemu"
-	"github.com/metaspace/run-kernel/internal/cycle"
-	"github.com/metaspace/run-kernel/internal/doctor"
-	"github.com/metaspace/run-kernel/kbuild"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/doctor"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
+	"github.com/metaspace/run-kernel/internal/arch"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
-		Short: "say what this machine lacks, for what, and how to get it",
-		Long: `Doctor looks at what building, booting and watching a kernel takes: programs and
-their versions, KVM, virtiofsd, memory, the limits of inotify, room on the disk.
-It changes nothing. In a kernel tree it looks at what this tree takes, and with
---arch at what a guest of that architecture does.
+		Short: "list what this host lacks, and how to install it",
+		Long: `Doctor checks what it takes to build, boot and watch a kernel: programs and their
+versions, KVM, virtiofsd, memory, inotify limits, disk space. It changes nothing. In a
+source tree, it checks what this tree needs. With --arch, it checks what a guest of that
+architecture needs.
 
-The exit status is 0 when nothing is missing, and 1 otherwise. With --json it
-prints an object with the fields healthy, checks (objects with the fields feature,
-name, state, version, path, text and hint) and install, the command that installs
-what is missing.`,
+The exit status is 0 if nothing is missing, otherwise 1. With --json it prints an object
+with the fields healthy, checks and install. Each check has the fields feature, name,
+state, version, path, text and hint. The field install is the command that installs what
+is missing.`,
 		Example: `  run-kernel doctor
   run-kernel doctor --arch arm64 --cross-compile aarch64-linux-gnu-
   run-kernel doctor --json`,
-		Annotations: map[string]string{helpTables: "build", helpFlags: "qemu guest-init mount-type virtiofsd memory-gib config-file json verbose"},
+		Annotations: map[string]string{helpTables: "build", helpFlags: "qemu guest-init mount-type virtiofsd memory memory-gib config-file json verbose"},
 		Args:        noArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			b, r := a.config.Build, a.config.Run
-			if b.Arch != "" && cycle.GuestArch(kbuild.SrcArch(b.Arch)) == "" {
+			if b.Arch != "" && prepare.GuestArch(b.Arch) == "" {
 				return &usageError{
 					problem: fmt.Sprintf("there are no guests for the architecture %q (%s)", b.Arch, a.config.Origin("build.arch")),
-					hint:    "those of x86, arm64 and riscv can be had",
+					hint:    "those of " + prepare.GuestKernels("and") + " can be had",
 				}
 			}
 			o := doctor.Options{
-				Arch: cmp.Or(cycle.GuestArch(kbuild.SrcArch(b.Arch)), qemu.ThisHost().Arch), QEMU: r.QEMU, GuestInit: r.GuestInit, MountType: r.MountType, Virtiofsd: r.Virtiofsd, MemoryGiB: r.MemoryGiB,
+				Arch: cmp.Or(prepare.GuestArch(b.Arch), arch.Host().Name), QEMU: r.QEMU, GuestInit: r.GuestInit, MountType: r.MountType, Virtiofsd: r.Virtiofsd, MemoryMiB: r.MemoryMiB(),
 				CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, BuildDir: a.env.Dir,
 			}
 			if tree, err := a.existingTree(); err == nil {

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,4 +62,30 @@ func TestExecCrash(t *testing.T) {
 	if status := s.awaitEnd(); status != statusCrash {
 		t.Errorf("status %d", status)
 	}
+}
+
+// Commands and shells can be another user's, those of other terminals as well.
+func TestAsUser(t *testing.T) {
+	k := testKernel(t)
+	s := k.lab.start(k.flags("boot", "--no-build", "--user=daemon", "--", "id -un; id -un >/dev/stderr; exec sleep infinity")...)
+	s.wait("daemon\ndaemon\n")
+	for _, c := range []struct {
+		flags []string
+		want  string
+	}{
+		{nil, "root\n"},
+		{[]string{"--user=daemon"}, "daemon\n"},
+		{[]string{"--user=1"}, "daemon\n"},
+	} {
+		r := k.lab.expect(k.lab.run(slices.Concat(k.flags("exec"), c.flags, []string{"--", "id", "-un"})...), 0)
+		if r.stdout != c.want {
+			t.Errorf("%s: %q", c.flags, r.stdout)
+		}
+	}
+	r := k.lab.expect(k.lab.run(k.flags("exec", "--user=nosuchone", "--", "true")...), statusFailed)
+	if !strings.Contains(r.stderr, `the guest has no user "nosuchone"`) || !strings.Contains(r.stderr, "hint: ") {
+		t.Error(r.stderr)
+	}
+	k.lab.expect(k.lab.run(k.flags("stop")...), 0)
+	s.awaitEnd()
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/boot/qemu"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
+	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/spell"
 	"github.com/metaspace/run-kernel/internal/ui"
 	"github.com/metaspace/run-kernel/kconfig"
@@ -21,21 +23,23 @@ import (
 
 func (a *app) explainCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "explain SYMBOL[=VALUE]…",
-		Short: "say why an option has its value, and how to change it",
-		Long: `Explain prints, of each SYMBOL: its value, and why it has that; where it is defined and
-what it depends on, with the value of each term; its defaults, its range, its choice,
-and who selects it. With =VALUE, or if it is n, then the fewest options that have to be
-set for that value, or the proof that it can't be had. It changes nothing.
+		Use:   "explain [flags] SYMBOL[=VALUE]…",
+		Short: "print why an option has its value, and how to change it",
+		Long: `Explain prints for each SYMBOL: its value, and the reason for that value; where it is
+defined, and what it depends on, with the value of each term; its defaults, its range,
+its choice, and the options that select it. With =VALUE, or if the value is n, it also
+prints the fewest options that lead to this value, or a proof that it is impossible, or
+that it found no way. Explain changes nothing.
 
-With --json it is an array of objects, one a symbol, with the fields symbol, type,
+With --json it prints an array with one object per symbol. The fields are symbol, type,
 value, why (text, at), places (at, prompt, visible, depends, help), defaults, ranges,
-selectedBy, impliedBy, selects, choice, and path (want, and settings or proof). What is
-named at is a file and a line. A field without anything in it is left out.`,
+selectedBy, impliedBy, selects, choice, and path (want, and settings or proof). The
+field at is a file and a line. Empty fields are left out.`,
 		Example: `  run-kernel kconfig explain VIRTIO_FS
   run-kernel kconfig explain BTRFS_FS=m NR_CPUS=512
   run-kernel kconfig explain --json KASAN`,
-		Annotations: map[string]string{helpFlags: "arch output cross-compile cc llvm config-file json verbose"},
+		Annotations:       map[string]string{helpFlags: "arch output cross-compile cc llvm config-file json verbose"},
+		ValidArgsFunction: a.completeOptions,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &usageError{problem: "kconfig explain needs a symbol", hint: "such as run-kernel kconfig explain VIRTIO_FS"}
@@ -51,17 +55,24 @@ func (a *app) explain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	c := a.cycle(tree)
+	c := a.kernel(tree)
 	f, err := c.ReadConfig()
 	if err != nil {
 		return err
 	}
 	m, err := c.Model(ctx)
-	if err != nil {
+	if err != nil && !prepare.NotUnderstood(err) {
 		return err
+	}
+	if err != nil {
+		a.events.Emit(event.Notice{Text: fmt.Sprintf("there is no more to say than what .config has: the Kconfig files aren't understood: %v", err)})
 	}
 	list := []*explain.Explanation{}
 	for _, arg := range args {
+		if m == nil {
+			list = append(list, explainFile(f, arg))
+			continue
+		}
 		e, err := explainOne(m, f, arg)
 		if err != nil {
 			return err
@@ -80,6 +91,16 @@ func (a *app) explain(ctx context.Context, args []string) error {
 	return nil
 }
 
+// explainFile is what .config alone says of a symbol.
+func explainFile(f *kconfig.File, arg string) *explain.Explanation {
+	name, _, _ := strings.Cut(strings.TrimPrefix(arg, "CONFIG_"), "=")
+	e := &explain.Explanation{Symbol: name, Type: "unknown", Why: explain.Reason{Text: ".config doesn't have it"}}
+	if value, ok := f.Get(name); ok {
+		e.Value, e.Why.Text = value, ".config says so"
+	}
+	return e
+}
+
 func explainOne(m *model.Model, f *kconfig.File, arg string) (*explain.Explanation, error) {
 	name, want := strings.TrimPrefix(arg, "CONFIG_"), (*kconfig.Requirement)(nil)
 	if strings.Contains(arg, "=") {
@@ -88,7 +109,7 @@ func explainOne(m *model.Model, f *kconfig.File, arg string) (*explain.Explanati
 			return nil, &usageError{problem: err.Error(), hint: "see run-kernel kconfig explain --help"}
 		}
 		name, want = r.Symbol, &r
-		want.Wish = false
+		want.Optional = false
 	}
 	sym := m.Lookup(name)
 	if sym == nil || name == "" {
@@ -107,8 +128,8 @@ func explainOne(m *model.Model, f *kconfig.File, arg string) (*explain.Explanati
 
 func unknownSymbol(m *model.Model, name string) error {
 	hint := "names are those of the Kconfig files, without CONFIG_"
-	if near := spell.Nearest(strings.ToUpper(name), m.Names()); near != "" {
-		hint = "did you mean " + near + "?"
+	if question := spell.Question(strings.ToUpper(name), m.Names()); question != "" {
+		hint = question
 	}
 	return &usageError{problem: fmt.Sprintf("this kernel has no option %q", name), hint: hint}
 }
@@ -205,7 +226,14 @@ func (a *app) printPath(e *explain.Explanation) {
 	switch p := e.Path; {
 	case p == nil:
 	case p.Proof != nil:
-		fmt.Fprintf(w, "\nIt can't be %s:\n", p.Want)
+		switch p.Verdict {
+		case kconfig.NotFound:
+			fmt.Fprintf(w, "\nNo way was found to make it %s, which doesn't prove that there is none:\n", p.Want)
+		case kconfig.Forced:
+			fmt.Fprintf(w, "\nIt can only be %s by a select that ignores what its target depends on:\n", p.Want)
+		default:
+			fmt.Fprintf(w, "\nIt can't be %s:\n", p.Want)
+		}
 		a.rows(w, proofRows(*p.Proof, "  "))
 	case len(p.Settings) == 0:
 		fmt.Fprintf(w, "\nIt is %s already.\n", p.Want)

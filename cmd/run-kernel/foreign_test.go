@@ -10,7 +10,7 @@ import (
 )
 
 // Guests of other architectures take a kernel and a userland that ./test doesn't
-// make, since both take long. A variable names the folder where scripts/foreign
+// make, since both take long. A variable names the directory where scripts/foreign
 // has made them:
 //
 //	build      the build directory, of an Image for run-kernel's guest

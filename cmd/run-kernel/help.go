@@ -5,13 +5,17 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/metaspace/run-kernel/internal/config"
+	"github.com/metaspace/run-kernel/internal/tty"
+	"github.com/metaspace/run-kernel/internal/ui"
 )
 
 // What the help of a command lists besides the flags of its own. All others that
@@ -25,19 +29,69 @@ const (
 )
 
 // generalFlags are those of most commands.
-const generalFlags = "config-file print-config json quiet verbose"
+const generalFlags = "config-file print-config json color quiet verbose"
 
-var headings = map[string]string{"run": "The guest", "kconfig": "Options of .config", "build": "The build", "watch": "The loop"}
+// headings are those of the flags of a table of the configuration, or of none.
+var headings = map[string]string{"run": "The guest", "kconfig": "Options of .config", "build": "The build", "watch": "The loop", "verdict": "The verdict", "": "Flags"}
 
-const helpWidth = 100
+// helpWidth is that of help where no terminal is narrower, and leastWidth that of the
+// narrowest one that it is made for.
+const (
+	helpWidth  = 100
+	leastWidth = 60
+)
+
+// helpIndent is where the list of commands says what they do.
+const helpIndent = 15
+
+// widthOf is the width for text that is printed to w.
+func widthOf(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok || !isatty.IsTerminal(f.Fd()) {
+		return helpWidth
+	}
+	_, columns, err := tty.Size(f)
+	if err != nil || columns == 0 {
+		return helpWidth
+	}
+	return min(max(columns, leastWidth), helpWidth)
+}
+
+// fill breaks the lines of paragraphs anew. Indented lines stay as they are.
+func fill(text string, width int) string {
+	var out, paragraph []string
+	flush := func() {
+		if len(paragraph) > 0 {
+			out = append(out, ui.Wrap(strings.Join(paragraph, " "), width)...)
+			paragraph = nil
+		}
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if line != "" && line[0] != ' ' {
+			paragraph = append(paragraph, line)
+			continue
+		}
+		flush()
+		out = append(out, line)
+	}
+	flush()
+	return strings.Join(out, "\n")
+}
 
 // help prints a command's help: what it is, how it is called, examples, its
 // flags by what they are about.
 func help(c *cobra.Command, _ []string) {
 	w := c.OutOrStdout()
+	printHelp(c, w, widthOf(w))
+}
+
+func printHelp(c *cobra.Command, w io.Writer, width int) {
 	text := c.Long
 	if text == "" {
 		text = c.Short
+	}
+	if width < helpWidth {
+		text = fill(text, width)
 	}
 	fmt.Fprintf(w, "%s\n\nUsage:\n  %s\n", text, c.UseLine())
 	if c.Example != "" {
@@ -47,23 +101,16 @@ func help(c *cobra.Command, _ []string) {
 		fmt.Fprintf(w, "\nCommands:\n")
 		for _, sub := range c.Commands() {
 			if sub.IsAvailableCommand() {
-				fmt.Fprintf(w, "  %-12s %s\n", sub.Name(), sub.Short)
+				lines := ui.Wrap(sub.Short, width-helpIndent)
+				fmt.Fprintf(w, "  %-12s %s\n", sub.Name(), strings.Join(lines, "\n"+strings.Repeat(" ", helpIndent)))
 			}
 		}
 	}
-	// Which table a flag belongs to.
-	table := make(map[string]string)
-	for _, t := range config.Tables() {
-		set := pflag.NewFlagSet("", pflag.ContinueOnError)
-		config.AddFlags(set, t)
-		set.VisitAll(func(f *pflag.Flag) { table[f.Name] = t })
+	for _, s := range sections(c) {
+		fmt.Fprintf(w, "\n%s:\n%s", s.heading, s.flags.FlagUsagesWrapped(width))
 	}
-	for _, t := range config.Tables() {
-		flags(w, headings[t], c, func(f *pflag.Flag) bool { return table[f.Name] == t && listed(c, f, t) })
-	}
-	flags(w, "Flags", c, func(f *pflag.Flag) bool { return table[f.Name] == "" && listed(c, f, "") })
 	if c.HasAvailableSubCommands() {
-		fmt.Fprintf(w, "\n%s COMMAND --help says more of a command.\n", c.CommandPath())
+		fmt.Fprintf(w, "\nHelp for a command: %s COMMAND --help\n", c.CommandPath())
 	}
 }
 
@@ -86,22 +133,39 @@ func listed(c *cobra.Command, f *pflag.Flag, table string) bool {
 	return !slices.ContainsFunc(single, func(name string) bool { return name[0] != '-' })
 }
 
-// flags prints those flags of a command that belong.
-func flags(w io.Writer, heading string, c *cobra.Command, belongs func(*pflag.Flag) bool) {
-	set := pflag.NewFlagSet("", pflag.ContinueOnError)
-	set.SortFlags = false
-	c.Flags().VisitAll(func(f *pflag.Flag) {
-		if !belongs(f) || f.Hidden {
-			return
-		}
-		if f.Value.Type() == "stringArray" {
-			f = &pflag.Flag{Name: f.Name, Shorthand: f.Shorthand, Usage: f.Usage, Value: repeatable{f.Value}}
-		}
-		set.AddFlag(f)
-	})
-	if set.HasFlags() {
-		fmt.Fprintf(w, "\n%s:\n%s", heading, set.FlagUsagesWrapped(helpWidth))
+// A section of a command's help lists flags that are about the same.
+type section struct {
+	heading string
+	flags   *pflag.FlagSet
+}
+
+// sections are those of a command that list any flag.
+func sections(c *cobra.Command) []section {
+	// Which table a flag belongs to.
+	table := make(map[string]string)
+	for _, t := range config.Tables() {
+		set := pflag.NewFlagSet("", pflag.ContinueOnError)
+		config.AddFlags(set, t)
+		set.VisitAll(func(f *pflag.Flag) { table[f.Name] = t })
 	}
+	var list []section
+	for _, t := range append(config.Tables(), "") {
+		s := section{headings[t], pflag.NewFlagSet("", pflag.ContinueOnError)}
+		s.flags.SortFlags = false
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if table[f.Name] != t || !listed(c, f, t) || f.Hidden {
+				return
+			}
+			if f.Value.Type() == "stringArray" {
+				f = &pflag.Flag{Name: f.Name, Shorthand: f.Shorthand, Usage: f.Usage, Value: repeatable{f.Value}}
+			}
+			s.flags.AddFlag(f)
+		})
+		if s.flags.HasFlags() {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // A repeatable flag is shown like one that takes a string.
@@ -112,7 +176,7 @@ func (repeatable) Type() string { return "string" }
 func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
-		Short: "say how a command is used",
+		Short: "print the help of a command",
 		Example: `  run-kernel help
   run-kernel help kconfig check`,
 		Annotations: map[string]string{helpFlags: "none"},

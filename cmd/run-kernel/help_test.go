@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,14 +15,17 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/shlex"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/metaspace/run-kernel/boot"
-	"github.com/metaspace/run-kernel/boot/control"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/control"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
 	"github.com/metaspace/run-kernel/internal/config"
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // commands are all commands that a user may call.
@@ -42,6 +46,44 @@ func helpOf(c *cobra.Command) string {
 	c.SetOut(&b)
 	help(c, nil)
 	return b.String()
+}
+
+// In a narrow terminal, help has the same words in shorter lines.
+func TestHelpWidth(t *testing.T) {
+	for _, c := range commands(new(app).rootCommand()) {
+		wide := helpOf(c)
+		for _, width := range []int{leastWidth, 80} {
+			var b bytes.Buffer
+			printHelp(c, &b, width)
+			text := b.String()
+			if diff := cmp.Diff(strings.Fields(wide), strings.Fields(text)); diff != "" {
+				t.Errorf("%s has other words in %d columns: %s", c.CommandPath(), width, diff)
+			}
+			for line := range strings.Lines(text) {
+				// Examples and tables are as they are.
+				if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > width && (line[0] != ' ' || strings.HasPrefix(line, "      --")) {
+					t.Errorf("%s: a line of %d columns where there are %d: %s", c.CommandPath(), n, width, line)
+				}
+			}
+		}
+	}
+	host, guest, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	defer guest.Close()
+	for columns, want := range map[uint16]int{0: helpWidth, 20: leastWidth, 72: 72, 200: helpWidth} {
+		if err := pty.Setsize(host, &pty.Winsize{Rows: 24, Cols: columns}); err != nil {
+			t.Fatal(err)
+		}
+		if got := widthOf(guest); got != want {
+			t.Errorf("in a terminal of %d columns, help has %d", columns, got)
+		}
+	}
+	if got := widthOf(&bytes.Buffer{}); got != helpWidth {
+		t.Errorf("without a terminal, help has %d columns", got)
+	}
 }
 
 func TestHelp(t *testing.T) {
@@ -106,29 +148,38 @@ func TestHelpFlags(t *testing.T) {
 		set.VisitAll(func(f *pflag.Flag) { tables[table] = append(tables[table], f.Name) })
 	}
 	general := strings.Fields(generalFlags)
-	needs := []string{"smp", "userland", "flake", "mount-type", "virtiofsd", "disk", "network", "fragment", "profile", "require", "arch"} // say what .config needs
-	compiler := []string{"cross-compile", "cc", "llvm"}                                                                                   // changes what Kconfig files say
-	boots := slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout", "name"})
+	needs := []string{"smp", "userland", "flake", "mount-type", "virtiofsd", "disk", "network", "fragment", "profile", "require", "arch", "external"} // say what .config needs
+	compiler := []string{"cross-compile", "cc", "llvm"}                                                                                               // changes what Kconfig files say
+	results := []string{"junit", "ktap-out", "json-out", "github"}                                                                                    // where results of tests go
+	boots := slices.Concat(tables["run"], tables["verdict"], tables["kconfig"], tables["build"], general, []string{"no-build", "dry-run", "tty", "timeout", "dmesg-baseline", "name", "ktap"}, results)
 	for path, want := range map[string][]string{
-		"":                slices.Concat(boots, []string{"version"}),
-		"boot":            boots,
-		"test":            boots,
-		"build":           slices.Concat(tables["kconfig"], tables["build"], general, []string{"smp", "userland", "flake", "mount-type", "virtiofsd", "disk", "network", "dry-run"}),
-		"watch":           slices.Concat(tables["run"], tables["kconfig"], tables["build"], tables["watch"], general),
-		"kconfig":         nil,
-		"kconfig check":   slices.Concat(needs, general, compiler, []string{"output"}),
-		"kconfig fix":     slices.Concat(needs, general, tables["build"], []string{"dry-run"}),
-		"kconfig list":    slices.Concat(needs, general, []string{"all"}),
-		"kconfig explain": slices.Concat(compiler, []string{"arch", "output", "config-file", "json", "verbose"}),
+		"":                 slices.Concat(boots, []string{"version"}),
+		"boot":             boots,
+		"test":             boots,
+		"kunit":            slices.Concat(tables["run"], tables["kconfig"], tables["build"], general, results, []string{"kunitconfig", "build-dir", "no-build", "timeout"}),
+		"kselftest":        slices.Concat(tables["run"], tables["verdict"], tables["kconfig"], tables["build"], general, results, []string{"test-timeout", "no-build", "timeout"}),
+		"build":            slices.Concat(tables["kconfig"], tables["build"], general, []string{"smp", "userland", "flake", "mount-type", "virtiofsd", "disk", "network", "dry-run"}),
+		"watch":            slices.Concat(tables["run"], tables["verdict"], tables["kconfig"], tables["build"], tables["watch"], general),
+		"kconfig":          nil,
+		"kconfig check":    slices.Concat(needs, general, compiler, []string{"output"}),
+		"kconfig fix":      slices.Concat(needs, general, tables["build"], []string{"dry-run", "config", "keep-going"}),
+		"kconfig new":      slices.Concat(needs, general, tables["build"], []string{"force"}),
+		"kconfig search":   slices.Concat(compiler, []string{"arch", "output", "config-file", "json", "limit"}),
+		"kconfig diff":     slices.Concat(compiler, []string{"arch", "output", "config-file", "json", "verbose"}),
+		"kconfig minimize": slices.Concat(compiler, []string{"arch", "output", "config-file", "quiet", "to"}),
+		"kconfig list":     slices.Concat(needs, general, []string{"all"}),
+		"kconfig explain":  slices.Concat(compiler, []string{"arch", "output", "config-file", "json", "verbose"}),
 		"kconfig conf": {
 			"olddefconfig", "alldefconfig", "allnoconfig", "allyesconfig", "allmodconfig", "listnewconfig", "savedefconfig", "config", "write",
 			"arch", "output", "cross-compile", "cc", "llvm", "config-file", "quiet", "verbose",
 		},
-		"config":          slices.Concat(tables["run"], tables["kconfig"], tables["build"], []string{"config-file", "json"}),
-		"exec":            {"output", "config-file", "json", "verbose", "tty", "name"},
+		"config":          slices.Concat(tables["run"], tables["verdict"], tables["kconfig"], tables["build"], []string{"config-file", "json"}),
+		"exec":            slices.Concat(results, []string{"user", "output", "config-file", "json", "verbose", "tty", "name", "ktap", "follow"}),
 		"ssh":             {"output", "config-file", "stdio", "name"},
-		"status":          {"output", "config-file", "json", "name"},
+		"status":          {"output", "config-file", "json", "name", "all", "turns"},
 		"stop":            {"output", "config-file", "name"},
+		"swap":            {"output", "config-file", "json", "name"},
+		"report":          {"json", "verbose", "output", "config-file", "vmlinux"},
 		"version":         {"json"},
 		"help":            nil,
 		"completion":      nil,
@@ -139,6 +190,11 @@ func TestHelpFlags(t *testing.T) {
 		want = append(slices.Clone(want), "help")
 		if path == "watch" {
 			want = slices.DeleteFunc(want, func(name string) bool { return name == "kernel" || strings.Contains(name, "ssh") })
+		}
+		if path == "kunit" || path == "kselftest" {
+			want = slices.DeleteFunc(want, func(name string) bool {
+				return slices.Contains(strings.Fields("kernel user ssh ssh-command ping-ssh serial stdin"), name)
+			})
 		}
 		root := new(app).rootCommand()
 		root.InitDefaultVersionFlag()
@@ -235,10 +291,10 @@ func TestStatus(t *testing.T) {
 		{"death", fmt.Errorf("boot: %w", &boot.DeathError{}), 103, 1},
 		{"init", &boot.InitError{}, 125, 125},
 		{"busy", &control.BusyError{}, 125, 125},
-		{"stopped", errStopped, 125, 125},
+		{"stopped", session.ErrStopped, 125, 125},
 		{"other", errors.New("x"), 125, 125},
-		{"Ctrl-C", fmt.Errorf("make: %w", signalError{syscall.SIGINT}), 130, 130},
-		{"terminated", signalError{syscall.SIGTERM}, 143, 143},
+		{"Ctrl-C", fmt.Errorf("make: %w", proc.SignalError(syscall.SIGINT)), 130, 130},
+		{"terminated", proc.SignalError(syscall.SIGTERM), 143, 143},
 		{"with a next step", advise(fmt.Errorf("x: %w", syscall.ENOSPC)), 125, 125},
 	} {
 		if got := exitStatus(c.err); got != c.want {
@@ -257,5 +313,35 @@ func TestTimeoutCause(t *testing.T) {
 	<-ctx.Done()
 	if got := exitStatus(context.Cause(ctx)); got != statusTimeout {
 		t.Errorf("status %d", got)
+	}
+}
+
+// avoided are words for which CONTRIBUTING.md has another one, and turns of phrase that
+// have to be read twice.
+var avoided = regexp.MustCompile(`(?i)\b(folders?|for ever|be it|closure|wish(es)?)\b`)
+
+// The help, the sample configuration and the documents keep to the words of
+// CONTRIBUTING.md.
+func TestWords(t *testing.T) {
+	texts := make(map[string]string)
+	for _, c := range commands(new(app).rootCommand()) {
+		texts[c.CommandPath()+" --help"] = helpOf(c)
+	}
+	var sample strings.Builder
+	if err := config.Sample(&sample); err != nil {
+		t.Fatal(err)
+	}
+	texts[config.FileName] = sample.String()
+	for name, text := range documents(t) {
+		_, prose := blocksOf(text) // what a program prints is its own
+		texts[name] = codeSpan.ReplaceAllString(strings.Join(prose, "\n"), "")
+	}
+	for name, text := range texts {
+		for line := range strings.Lines(text) {
+			glossary := name == "CONTRIBUTING.md" && strings.HasPrefix(line, "|")
+			if m := avoided.FindString(line); m != "" && !glossary {
+				t.Errorf("%s: %q in %q; see CONTRIBUTING.md", name, m, strings.TrimSpace(line))
+			}
+		}
 	}
 }

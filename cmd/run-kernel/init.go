@@ -9,24 +9,25 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	runkernel "github.com/metaspace/run-kernel"
+	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/config"
 )
 
 func (a *app) initCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "init",
-		Short: "write run-kernel.cfg and a flake of NixOS into the tree",
-		Long: `Init writes files to begin with at the top of the tree: run-kernel.cfg, which has
-every key with its default as a comment, and in the folder nixos the flake of a
-small NixOS system, on which guests run from then on where nix is installed.
+		Short: "write run-kernel.cfg and a NixOS flake into the source tree",
+		Long: `Init writes files to start with at the top of the source tree: run-kernel.cfg, which has
+every key with its default, as comments; and the directory nixos, which has the flake of
+a small NixOS system. Where nix is installed, guests run on this system from then on.
 
-A file that is there already stays as it is.`,
+Existing files stay as they are. With --json it prints one object per file, with the
+fields path and written.`,
 		Example: `  run-kernel init
   run-kernel init --json`,
 		Annotations: map[string]string{helpFlags: "json"},
@@ -69,13 +70,7 @@ func (a *app) init() error {
 }
 
 // nixSystem is what nix calls this host's kind.
-func nixSystem() string {
-	arch, ok := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
-	if !ok {
-		arch = runtime.GOARCH
-	}
-	return arch + "-linux"
-}
+func nixSystem() string { return arch.Host().Nix + "-linux" }
 
 // writeNew writes a file unless there is one, and tells which.
 func (a *app) writeNew(path, text string) error {

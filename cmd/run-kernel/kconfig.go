@@ -8,14 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
 	"github.com/metaspace/run-kernel/internal/config"
-	"github.com/metaspace/run-kernel/internal/cycle"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/tty"
 	"github.com/metaspace/run-kernel/internal/ui"
@@ -25,9 +26,9 @@ import (
 func (a *app) kconfigCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "kconfig COMMAND",
-		Short: "check, fix, list and explain the options that the guest needs",
+		Short: "check, fix, explain, search, compare and minimize options",
 		Long: `Kconfig compares .config with what the guest needs: the groups of options that this
-boot will use and those of --profile, what the flake of a NixOS declares
+boot will use, the groups of --profile, the options that a NixOS flake declares
 (system.requiredKernelConfig), the fragments of --fragment, and the options of
 --require.`,
 		Example: `  run-kernel kconfig check
@@ -42,44 +43,65 @@ boot will use and those of --profile, what the flake of a NixOS declares
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			return &usageError{problem: "kconfig needs a command", hint: "check, fix, list, explain or conf; see run-kernel kconfig --help"}
+			return &usageError{problem: "kconfig needs a command", hint: "check, fix, list, explain, search, diff, minimize or conf; see run-kernel kconfig --help"}
 		},
 	}
-	c.AddCommand(a.checkCommand(), a.fixCommand(), a.listCommand(), a.explainCommand(), a.confCommand())
+	c.AddCommand(a.checkCommand(), a.fixCommand(), a.newConfigCommand(), a.listCommand(), a.explainCommand(), a.searchCommand(), a.diffCommand(), a.minimizeCommand(), a.confCommand())
+	for _, command := range c.Commands() {
+		run := command.RunE
+		command.RunE = func(c *cobra.Command, args []string) error {
+			collectLate()
+			return run(c, args)
+		}
+	}
 	return c
 }
 
+// collectLate switches the collection of garbage off for a command that ends soon:
+// a tree takes 50 MB, and going through these again and again a sixth of the time.
+func collectLate() {
+	debug.SetMemoryLimit(1 << 30) // above which it is on again
+	debug.SetGCPercent(-1)
+}
+
 // kconfigFlags are those that say what the guest needs of a kernel.
-const kconfigFlags = "smp userland flake mount-type virtiofsd disk network fragment profile require arch " + generalFlags
+const kconfigFlags = "smp userland flake mount-type virtiofsd disk network fragment profile require arch external " + generalFlags
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "compare .config with what the guest needs",
-		Long: `Check lists each option that isn't as the guest needs it: what the kernel's conf would
-make of .config there, what it should be, why, and what happens otherwise. It runs no
-make and changes nothing. The status is 1 when something is missing. Wishes, which not
-every kernel can grant, are listed but don't count; with -v, what is as it should be is
-listed, too.
+		Long: `Check lists each option that isn't as the guest needs it: its value, the value that
+the guest needs, the reason, and what happens otherwise. The value is the one that the
+kernel's conf would give it. Check doesn't run make, and changes nothing. The exit
+status is 1 if something is missing. Optional requirements, which not every kernel can
+meet, are listed but don't affect the exit status. With -v, check also lists what is as
+the guest needs it.
 
-With --json it is an array of objects with the fields symbol (without CONFIG_);
-want, an object of value (y, m, n, a number or a quoted text), module (m will do as
-well) and min (a greater number will do); wish; group; why; symptom (what happens
-without it); symptom_seen (it did, in a guest); before (the version from which the
-kernel has no such option; mostly absent); have (empty when .config doesn't have
-it); and met.`,
+With --json it prints an array of objects with these fields:
+  symbol        the option, without CONFIG_
+  want          an object: value (y, m, n, a number or a quoted string), module (m is
+                enough) and min (a larger number is enough)
+  optional      whether the requirement is optional
+  group, why    where the requirement comes from, and its reason
+  symptom       what happens without the option
+  symptom_seen  whether a guest without the option has shown that
+  before        the version from which the kernel has no such option; usually absent
+  have          the value; empty if .config doesn't have the option
+  met           whether the requirement is met
+  proof         if this kernel has no such option: what it may have been meant for`,
 		Example: `  run-kernel kconfig check
   run-kernel kconfig check O=../build --require KASAN=y --json`,
 		Annotations: map[string]string{helpFlags: kconfigFlags + " output cross-compile cc llvm"},
 		Args:        noArgs,
-		RunE: a.withCycle(func(ctx context.Context, c *cycle.Cycle) error {
+		RunE: a.withKernel(func(ctx context.Context, c *prepare.Kernel) error {
 			results, err := c.Check(ctx)
 			if err != nil {
 				return err
 			}
 			missing := 0
 			for _, r := range results {
-				if !r.Met && !r.Wish {
+				if !r.Met && !r.Optional {
 					missing++
 				}
 			}
@@ -103,14 +125,18 @@ func (a *app) printResults(results []kconfig.Result, missing int, path string) {
 			continue
 		}
 		want := r.Want.String()
-		if r.Wish {
-			want += " (wish)"
+		if r.Optional {
+			want += " (optional)"
 		}
 		have := r.Have
 		if have == "" {
 			have = "absent"
 		}
-		rows = append(rows, []string{r.Symbol, have, want, reason(r.Requirement)})
+		why := reason(r.Requirement)
+		if r.Proof != nil && !r.Optional {
+			why += "; " + r.Proof.Text
+		}
+		rows = append(rows, []string{r.Symbol, have, want, why})
 	}
 	if len(rows) > 0 && !a.quiet {
 		ui.Table(a.env.Stdout, a.width(), []string{"OPTION", "HAVE", "WANT", "WHY"}, rows)
@@ -134,14 +160,20 @@ func reason(r kconfig.Requirement) string {
 }
 
 func (a *app) fixCommand() *cobra.Command {
+	var keepGoing bool
+	var file string
 	c := &cobra.Command{
 		Use:   "fix",
 		Short: "change .config so that it has what the guest needs",
-		Long: `Fix sets what the guest needs in .config, and the fewest other options that this takes;
-lets the kernel's own olddefconfig judge the result; and replaces .config only if every
-requirement has survived that. Else it proves, file by file and line by line, why it
-can't be, and .config stays as it is. The file before is kept as .config.old. Without a
-.config it starts from the architecture's defconfig.`,
+		Long: `Fix sets the options that the guest needs in .config, and the fewest other options that
+make these possible. Then the kernel's own olddefconfig judges the result. Fix replaces
+.config only if every requirement has survived, and keeps the previous file as
+.config.old. If a requirement can't be met, .config stays as it is. Fix then prints, with a
+file and a line for each step, that it is impossible, if there is a proof, or that it found
+no way. With --keep-going, it sets the other options.
+
+An optional requirement stays off if you have switched it off in .config since the last
+fix. Without a .config, fix starts from the architecture's defconfig.`,
 		Example: `  run-kernel kconfig fix
   run-kernel kconfig fix --fragment debug.config --require 'NR_CPUS>=16'
   run-kernel kconfig fix --profile systemd,nixos
@@ -150,41 +182,46 @@ can't be, and .config stays as it is. The file before is kept as .config.old. Wi
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.dryRun {
-				// Neither a folder nor a defconfig is to be made.
+				// Neither a directory nor a defconfig is to be made.
 				tree, err := a.existingTree()
 				if err != nil {
 					return err
 				}
-				if _, err := a.cycle(tree).ReadConfig(); err != nil {
+				if _, err := a.kernel(tree).ReadConfig(); err != nil {
 					return err
 				}
 			}
-			ctx, w, release, err := a.occupy(cmd.Context(), "kconfig fix")
+			ctx, s, err := a.open(cmd.Context(), "kconfig fix")
 			if err != nil {
 				return err
 			}
-			defer release()
-			w.DryRun = a.dryRun
-			report, err := w.Fix(ctx)
+			defer s.Close()
+			path := s.Kernel.Tree.ConfigPath()
+			if file != "" {
+				path = file
+			}
+			report, err := s.Kernel.FixFile(ctx, prepare.FixOptions{Path: path, DryRun: a.dryRun, KeepGoing: keepGoing})
 			if err != nil {
 				return err
 			}
 			for _, r := range report.Unmet {
-				text := fmt.Sprintf("the wish %s=%s isn't granted (%s)", r.Symbol, r.Want, strings.TrimSuffix(r.Why, "."))
+				text := fmt.Sprintf("the optional requirement %s=%s isn't met (%s)", r.Symbol, r.Want, strings.TrimSuffix(r.Why, "."))
 				if r.Proof != nil {
 					text += ": " + r.Proof.Text
 				}
 				a.events.Emit(event.Notice{Text: text})
 			}
 			if len(report.Edits) == 0 {
-				a.events.Emit(event.Notice{Text: w.Tree.ConfigPath() + " has what the guest needs; nothing was changed"})
+				a.events.Emit(event.Notice{Text: path + " has what the guest needs; nothing was changed"})
 			} else if a.dryRun {
 				a.events.Emit(event.Notice{Text: "--dry-run: .config is as it was"})
 			}
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "show what would be changed, and change nothing")
+	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "print what would change, and change nothing")
+	c.Flags().StringVar(&file, "config", "", "the `file` to change (default: the .config of the build)")
+	c.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "set what is possible, if not every requirement can be met")
 	return c
 }
 
@@ -192,13 +229,14 @@ func (a *app) listCommand() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "list what the guest needs, group by group",
-		Long: `List prints the options that the guest needs, group by group, with their reasons:
-those that this boot will use, those that the flake of a NixOS declares, and those of
---profile, --fragment and --require; with --all every group there is.
+		Short: "list what a guest needs, group by group",
+		Long: `List prints the options that the guest needs, group by group, with their reasons: the
+groups that this boot will use, the options that a NixOS flake declares, and those of
+--profile, --fragment and --require. With --all, it prints every group.
 
-With --json it is an array of objects with the fields name, description and
-requirements, which are as kconfig check --json has them, without have and met.`,
+With --json it prints an array of objects with the fields name, description and
+requirements. Each requirement has the fields of kconfig check --json, without have and
+met.`,
 		Example: `  run-kernel kconfig list
   run-kernel kconfig list --network none --json
   run-kernel kconfig list --all`,
@@ -210,11 +248,12 @@ requirements, which are as kconfig check --json has them, without have and met.`
 				return err
 			}
 			a.printsDocument()
-			c := a.cycle(tree)
+			c := a.kernel(tree)
+			var more []string
 			if all {
-				a.config.Kconfig.Profiles = kconfig.GroupNames()
+				more = kconfig.GroupNames()
 			}
-			groups, err := a.groups(cmd.Context(), c)
+			groups, err := a.groups(cmd.Context(), c, more...)
 			if err != nil {
 				return err
 			}
@@ -229,8 +268,8 @@ requirements, which are as kconfig check --json has them, without have and met.`
 				var rows [][]string
 				for _, r := range g.Requirements {
 					want := r.Want.String()
-					if r.Wish {
-						want += " (wish)"
+					if r.Optional {
+						want += " (optional)"
 					}
 					rows = append(rows, []string{"  " + r.Symbol, want, reason(r)})
 				}
@@ -239,13 +278,14 @@ requirements, which are as kconfig check --json has them, without have and met.`
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&all, "all", false, "list the groups that this boot will not use, too")
+	c.Flags().BoolVar(&all, "all", false, "also list the groups that this boot doesn't use")
 	return c
 }
 
-// groups are all groups of requirements, the user's own last.
-func (a *app) groups(ctx context.Context, c *cycle.Cycle) ([]kconfig.Group, error) {
-	groups, err := c.Groups(ctx)
+// groups are all groups of requirements, with more beside those that the boot will
+// use, the user's own last.
+func (a *app) groups(ctx context.Context, c *prepare.Kernel, more ...string) ([]kconfig.Group, error) {
+	groups, err := c.Groups(ctx, more...)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +316,7 @@ func (a *app) checkRequirements(c *cobra.Command) error {
 	if !listed(c, c.Flag("require"), "kconfig") {
 		return nil // it has no use for them
 	}
-	for _, name := range cycle.Profiles(&a.config.Config) {
+	for _, name := range prepare.Profiles(&a.config.Config) {
 		if names := kconfig.GroupNames(); !slices.Contains(names, name) {
 			return &config.ValueError{
 				Where:   a.config.Origin("kconfig.profiles"),
@@ -317,16 +357,16 @@ func (a *app) printsDocument() {
 	}
 }
 
-// withCycle makes a command's function of one that needs the tree, but not its
+// withKernel makes a command's function of one that needs the tree, but not its
 // build directory for itself.
-func (a *app) withCycle(run func(context.Context, *cycle.Cycle) error) func(*cobra.Command, []string) error {
+func (a *app) withKernel(run func(context.Context, *prepare.Kernel) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, _ []string) error {
 		tree, err := a.existingTree()
 		if err != nil {
 			return err
 		}
 		a.printsDocument()
-		return run(c.Context(), a.cycle(tree))
+		return run(c.Context(), a.kernel(tree))
 	}
 }
 

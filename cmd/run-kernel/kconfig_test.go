@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -209,4 +210,54 @@ func stat(t *testing.T, path string) os.FileInfo {
 		t.Fatal(err)
 	}
 	return st
+}
+
+// A small .config is one word, and the profiles are in it.
+func TestKconfigNew(t *testing.T) {
+	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
+	k := &kernel{source: source, build: filepath.Join(t.TempDir(), "build"), lab: newLab(t, source)}
+	config := filepath.Join(k.build, ".config")
+	k.lab.expect(k.lab.run(k.flags("kconfig", "new")...), 0)
+	k.lab.expect(k.lab.run(k.flags("kconfig", "check")...), 0)
+	before, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"CONFIG_64BIT=y\n", "CONFIG_OVERLAY_FS=y\n", "# CONFIG_EXT4_FS is not set\n"} {
+		if !strings.Contains(string(before), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	r := k.lab.expect(k.lab.run(k.flags("kconfig", "new")...), statusFailed)
+	if !strings.Contains(r.stderr, "there is "+config+" already\nhint: --force replaces it") {
+		t.Error(r.stderr)
+	}
+	// What can't be had leaves it as it is.
+	k.lab.expect(k.lab.run(k.flags("kconfig", "new", "--force", "--require=NUMA=y", "--require=SMP=n")...), statusFailed)
+	if now, err := os.ReadFile(config); err != nil || !bytes.Equal(now, before) {
+		t.Errorf(".config has changed: %v", err)
+	}
+	for profiles, want := range map[string]string{
+		"debug,kasan,lockdep,bpf,kunit,tracing": "GDB_SCRIPTS KASAN_VMALLOC PROVE_LOCKING BPF_JIT KUNIT_DEBUGFS FUNCTION_GRAPH_TRACER",
+		"kcsan":                                 "KCSAN SMP",
+	} {
+		k.lab.expect(k.lab.run(k.flags("kconfig", "new", "--force", "--profile", profiles)...), 0)
+		now, err := os.ReadFile(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, symbol := range strings.Fields(want) {
+			if !strings.Contains(string(now), "CONFIG_"+symbol+"=y\n") {
+				t.Errorf("%s: no %s", profiles, symbol)
+			}
+		}
+	}
+	old, err := os.ReadFile(config + ".old")
+	if err != nil || !strings.HasPrefix(string(old), "#") {
+		t.Errorf("the previous one isn't kept: %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(k.build, ".run-kernel/new-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
 }

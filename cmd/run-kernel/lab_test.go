@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
 	"github.com/metaspace/run-kernel/internal/leftover"
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/internal/tty"
 )
@@ -79,6 +81,7 @@ func TestMain(m *testing.M) {
 	// The scripts run this executable as run-kernel, which runs itself in other
 	// roles.
 	proc.Main()
+	private.Main()
 	readonly.Main()
 	virtiofs.Main()
 	tty.Main()
@@ -121,10 +124,11 @@ func virtiofsRuns(t *testing.T) bool {
 // A lab is a place where run-kernel runs.
 type lab struct {
 	t       *testing.T
-	program string   // empty: the one that all share
-	dir     string   // working directory
-	wrap    []string // the command that runs the program: chroot, su …
-	env     []string // beside the test's own
+	program string        // empty: the one that all share
+	dir     string        // working directory
+	wrap    []string      // the command that runs the program: chroot, su …
+	env     []string      // beside the test's own
+	limit   time.Duration // of a run; 0: patience
 	mark    string
 }
 
@@ -157,7 +161,7 @@ func (l *lab) command(args ...string) *exec.Cmd {
 	if len(l.wrap) > 0 {
 		cmd.Dir = "/"
 	}
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+l.t.TempDir(), markVariable+"="+l.mark)
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+l.t.TempDir(), "XDG_STATE_HOME="+l.t.TempDir(), markVariable+"="+l.mark)
 	cmd.Env = append(cmd.Env, l.env...)
 	return cmd
 }
@@ -182,7 +186,7 @@ func (l *lab) runInput(stdin string, args ...string) result {
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
-	limit := patience
+	limit := cmp.Or(l.limit, patience)
 	if slices.Contains(args, "build") {
 		limit = buildPatience
 	}
@@ -232,8 +236,8 @@ func (l *lab) awaitProcess(pattern string) int {
 	return 0
 }
 
-// A session is a run that goes on.
-type session struct {
+// An ongoing is a run of run-kernel that has not ended.
+type ongoing struct {
 	l      *lab
 	cmd    *exec.Cmd
 	output *transcript
@@ -241,20 +245,20 @@ type session struct {
 }
 
 // start starts the program; its output, standard error included, is collected.
-func (l *lab) start(args ...string) *session {
+func (l *lab) start(args ...string) *ongoing {
 	l.t.Helper()
-	s := l.newSession(args...)
+	s := l.newOngoing(args...)
 	s.collect()
 	return s
 }
 
-func (l *lab) newSession(args ...string) *session {
+func (l *lab) newOngoing(args ...string) *ongoing {
 	l.t.Helper()
-	return &session{l: l, cmd: l.command(args...), output: newTranscript(), ended: make(chan struct{})}
+	return &ongoing{l: l, cmd: l.command(args...), output: newTranscript(), ended: make(chan struct{})}
 }
 
-// collect starts the session's command with its output collected.
-func (s *session) collect() {
+// collect starts the run's command with its output collected.
+func (s *ongoing) collect() {
 	s.l.t.Helper()
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
 	s.begin()
@@ -264,8 +268,8 @@ func (s *session) collect() {
 	}()
 }
 
-// begin starts the session's command, which ends with the test at the latest.
-func (s *session) begin() {
+// begin starts the run's command, which ends with the test at the latest.
+func (s *ongoing) begin() {
 	s.l.t.Helper()
 	if err := s.cmd.Start(); err != nil {
 		s.l.t.Fatal(err)
@@ -285,7 +289,7 @@ func (s *session) begin() {
 }
 
 // wait waits for text in what the run has printed since the last wait.
-func (s *session) wait(text string) string {
+func (s *ongoing) wait(text string) string {
 	s.l.t.Helper()
 	seen, err := s.output.wait(text, patience)
 	if err != nil {
@@ -295,7 +299,7 @@ func (s *session) wait(text string) string {
 }
 
 // end sends a signal and returns the exit status and the time that it took.
-func (s *session) end(sig syscall.Signal) (status int, took time.Duration) {
+func (s *ongoing) end(sig syscall.Signal) (status int, took time.Duration) {
 	s.l.t.Helper()
 	began := time.Now()
 	if err := s.cmd.Process.Signal(sig); err != nil {
@@ -305,7 +309,7 @@ func (s *session) end(sig syscall.Signal) (status int, took time.Duration) {
 }
 
 // awaitEnd waits until the run has ended, and returns its exit status.
-func (s *session) awaitEnd() int {
+func (s *ongoing) awaitEnd() int {
 	s.l.t.Helper()
 	select {
 	case <-s.ended:
@@ -414,6 +418,64 @@ func testKernel(t *testing.T) *kernel {
 	// A test gives the guest disks; adding their driver then would compile most files
 	// once more.
 	k.require = "VIRTIO_BLK=y " + ninePOptions
+	lock(t, k.build+".lock")
+	k.lab = newLab(t, source)
+	k.prepare()
+	return k
+}
+
+// richOptions are what tests of NixOS, of modules and of KUnit want in a kernel: modules
+// with parameters, and a chain of three that need each other.
+const richOptions = "MODULES=y MODULE_UNLOAD=y DUMMY=m BLK_DEV_RAM=m BRIDGE=m OVERLAY_FS=y VIRTIO_BLK=y KALLSYMS=y NET=y NETDEVICES=y BUG=y KUNIT=y " + ninePOptions
+
+// richKernel is a test kernel with richOptions, and with what NixOS needs. It is one, since
+// each takes minutes to build.
+func richKernel(t *testing.T) *kernel {
+	t.Helper()
+	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
+	k := &kernel{source: source, build: filepath.Join(need(t, "RUN_KERNEL_TEST_CACHE", "cache"), "build-"+filepath.Base(source)+"-systemd"), require: richOptions}
+	lock(t, k.build+".lock")
+	k.lab = newLab(t, source)
+	if !prepared[k.build] {
+		all := k.lab.env
+		k.lab.env = append(all[:len(all):len(all)], "RUN_KERNEL_KCONFIG_PROFILES=systemd nixos")
+		k.prepare()
+		k.lab.env = all
+	}
+	return k
+}
+
+// debugOptions make a kernel report much of what is wrong with it, and have means to go
+// wrong on purpose. Leaks are looked for on request: a scan takes long without KVM, and on
+// a busy host the watchdog would report it. gzip is unpacked faster than tinyconfig's xz.
+const debugOptions = "DEBUG_KERNEL=y KASAN=y KASAN_OUTLINE=y UBSAN=y PROVE_LOCKING=y DEBUG_ATOMIC_SLEEP=y DEBUG_LIST=y " +
+	"DEBUG_FS=y DEBUG_KMEMLEAK=y DEBUG_KMEMLEAK_AUTO_SCAN=n LKDTM=y KUNIT=y KUNIT_DEBUGFS=y DETECT_HUNG_TASK=y SOFTLOCKUP_DETECTOR=y HARDLOCKUP_DETECTOR=y " +
+	"KALLSYMS=y BUG=y PRINTK_TIME=y MAGIC_SYSRQ=y DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT=y DEBUG_INFO_REDUCED=y KERNEL_GZIP=y"
+
+// sanitizerKernel is a test kernel with KASAN and little else: without a network, of which
+// the compiler would instrument many files.
+func sanitizerKernel(t *testing.T) *kernel {
+	t.Helper()
+	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
+	k := &kernel{source: source, build: filepath.Join(need(t, "RUN_KERNEL_TEST_CACHE", "cache"), "build-"+filepath.Base(source)+"-kasan")}
+	k.require = "DEBUG_KERNEL=y KASAN=y KASAN_OUTLINE=y KERNEL_GZIP=y"
+	lock(t, k.build+".lock")
+	k.lab = newLab(t, source)
+	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_NETWORK=none")
+	if virtiofsRuns(t) {
+		k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_MOUNT_TYPE=virtiofs")
+	}
+	k.prepare()
+	return k
+}
+
+// debugKernel is a test kernel with debugOptions. It boots several times more slowly.
+func debugKernel(t *testing.T) *kernel {
+	t.Helper()
+	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
+	cache := need(t, "RUN_KERNEL_TEST_CACHE", "cache")
+	k := &kernel{source: source, build: filepath.Join(cache, "build-"+filepath.Base(source)+"-debug")}
+	k.require = debugOptions + " VIRTIO_BLK=y " + ninePOptions
 	lock(t, k.build+".lock")
 	k.lab = newLab(t, source)
 	k.prepare()

@@ -11,11 +11,10 @@ import (
 	"os/signal"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/metaspace/run-kernel/boot/guest"
 	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/internal/tty"
 )
@@ -23,6 +22,7 @@ import (
 func main() {
 	// Other roles of this executable.
 	proc.Main()
+	private.Main()
 	readonly.Main()
 	virtiofs.Main()
 	tty.Main()
@@ -42,11 +42,6 @@ func main() {
 	}))
 }
 
-// A signalError is the cause of a context that a signal ended.
-type signalError struct{ signal syscall.Signal }
-
-func (e signalError) Error() string { return "ended by " + unix.SignalName(e.signal) }
-
 // signals returns a context that ends with the first signal that asks for an
 // end. The second one ends run-kernel at once: its children die with it.
 func signals() context.Context {
@@ -54,7 +49,7 @@ func signals() context.Context {
 	c := make(chan os.Signal, 2)
 	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	go func() {
-		cancel(signalError{(<-c).(syscall.Signal)})
+		cancel(proc.SignalError((<-c).(syscall.Signal)))
 		os.Exit(128 + int((<-c).(syscall.Signal)))
 	}()
 	return ctx

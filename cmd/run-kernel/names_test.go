@@ -17,7 +17,7 @@ import (
 // Several VMs of one tree run side by side, and each is acted on by its name.
 func TestNamedVMs(t *testing.T) {
 	k := testKernel(t)
-	start := func(name string) *session {
+	start := func(name string) *ongoing {
 		s := k.lab.start(k.flags("boot", "--no-build", "--memory-gib=1", "--hostname", "vm-"+name, "--name="+name, "--", "echo up; exec sleep 1000")...)
 		s.wait("up\n")
 		return s
@@ -101,7 +101,7 @@ func TestFourVMs(t *testing.T) {
 	type guest struct {
 		k       *kernel
 		name    string
-		vm      *session
+		vm      *ongoing
 		parrots []*parrot
 	}
 	var guests []*guest
@@ -141,13 +141,13 @@ func TestFourVMs(t *testing.T) {
 
 // A parrot is a command in a guest that repeats what it is told.
 type parrot struct {
-	*session
+	*ongoing
 	in io.Writer
 }
 
 func newParrot(k *kernel, name string) *parrot {
 	k.lab.t.Helper()
-	s := k.lab.newSession(k.flags("exec", "--name", name, "--", "cat")...)
+	s := k.lab.newOngoing(k.flags("exec", "--name", name, "--", "cat")...)
 	in, err := s.cmd.StdinPipe()
 	if err != nil {
 		k.lab.t.Fatal(err)

@@ -188,7 +188,7 @@ func testFlakeRequires(t *testing.T, l *lab) {
 		return flakes
 	}
 	// What is required anyway keeps its reason.
-	if got := check(true); len(got) != 1 || !got["MODULES"].Wish {
+	if got := check(true); len(got) != 1 || !got["MODULES"].Optional {
 		t.Errorf("got %+v", got)
 	}
 	check(false)
@@ -196,7 +196,7 @@ func testFlakeRequires(t *testing.T, l *lab) {
             { configLine = "CONFIG_TASKSTATS=y"; message = "CONFIG_TASKSTATS is not enabled!"; }
             {`)
 	got := check(true)
-	if r := got["TASKSTATS"]; len(got) != 2 || r.Wish || r.Met || !strings.Contains(r.Why, "system.requiredKernelConfig") {
+	if r := got["TASKSTATS"]; len(got) != 2 || r.Optional || r.Met || !strings.Contains(r.Why, "system.requiredKernelConfig") {
 		t.Errorf("got %+v", got)
 	}
 	l.expect(l.run("-O", build, "kconfig", "fix"), 0)
@@ -332,18 +332,12 @@ func copyOver(t *testing.T, to, from string) {
 // nixosKernel is a kernel with what NixOS needs, for the systems of a flake.
 func nixosKernel(t *testing.T, name string, prepare func(l *lab, flake string)) (k *kernel, flake string) {
 	t.Helper()
-	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
-	k = &kernel{source: source, build: filepath.Join(need(t, "RUN_KERNEL_TEST_CACHE", "cache"), "build-"+filepath.Base(source)+"-systemd")}
-	lock(t, k.build+".lock")
-	k.lab = newLab(t, source)
+	k = richKernel(t)
 	flake = k.lab.flake(name)
 	if prepare != nil {
 		prepare(k.lab, flake)
 	}
-	// Tests boot it on the host's userland as well.
-	k.require = "MODULES=y MODULE_UNLOAD=y DUMMY=m OVERLAY_FS=y " + ninePOptions
 	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_FLAKE="+flake, "RUN_KERNEL_KCONFIG_REQUIRE="+k.require)
-	k.prepare()
 	return k, flake
 }
 
@@ -451,7 +445,7 @@ func TestWatchFlake(t *testing.T) {
 	// A flake that is broken leaves the guest alone.
 	replace(t, filepath.Join(flake, "flake.nix"), "outputs =", "outputs")
 	s.wait("error: nix could not build")
-	s.wait("the guest runs; waiting for changes")
+	s.wait("the previous guest keeps running; waiting for changes")
 	if status, _ := s.end(syscall.SIGINT); status != 130 {
 		t.Errorf("status %d", status)
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"syscall"
@@ -15,8 +14,11 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/proc"
+	"github.com/metaspace/run-kernel/internal/trust"
 	"github.com/metaspace/run-kernel/internal/tty"
 	"github.com/metaspace/run-kernel/internal/ui"
 	"github.com/metaspace/run-kernel/kbuild"
@@ -40,16 +42,21 @@ func Execute(ctx context.Context, env Env) int {
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	command, err := root.ExecuteContextC(ctx)
+	if a.text != nil {
+		a.text.Close()
+	}
 	status := exitStatus(err)
 	if command.Annotations[foldStatus] != "" {
 		status = bisectStatus(err)
 	}
-	var signal signalError
+	var signal proc.SignalError
 	switch {
 	case err == nil, errors.As(err, new(statusError)):
 		return status
-	case errors.As(err, &signal) && signal.signal == syscall.SIGINT && !a.json:
+	case errors.As(err, &signal) && syscall.Signal(signal) == syscall.SIGINT && !a.json:
 		return status // who presses Ctrl-C knows
+	case errors.Is(err, session.ErrLeft) && !a.json:
+		return status // and so does who leaves
 	}
 	err = advise(err)
 	if a.json {
@@ -68,26 +75,30 @@ type app struct {
 	configFile     string
 	printConfig    bool
 	json           bool
+	color          string // auto, always or never
 	quiet, verbose bool
 	dryRun         bool
 	noBuild        bool
 	pty            bool
 	timeout        time.Duration // of the guest's command
+	baseline       string        // path of --dmesg-baseline
 	name           string        // of the VM; empty: the one without
-	named          bool          // --name was given
+	results        commandResults
+	named          bool // --name was given
 
+	trust  trust.Policy
 	config *config.Loaded
 	text   *ui.Text // nil with --json
 	events event.Sink
 }
 
-const rootLong = `run-kernel is the edit-build-boot loop for people who work on the Linux kernel.
+const rootLong = `run-kernel is the edit-build-boot loop for Linux kernel developers.
 
-Run from a kernel source tree, it makes sure that .config can boot a guest, runs
-make, boots the result in qemu on this machine's own userland or on NixOS, and, in
-watch, does it again each time a source file changes.
+Run it in a kernel source tree. It makes sure that .config can boot a guest, runs
+make, and boots the result in qemu. The guest runs this host's own programs, or
+NixOS. The command watch does this again each time a source file changes.
 
-Without a command it does what boot does.`
+Without a command, run-kernel does what boot does.`
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -95,8 +106,8 @@ func (a *app) rootCommand() *cobra.Command {
 		Short: "the edit-build-boot loop for the Linux kernel",
 		Long:  rootLong,
 		Example: `  run-kernel watch                           # the loop
-  run-kernel watch --exec 'dmesg | tail'     # and a command in each new guest
-  run-kernel boot -- uname -r                # one pass, and a command
+  run-kernel watch --exec 'dmesg | tail'     # runs a command in each new guest
+  run-kernel boot -- uname -r                # one turn, with a command
   run-kernel kconfig check                   # what .config lacks`,
 		Version:           versionLine(),
 		Args:              cobra.ArbitraryArgs,
@@ -111,12 +122,13 @@ func (a *app) rootCommand() *cobra.Command {
 		},
 	}
 	flags := root.PersistentFlags()
-	config.AddFlags(flags, "run", "kconfig", "build")
-	flags.StringVar(&a.configFile, "config-file", "", "configuration file, instead of run-kernel.cfg in the tree")
-	flags.BoolVar(&a.printConfig, "print-config", false, "print the configuration that would be used, and end")
-	flags.BoolVar(&a.json, "json", false, "write JSON, an event a line")
-	flags.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but warnings, errors and what the guest's command writes")
-	flags.BoolVarP(&a.verbose, "verbose", "v", false, "show commands and the guest's console")
+	config.AddFlags(flags, "run", "kconfig", "build", "verdict")
+	flags.StringVar(&a.configFile, "config-file", "", "configuration file, instead of run-kernel.cfg in the source tree")
+	flags.BoolVar(&a.printConfig, "print-config", false, "print the effective configuration and exit")
+	flags.BoolVar(&a.json, "json", false, "print JSON; boot, build, test and watch print one event per line")
+	flags.StringVar(&a.color, "color", colorAuto, "colours: auto (on a terminal, unless $NO_COLOR is set), always or never")
+	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print only warnings, errors and the command's output")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "also print commands, and the guest's console")
 	a.addBootFlags(root)
 
 	root.SetGlobalNormalizationFunc(normalizeFlag)
@@ -128,8 +140,8 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetHelpFunc(help)
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(
-		a.watchCommand(), a.bootCommand(), a.buildCommand(), a.testCommand(), a.kconfigCommand(),
-		a.execCommand(), a.sshCommand(), a.consoleCommand(), a.statusCommand(), a.stopCommand(), a.gdbCommand(), a.dumpCommand(), a.initCommand(), a.configCommand(), a.doctorCommand(), a.versionCommand(),
+		a.watchCommand(), a.bootCommand(), a.buildCommand(), a.testCommand(), a.kunitCommand(), a.kselftestCommand(), a.kconfigCommand(),
+		a.execCommand(), a.sshCommand(), a.consoleCommand(), a.swapCommand(), a.statusCommand(), a.stopCommand(), a.gdbCommand(), a.dumpCommand(), a.reportCommand(), a.initCommand(), a.configCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
 	root.InitDefaultHelpCmd()
@@ -144,11 +156,15 @@ func (a *app) setUp(c *cobra.Command) error {
 	if standsAlone(c) {
 		return nil
 	}
+	var err error
 	if a.json {
 		a.events = ui.JSON(a.env.Stdout)
 	} else {
 		o := ui.Options{Out: a.env.Stdout, Err: a.env.Stderr, Quiet: a.quiet, Verbose: a.verbose}
-		if isatty.IsTerminal(a.env.Stderr.Fd()) {
+		if o.Color, err = a.colored(); err != nil {
+			return err
+		}
+		if a.onTerminal() {
 			o.Width = func() int {
 				_, columns, err := tty.Size(a.env.Stderr)
 				if err != nil {
@@ -156,21 +172,21 @@ func (a *app) setUp(c *cobra.Command) error {
 				}
 				return columns
 			}
+			o.Title = c.Name() == "watch"
+		}
+		if c.Name() == "watch" {
+			o.Now = time.Now
 		}
 		a.text = ui.NewText(o)
 		a.events = a.text.Event
 	}
-	sources := config.Sources{ConfigFile: a.configFile, Dir: a.env.Dir, Environ: a.env.Environ, Flags: c.Flags()}
-	// Where the tree is doesn't depend on the configuration; where it is built
-	// does.
-	if tree, err := kbuild.Find(kbuild.Options{Dir: a.env.Dir}); err == nil {
-		sources.TreeDir = tree.Source
-	}
-	var err error
-	if a.config, err = config.Load(sources); err != nil {
+	if err := a.loadConfig(c); err != nil {
 		return err
 	}
-	if a.text != nil && a.serial() == serialLog {
+	if a.text != nil && a.onTerminal() {
+		a.text.NotifyAfter(a.config.Watch.Notify.Std())
+	}
+	if a.text != nil && a.config.SerialPort() == config.SerialLog {
 		a.text.ShowConsole(true)
 	}
 	if err := a.checkName(c); err != nil {
@@ -188,12 +204,56 @@ func (a *app) setUp(c *cobra.Command) error {
 	return nil
 }
 
+// loadConfig loads the configuration.
+func (a *app) loadConfig(c *cobra.Command) (err error) {
+	if a.trust, err = config.FindTrust(a.env.Environ); err != nil {
+		return err
+	}
+	sources := config.Sources{ConfigFile: a.configFile, Dir: a.env.Dir, Environ: a.env.Environ, Flags: c.Flags(), Trust: a.trust}
+	// Where the tree is doesn't depend on the configuration; where it is built
+	// does. A tree of somebody else's stops every command here, before it runs
+	// what the tree names.
+	if tree, err := kbuild.Find(kbuild.Options{Dir: a.env.Dir, Trust: a.trust}); err == nil {
+		sources.TreeDir = tree.Source
+	} else if errors.As(err, new(*trust.ForeignError)) {
+		return err
+	}
+	a.config, err = config.Load(sources)
+	return err
+}
+
+// Values of --color.
+const (
+	colorAuto   = "auto"
+	colorAlways = "always"
+	colorNever  = "never"
+)
+
+// onTerminal says whether text for people goes to a terminal that knows control sequences.
+// Emacs's compilation-mode, for one, has another kind.
+func (a *app) onTerminal() bool {
+	return isatty.IsTerminal(a.env.Stderr.Fd()) && config.Getenv(a.env.Environ, "TERM") != "dumb"
+}
+
+// colored says whether text for people has colours; see https://no-color.org.
+func (a *app) colored() (bool, error) {
+	switch a.color {
+	case colorAlways:
+		return true, nil
+	case colorNever:
+		return false, nil
+	case colorAuto:
+		return a.onTerminal() && config.Getenv(a.env.Environ, "NO_COLOR") == "", nil
+	}
+	return false, &usageError{problem: fmt.Sprintf("--color: %q is not auto, always or never", a.color)}
+}
+
 // standsAlone says whether a command works without any configuration, so that
 // it works with a broken one as well.
 func standsAlone(c *cobra.Command) bool {
 	for ; c.HasParent(); c = c.Parent() {
 		switch c.Name() {
-		case cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd, "completion", "help", "version":
+		case cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd, "completion", "help", "report", "version":
 			return true
 		}
 	}
@@ -208,11 +268,12 @@ func (a *app) treeIn(output string) (*kbuild.Tree, error) {
 	b := a.config.Build
 	return kbuild.Find(kbuild.Options{
 		Dir: a.env.Dir, Output: output, Arch: b.Arch, CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, Jobs: b.Jobs,
+		External: b.External, Trust: a.trust,
 	})
 }
 
 // existingTree is tree for those who only look: a slip in -O shall not leave a
-// folder.
+// directory.
 func (a *app) existingTree() (*kbuild.Tree, error) {
 	if _, err := a.treeIn(""); err != nil {
 		return nil, err
@@ -240,28 +301,4 @@ func ours(args []string) []string {
 		return args[:i]
 	}
 	return args
-}
-
-// onTerminal says whether the user sits at both ends.
-func (a *app) onTerminal() bool {
-	return isatty.IsTerminal(a.env.Stdin.Fd()) && isatty.IsTerminal(a.env.Stdout.Fd())
-}
-
-// writers are where a guest command's output goes.
-func (a *app) writers() (stdout, stderr io.Writer) {
-	if a.json {
-		return outputEvents{a.events, false}, outputEvents{a.events, true}
-	}
-	return a.env.Stdout, a.env.Stderr
-}
-
-// outputEvents makes events of what is written.
-type outputEvents struct {
-	events event.Sink
-	stderr bool
-}
-
-func (o outputEvents) Write(p []byte) (int, error) {
-	o.events.Emit(event.Output{Stderr: o.stderr, Data: p})
-	return len(p), nil
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"flag"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,6 +45,7 @@ func TestScript(t *testing.T) {
 			"nobody": nobodyCommand,
 			"lack":   lackCommand,
 			"tmpfs":  tmpfsCommand,
+			"give":   giveCommand,
 		},
 	})
 }
@@ -57,7 +59,7 @@ var fakeTree = map[string]string{
 // systemTools are what the scripts and their tools take from the machine.
 var systemTools = []string{"sh", "cat", "chmod", "cp", "env", "grep", "head", "mkdir", "rm", "sleep", "stat", "touch", "mount", "setpriv", "unshare", "bash"}
 
-// setUpScript makes the folders of a script: linux, the tree, where it starts;
+// setUpScript makes the directories of a script: linux, the tree, where it starts;
 // tools, all that is in $PATH; fake, which tells the tools what to do.
 func setUpScript(e *testscript.Env, tools string) error {
 	in := func(name string) string { return filepath.Join(e.WorkDir, name) }
@@ -103,10 +105,15 @@ func setUpScript(e *testscript.Env, tools string) error {
 			return err
 		}
 	}
+	runtime := in("runtime")
+	if err := os.Mkdir(runtime, 0o700); err != nil {
+		return err
+	}
 	e.Setenv("PATH", in("tools"))
 	e.Setenv("FAKE", in("fake"))
 	e.Setenv("HOME", in("home"))
 	e.Setenv("XDG_CONFIG_HOME", in("xdg"))
+	e.Setenv("XDG_RUNTIME_DIR", runtime)
 	e.Cd = in("linux")
 	return nil
 }
@@ -169,6 +176,22 @@ func wantStatus(ts *testscript.TestScript, text string, argv []string) {
 func lackCommand(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		ts.Check(os.Remove(filepath.Join(ts.Getenv("WORK"), "tools", name)))
+	}
+}
+
+// giveCommand makes files, with all that is in them, those of a user:
+//
+//	give UID PATH...
+func giveCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: give UID PATH...")
+	}
+	uid, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for _, root := range args[1:] {
+		ts.Check(filepath.WalkDir(ts.MkAbs(root), func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, uid, uid))
+		}))
 	}
 }
 

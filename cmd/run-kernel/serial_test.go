@@ -4,6 +4,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +22,7 @@ import (
 
 // quieten keeps the kernel from writing to the serial port, between what the shell
 // there and its commands write.
-func quieten(s *session, terminal io.Writer) {
+func quieten(s *ongoing, terminal io.Writer) {
 	s.l.t.Helper()
 	fmt.Fprint(terminal, "dmesg -n 1 && echo qui''et\r")
 	s.wait("quiet\r\n")
@@ -109,6 +112,23 @@ func TestSerialTelnet(t *testing.T) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
+	// Another user gets nothing, and what a web page sends goes nowhere.
+	if os.Geteuid() == 0 {
+		other := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/`+m[1]+` && cat <&3`)
+		if out, err := other.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("another user gets %q, %v", out, err)
+		}
+	}
+	post, err := net.Dial("tcp", "127.0.0.1:"+m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer post.Close()
+	fmt.Fprint(post, "POST / HTTP/1.1\r\nContent-Type: text/plain\r\n\r\necho by''-a-page\r\n")
+	_ = post.SetDeadline(time.Now().Add(patience))
+	if out, err := io.ReadAll(post); bytes.Contains(out, []byte("by-a-page")) || bytes.Contains(out, []byte("HTTP")) || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a page gets %q, %v", out, err)
+	}
 	// As telnet sends it: a command first, and the end of a line as two characters.
 	fmt.Fprint(conn, "\xff\xfd\x03echo tel''net-works\r\n")
 	r := bufio.NewReader(conn)
@@ -159,7 +179,24 @@ func TestDump(t *testing.T) {
 	s := k.lab.start(k.flags("boot", "--no-build", "--memory-gib=1", "--kernel-extra-args=nokaslr", "--", "sleep", "1000")...)
 	s.wait("boot   the guest answers")
 	core := filepath.Join(t.TempDir(), "core")
-	k.lab.expect(k.lab.run(k.flags("dump", "--virtual", core)...), 0)
+	// How far the guest's clock is behind; what it takes to ask counts as well.
+	behind := func() time.Duration {
+		least := time.Hour
+		for range 3 {
+			r := k.lab.expect(k.lab.run(k.flags("exec", "--", "date", "+%s%N")...), 0)
+			ns, err := strconv.ParseInt(strings.TrimSpace(r.stdout), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			least = min(least, time.Since(time.Unix(0, ns)))
+		}
+		return least
+	}
+	before := behind()
+	r := k.lab.expect(k.lab.run(k.flags("dump", "--virtual", core)...), 0)
+	if after := behind(); after-before > r.elapsed/2 {
+		t.Errorf("the dump took %s, and the guest's clock is %s behind, %s before", r.elapsed, after, before)
+	}
 	// Where the kernel is at that moment nobody knows; its memory is as it says.
 	out, err := exec.Command("gdb", "-batch", "-ex", "output (char *)&linux_banner", "-ex", "info symbol $rip", filepath.Join(k.build, "vmlinux"), core).CombinedOutput()
 	if err != nil {
@@ -168,7 +205,7 @@ func TestDump(t *testing.T) {
 	if !strings.Contains(string(out), `"Linux version 6.`) {
 		t.Errorf("gdb doesn't find the kernel's banner:\n%s", out)
 	}
-	r := k.lab.expect(k.lab.run(k.flags("dump", core)...), statusFailed)
+	r = k.lab.expect(k.lab.run(k.flags("dump", core)...), statusFailed)
 	if !strings.Contains(r.stderr, "file exists\nhint: remove it first") {
 		t.Errorf("got %s", r.stderr)
 	}

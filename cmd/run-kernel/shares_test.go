@@ -27,6 +27,49 @@ func TestTrixieShares(t *testing.T) { testShares(t, trixieKernel(t), "virtiofs")
 
 func TestTrixieShares9P(t *testing.T) { testShares(t, trixieKernel(t), "9p") }
 
+func TestWritableDirectory(t *testing.T) {
+	k := testKernel(t)
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "mine"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// In the tree, which is shared read-only at its path.
+	inTree, err := os.MkdirTemp(k.source, "run-kernel-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(inTree)
+	for _, mountType := range []string{"virtiofs", "9p"} {
+		if mountType == "virtiofs" && !virtiofsRuns(t) {
+			continue
+		}
+		// As a directory relative to the working directory, too.
+		r := k.lab.expect(k.lab.run(append(k.flags("boot", "--no-build", "--mount-type", mountType, "--rwdir", filepath.Join(dir, "mine"), "--rwdir", filepath.Base(inTree), "--"), `
+echo written >`+dir+`/mine/`+mountType+`
+echo written >`+inTree+`/`+mountType+`
+echo written >`+dir+`/above
+touch `+k.source+`/run-kernel-test && echo "wrote the tree"
+cat `+dir+`/mine/`+mountType)...), 0)
+		if r.stdout != "written\n" {
+			t.Errorf("%s: %s%s", mountType, r.stdout, r.stderr)
+		}
+		for _, path := range []string{filepath.Join(dir, "mine", mountType), filepath.Join(inTree, mountType)} {
+			if text, err := os.ReadFile(path); string(text) != "written\n" {
+				t.Errorf("%s has %q, %v", path, text, err)
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "above")); err == nil {
+		t.Error("the guest wrote beside the directory")
+	}
+	for dir, want := range map[string]string{"/": "all of /", "none": "no such file", "/dev/null": "not a directory"} {
+		r := k.lab.expect(k.lab.run(k.flags("boot", "--no-build", "--rwdir", dir, "--", "true")...), statusFailed)
+		if !strings.Contains(r.stderr, want) {
+			t.Errorf("%s: %s", dir, r.stderr)
+		}
+	}
+}
+
 func testShares(t *testing.T, k *kernel, mountType string) {
 	if mountType == "virtiofs" && k.lab.wrap == nil && !virtiofsRuns(t) {
 		t.Skip("no virtiofsd runs for this user")
@@ -49,6 +92,11 @@ mkdir -p /mnt/rw/deep/er && echo new >/mnt/rw/deep/er/new
 chown 1000:1000 /mnt/rw/deep
 chmod 600 /mnt/rw/deep/er/new
 ln -s file /mnt/rw/link
+cp /mnt/rw/file /mnt/rw/tool
+chmod 4755 /mnt/rw/tool && echo "made a setuid tool"
+chmod 2755 /mnt/rw/tool && echo "made a setgid tool"
+mknod /mnt/rw/null c 1 3 && echo "made a device"
+mkfifo /mnt/rw/fifo
 
 mkdir /tmp/again
 mount -o remount,rw /mnt/ro
@@ -84,6 +132,17 @@ echo seen
 	}
 	if data, err := os.ReadFile(filepath.Join(writable, "file")); err != nil || string(data) != "changed\n" {
 		t.Errorf("the guest wrote %q, %v", data, err)
+	}
+	// What it wrote is of no use to another user of the host.
+	if st, err := os.Stat(filepath.Join(writable, "tool")); err != nil || st.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
+		t.Errorf("its tool is %v, %v", st.Mode(), err)
+	}
+	if _, err := os.Lstat(filepath.Join(writable, "null")); err == nil {
+		t.Error("it made a device")
+	}
+	// qemu makes no FIFO by 9p.
+	if _, err := os.Lstat(filepath.Join(writable, "fifo")); err != nil && mountType == "virtiofs" {
+		t.Error(err)
 	}
 	st, err := os.Stat(filepath.Join(writable, "deep/er/new"))
 	if err != nil || st.Mode() != 0o600 || int(st.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
@@ -151,7 +210,7 @@ exit $status`, "sh")
 	return k.usersHome()
 }
 
-// usersHome gives the user of asUser a home, and returns an empty folder in it, and
+// usersHome gives the user of asUser a home, and returns an empty directory in it, and
 // an image that he can read.
 func (k *kernel) usersHome() (share, image string) {
 	t := k.lab.t
@@ -224,7 +283,7 @@ while [ $i -lt 64 ]; do cat seed; i=$((i+1)); done >big
 `), 0)
 	owners(t, share)
 	if r.stdout != "0:0\n" {
-		t.Errorf("in the guest the user's folder belongs to %s", r.stdout)
+		t.Errorf("in the guest the user's directory belongs to %s", r.stdout)
 	}
 	big, err := os.Open(filepath.Join(share, "big"))
 	if err != nil {
@@ -353,7 +412,7 @@ func TestOrdinaryUser9P(t *testing.T) {
 set -e
 id -u
 grep -q ' / overlay ' /proc/mounts
-cat /etc/shadow && exit 50
+test -n "$(cat /etc/shadow)" && exit 50
 mkdir /tmp/root
 mount -t 9p -o trans=virtio,version=9p2000.L run-kernel.root /tmp/root && touch /tmp/root/tmp/by-the-guest && exit 51
 cd /mnt/share

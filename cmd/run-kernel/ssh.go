@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/metaspace/run-kernel/boot/control"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/control"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -20,16 +21,15 @@ func (a *app) sshCommand() *cobra.Command {
 	var stdio bool
 	c := &cobra.Command{
 		Use:   "ssh [flags] [SSH-ARG...]",
-		Short: "connect ssh to the guest that runs for this tree",
-		Long: `Ssh starts OpenSSH's client for the guest that another run-kernel has booted for
-this tree. What follows is what ssh would take after the host's name: its own
-flags, and a command. Of flags, -O and all that begin with -- are ours; they come
-first. The guest needs neither an sshd nor a network.
+		Short: "connect OpenSSH to the guest",
+		Long: `Ssh starts OpenSSH's client for the guest that another run-kernel has booted for this
+source tree. The arguments are what ssh takes after the host name: ssh's own flags, and
+a command. -O, and flags that begin with --, are run-kernel's, and come first. The guest
+needs no sshd and no network.
 
-For scp, sftp, rsync and all else that speaks SSH, the file .run-kernel/ssh_config
-in the build directory says how the host "guest" is reached. A guest that is booted
-writes it, and so does this command. Files that are named without a folder are in
-root's home.`,
+For scp, sftp, rsync and other programs, the file .run-kernel/ssh_config in the build
+directory has an entry for the host "guest". Each boot writes this file, and so does
+this command. A path without a directory is in root's home.`,
 		Example: `  run-kernel ssh
   run-kernel ssh uname -r
   run-kernel ssh -N -L 8080:localhost:80     # the guest's port 80 is the host's 8080`,
@@ -46,7 +46,7 @@ root's home.`,
 		},
 	}
 	a.addNameFlag(c)
-	c.Flags().BoolVar(&stdio, "stdio", false, "be ssh's ProxyCommand: speak the protocol itself on standard input and output")
+	c.Flags().BoolVar(&stdio, "stdio", false, "speak the SSH protocol on standard input and output, as ssh's ProxyCommand")
 	return c
 }
 
@@ -67,15 +67,15 @@ func (a *app) execSSH(args []string) error {
 	if !status.Guest {
 		return &advisedError{control.ErrNoGuest, "run-kernel status says what is being done instead"}
 	}
-	tree, err := a.existingTree()
+	tree, err := a.treeIn(address.Build)
 	if err != nil {
 		return err
 	}
-	path, err := writeSSHConfig(tree, address.Name, a.config.Run.Hostname)
+	path, err := session.WriteSSHConfig(tree, address.Name, a.config.Run.Hostname)
 	if err != nil {
 		return err
 	}
-	argv := append([]string{"ssh", "-F", path, guestHost}, args...)
+	argv := append([]string{"ssh", "-F", path, session.GuestHost}, args...)
 	return fmt.Errorf("become %s: %w", ssh, unix.Exec(ssh, argv, a.env.Environ))
 }
 
@@ -108,7 +108,7 @@ func (a *app) sshProxy(ctx context.Context) error {
 		_ = conn.(interface{ CloseWrite() error }).CloseWrite()
 	}()
 	_, err = io.Copy(a.env.Stdout, conn)
-	var signal signalError
+	var signal proc.SignalError
 	switch {
 	case errors.As(context.Cause(ctx), &signal):
 		return statusError(exitStatus(signal)) // ssh ends it so when it has ended itself

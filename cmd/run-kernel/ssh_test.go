@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -130,7 +132,7 @@ func TestSSH(t *testing.T) {
 			k.lab.hostTool(append(argv, "guest:"+there, filepath.Join(local, back))...)
 			same(back)
 		}
-		// Without a folder it goes home, which can be written.
+		// Without a directory it goes home, which can be written.
 		k.lab.hostTool("scp", "-F", file, inTree("sub/big"), "guest:")
 		k.lab.hostTool("ssh", "-F", file, "guest", `echo "`+sum+`  $HOME/big" | sha256sum --check`)
 	})
@@ -203,12 +205,39 @@ c.sendall(data.upper())`
 	tunnel.awaitEnd()
 }
 
-// sshd starts the real sshd in the guest, whose root gets in without a password.
-const sshd = `set -e
-sed -i 's/^root:[^:]*:/root::/' /etc/shadow
+// withShadow leaves /etc/shadow in the guest: without, its sshd takes root's account for
+// locked.
+const withShadow = "--hide=/root/.ssh"
+
+// sshd starts the real sshd in the guest, which root gets into with the key of this boot;
+// openSSHD one that asks for none.
+const (
+	sshd = startSSHD + ` -o PermitRootLogin=prohibit-password -o AuthorizedKeysFile=/run/run-kernel/authorized_keys`
+
+	openSSHD = `sed -i 's/^root:[^:]*:/root::/' /etc/shadow
+` + startSSHD + ` -o PermitRootLogin=yes -o PermitEmptyPasswords=yes`
+
+	startSSHD = `set -e
 mkdir -p /run/sshd
 ssh-keygen -q -t ed25519 -N '' -f /tmp/host-key
-/usr/sbin/sshd -f /dev/null -h /tmp/host-key -o PermitRootLogin=yes -o PermitEmptyPasswords=yes -o UsePAM=no`
+/usr/sbin/sshd -f /dev/null -h /tmp/host-key -o UsePAM=no`
+)
+
+// Nobody else gets in at the port on the host's loopback, which all users reach.
+func TestSSHStranger(t *testing.T) {
+	k := testKernel(t)
+	s := k.lab.start(k.flags("boot", "--no-build", withShadow, "--ping-ssh", "--ssh-command", "echo in''side; sleep 10000", "--", sshd)...)
+	port := regexp.MustCompile(`127\.0\.0\.1:(\d+) is the guest's port 22`).FindStringSubmatch(s.wait("inside\n"))
+	if port == nil {
+		t.Fatal("no port is told")
+	}
+	out, err := exec.Command("ssh", "-F", "none", "-p", port[1], "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+		"-o", "BatchMode=yes", "root@127.0.0.1", "echo", "hello").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "Permission denied") {
+		t.Errorf("%v: %s", err, out)
+	}
+	s.end(syscall.SIGINT)
+}
 
 // The keys of the original, with a real sshd and a real client.
 func TestSSHKeys(t *testing.T) {
@@ -229,6 +258,7 @@ func TestSSHKeys(t *testing.T) {
 	}{
 		{"sshd", []string{"--ping-ssh", "--ssh-command", line, "--", sshd}, "10.0.2.2 ", "sshd answers", 7},
 		{"only a ping", []string{"--ping-ssh", "--", sshd}, "", "is the guest's port 22", 0},
+		{"without a key", []string{"--ping-ssh", "--ssh-command", line, "--", openSSHD}, "10.0.2.2 ", "sshd answers", 7},
 		{"no ping", []string{"--ssh-command", line, "--", sshd}, "10.0.2.2 ", "is the guest's port 22", 7},
 		{"no sshd", []string{"--ssh-command", "echo agent $SSH_CONNECTION; exit 8"}, "agent\n", "no sshd answers", 8},
 		{"no network", []string{"--network=none", "--ssh-command", "echo agent; exit 9"}, "agent\n", "", 9},
@@ -237,7 +267,7 @@ func TestSSHKeys(t *testing.T) {
 		{"crash", []string{"--ping-ssh", "--ssh-command", "echo c >/proc/sysrq-trigger; sleep 1000", "--", sshd}, "", "sysrq triggered crash", statusCrash},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := k.boot(test.args...)
+			r := k.boot(append([]string{withShadow}, test.args...)...)
 			if r.status != test.status || !strings.HasPrefix(r.stdout, test.stdout) || test.stdout == "" && r.stdout != "" || !strings.Contains(r.stderr, test.stderr) {
 				t.Errorf("%+v", r)
 			}

@@ -10,19 +10,21 @@ import (
 	"syscall"
 
 	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
 	"github.com/metaspace/run-kernel/internal/config"
-	"github.com/metaspace/run-kernel/internal/cycle"
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // Exit statuses beside those of a command in the guest.
 const (
-	statusUnmet   = 1   // kconfig check: something is missing
-	statusUsage   = 2   // the command line is wrong
-	statusCrash   = 101 // the guest's kernel panicked or oopsed
-	statusTimeout = 102 // the boot or the command took too long
-	statusDeath   = 103 // the VM ended by itself
-	statusAbort   = 128 // test: git bisect run must stop
-	statusFailed  = 125 // run-kernel couldn't do its part
+	statusUnmet   = 1                    // kconfig check: something is missing
+	statusUsage   = 2                    // the command line is wrong
+	statusCrash   = session.StatusReport // the guest's kernel panicked, oopsed or reported a problem
+	statusTimeout = 102                  // the boot or the command took too long
+	statusDeath   = 103                  // the VM ended by itself
+	statusAbort   = 128                  // test: git bisect run must stop
+	statusFailed  = 125                  // run-kernel couldn't do its part
 )
 
 // A statusError ends run-kernel with a status and says nothing more.
@@ -46,10 +48,11 @@ func exitStatus(err error) int {
 		usage   *usageError
 		value   *config.ValueError
 		crash   *boot.CrashError
+		report  *boot.ReportError
 		timeout *boot.TimeoutError
 		death   *boot.DeathError
 		noSSHD  *boot.NoSSHDError
-		signal  signalError
+		signal  proc.SignalError
 	)
 	switch {
 	case err == nil:
@@ -60,14 +63,16 @@ func exitStatus(err error) int {
 		return statusUsage
 	case errors.As(err, &value) && strings.HasPrefix(value.Where, "--"):
 		return statusUsage
-	case errors.As(err, &crash):
+	case errors.As(err, &crash), errors.As(err, &report):
 		return statusCrash
 	case errors.As(err, &timeout), errors.As(err, &noSSHD):
 		return statusTimeout
 	case errors.As(err, &death):
 		return statusDeath
 	case errors.As(err, &signal):
-		return 128 + int(signal.signal)
+		return 128 + int(signal)
+	case errors.Is(err, session.ErrLeft):
+		return 128 + int(syscall.SIGHUP) // as when the terminal is closed
 	}
 	return statusFailed
 }
@@ -78,13 +83,13 @@ const foldStatus = "fold-status"
 // bisectStatus maps an error to what git bisect run understands: 0 good, 1 bad,
 // 125 skip, more than 127 stop. A command that can't be run says nothing about
 // the kernel. A command line of ours that is wrong would be so for each commit,
-// and a signal to us is the user's wish to stop.
+// and a signal to us is the user's request to stop.
 func bisectStatus(err error) int {
 	status := exitStatus(err)
 	switch {
 	case status == 0:
 		return 0
-	case errors.As(err, new(signalError)):
+	case errors.As(err, new(proc.SignalError)), errors.Is(err, session.ErrLeft):
 		return status
 	case status == statusFailed, status == 126, status == 127:
 		return statusFailed
@@ -102,7 +107,7 @@ func advise(err error) error {
 	}
 	var path *fs.PathError
 	switch {
-	case errors.Is(err, cycle.ErrNoConfig):
+	case errors.Is(err, prepare.ErrNoConfig):
 		return &advisedError{err, "`run-kernel kconfig fix` makes one from the architecture's defconfig"}
 	case errors.Is(err, syscall.ENOSPC):
 		return &advisedError{err, "make room, or build elsewhere with -O DIR"}

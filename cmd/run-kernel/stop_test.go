@@ -21,6 +21,21 @@ func TestStop(t *testing.T) {
 		{"by itself", `mkfifo /tmp/fifo; trap 'echo ending >/mnt/out/end; exit' TERM; echo up; read x <>/tmp/fifo`, "the guest has powered itself off", nil},
 		{"a shell", `mkfifo /tmp/fifo; echo up; exec bash -i <>/tmp/fifo`, "the guest has powered itself off", nil},
 		{"hanging", `echo up; sleep 1000`, "the guest didn't power itself off, and was ended", func(qemu int) {
+			answers := func(want string) {
+				r := k.lab.expect(k.lab.run(k.flags("status")...), 0)
+				if !strings.Contains(r.stdout, "guest: "+want) {
+					t.Errorf("the status is %s", r.stdout)
+				}
+			}
+			answers("answers, on ")
+			if err := syscall.Kill(qemu, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			answers("hasn't answered for ")
+			if err := syscall.Kill(qemu, syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			answers("answers, on ")
 			if err := syscall.Kill(qemu, syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}

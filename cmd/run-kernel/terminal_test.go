@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -19,7 +20,7 @@ import (
 )
 
 // atTerminal starts the program with a terminal of its own, as a user would.
-func (l *lab) atTerminal(args ...string) (s *session, terminal, tty *os.File) {
+func (l *lab) atTerminal(args ...string) (s *ongoing, terminal, tty *os.File) {
 	l.t.Helper()
 	blocking, tty, err := pty.Open()
 	if err != nil {
@@ -37,7 +38,7 @@ func (l *lab) atTerminal(args ...string) (s *session, terminal, tty *os.File) {
 	terminal = os.NewFile(uintptr(fd), "ptmx")
 	l.t.Cleanup(func() { _ = tty.Close(); _ = terminal.Close() })
 	resize(l.t, tty, 33, 99)
-	s = l.newSession(args...)
+	s = l.newOngoing(args...)
 	s.cmd.Env = append(s.cmd.Env, "TERM=vt100", "PS1=guest# ", "SHELL=/bin/sh")
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = tty, tty, tty
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -109,7 +110,7 @@ var escapes = regexp.MustCompile("\x1b(\\[[0-9;?]*[A-Za-z]|[=>])|\x0f")
 
 // awaitFrame waits until top has filled a screen of this size, which it begins at
 // the upper left: as many lines, and the head of its table as wide.
-func awaitFrame(t *testing.T, s *session, rows, columns int) {
+func awaitFrame(t *testing.T, s *ongoing, rows, columns int) {
 	t.Helper()
 	var frame string
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
@@ -160,14 +161,14 @@ func TestShellAtATerminal(t *testing.T) {
 func TestTerminalIsRestored(t *testing.T) {
 	k := testKernel(t)
 	for name, test := range map[string]struct {
-		end    func(s *session, terminal *os.File)
+		end    func(s *ongoing, terminal *os.File)
 		status int
 	}{
-		"escape key": {func(s *session, terminal *os.File) { fmt.Fprint(terminal, "\r~.") }, 129},
-		"TERM":       {func(s *session, terminal *os.File) { _ = s.cmd.Process.Signal(syscall.SIGTERM) }, 143},
-		"KILL":       {func(s *session, terminal *os.File) { _ = s.cmd.Process.Kill() }, 137},
+		"escape key": {func(s *ongoing, terminal *os.File) { fmt.Fprint(terminal, "\r~.") }, 129},
+		"TERM":       {func(s *ongoing, terminal *os.File) { _ = s.cmd.Process.Signal(syscall.SIGTERM) }, 143},
+		"KILL":       {func(s *ongoing, terminal *os.File) { _ = s.cmd.Process.Kill() }, 137},
 		"panic": {
-			func(s *session, terminal *os.File) { fmt.Fprint(terminal, "echo c >/proc/sysrq-trigger\r") },
+			func(s *ongoing, terminal *os.File) { fmt.Fprint(terminal, "echo c >/proc/sysrq-trigger\r") },
 			statusCrash,
 		},
 	} {
@@ -188,6 +189,44 @@ func TestTerminalIsRestored(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		})
+	}
+}
+
+// The keys of the loop act on it, also after a shell had the terminal.
+func TestWatchKeys(t *testing.T) {
+	k := testKernel(t)
+	main := newEdit(t, filepath.Join(k.source, "init/main.c"))
+	s, terminal, tty := k.lab.atTerminal(k.flags("watch", "--exec", "echo tu''rn")...)
+	before := settings(t, tty)
+	press := func(keys string) { fmt.Fprint(terminal, keys) }
+	s.wait("turn\r\n")
+	s.wait("q quit")
+	press("r")
+	s.wait("turn\r\n")
+	s.wait("q quit")
+	press("p")
+	s.wait("changes wait")
+	main.write(main.original + "\n")
+	s.wait("changed: init/main.c")
+	s.wait("changes wait")
+	press("p")
+	s.wait("waiting for changes")
+	press("s")
+	s.wait("# ")
+	press("echo in''side\r")
+	s.wait("inside\r\n")
+	press("exit\r")
+	s.wait("q quit")
+	press("b")
+	s.wait("the guest answers")
+	s.wait("turn\r\n")
+	s.wait("q quit")
+	press("q")
+	if status := s.awaitEnd(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	if !reflect.DeepEqual(settings(t, tty), before) {
+		t.Error("the terminal isn't as it was")
 	}
 }
 

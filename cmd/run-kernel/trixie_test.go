@@ -3,9 +3,12 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -90,5 +93,69 @@ func TestOrdinaryUser(t *testing.T) {
 	}
 	if _, err := os.Stat("/tmp/by-the-guest"); err == nil {
 		t.Error("the guest wrote a file of the host")
+	}
+}
+
+// The host's kernel refuses what the guest writes into an ordinary user's own files,
+// also where virtiofsd is one without --readonly, as Ubuntu 24.04's.
+func TestOrdinaryUsersFilesStay(t *testing.T) {
+	k := trixieKernel(t)
+	share, image := ordinaryUser(t, k, "")
+	mine := filepath.Join(share, "mine")
+	if err := errors.Join(os.WriteFile(mine, []byte("text\n"), 0o644), os.Chown(mine, 4711, 4711)); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := filepath.Join(filepath.Dir(image), "virtiofsd")
+	script := `#!/bin/sh
+case "$*" in
+*--help*) /usr/libexec/virtiofsd --help | grep -v -e --readonly ;;
+*--readonly*) echo "what is --readonly?" >&2; exit 2 ;;
+*) exec /usr/libexec/virtiofsd "$@" ;;
+esac
+`
+	if err := os.WriteFile(old, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, flags := range map[string][]string{"with --readonly": nil, "without": {"--virtiofsd", old}} {
+		r := k.lab.expect(k.lab.run(slices.Concat([]string{"boot", "--userland=host", "--kernel", image}, flags, []string{"--", `
+mkdir /tmp/s
+mount -t virtiofs run-kernel.root /tmp/s
+cd /tmp/s` + share + `
+cat mine
+exec 2>/dev/null
+echo x >>mine && echo appended
+echo x >new && echo created
+mkdir dir && echo mkdir
+chmod 600 mine && echo chmod
+chown 1000 mine && echo chown
+touch mine && echo touch
+truncate -s 0 mine && echo truncate
+ln mine link && echo link
+ln -s mine symlink && echo symlink
+mv mine moved && echo mv
+rm -f mine && echo rm
+exit 0
+`})...), 0)
+		if r.stdout != "text\n" {
+			t.Errorf("%s: the guest could do %s", name, r.stdout)
+		}
+		if strings.Contains(r.stderr, "9p") {
+			t.Errorf("%s: by 9p: %s", name, r.stderr)
+		}
+		after, err := os.Stat(mine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before.Sys().(*syscall.Stat_t).Ctim != after.Sys().(*syscall.Stat_t).Ctim || after.Size() != 5 {
+			t.Errorf("%s: the file has changed", name)
+		}
+		entries, err := os.ReadDir(share)
+		if err != nil || len(entries) != 1 {
+			t.Errorf("%s: the directory has %v, %v", name, entries, err)
+		}
 	}
 }

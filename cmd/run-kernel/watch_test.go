@@ -104,6 +104,30 @@ func testWatch(t *testing.T, k *kernel) {
 	}
 }
 
+// A command that follows runs in each guest of the loop.
+func TestExecFollows(t *testing.T) {
+	k := testKernel(t)
+	main := newEdit(t, filepath.Join(k.source, "init/main.c"))
+	main.mark("zero")
+	s := k.lab.start(k.flags("watch")...)
+	s.wait("waiting for changes")
+	f := k.lab.start(k.flags("exec", "--follow", "--", "dmesg | grep -o 'MARK .*'; exec sleep 1000")...)
+	f.wait("MARK zero")
+	main.mark("one")
+	f.wait("the guest has gone; waiting for the next one")
+	f.wait("MARK one")
+	if n := strings.Count(f.output.String(), "MARK one"); n != 1 {
+		t.Errorf("it ran %d times in the second guest", n)
+	}
+	s.wait("waiting for changes")
+	// It ends with the loop, and says why.
+	s.end(syscall.SIGINT)
+	if status := f.awaitEnd(); status != statusFailed {
+		t.Errorf("status %d", status)
+	}
+	f.wait("no run-kernel works in")
+}
+
 func TestWatch(t *testing.T) { testWatch(t, testKernel(t)) }
 
 // inTreeKernel is a kernel that is built in its source: 6.12 with the tools of
@@ -159,7 +183,8 @@ func TestWatchGitCheckout(t *testing.T) {
 		git(t, k.source, "commit", "-qm", text)
 		git(t, k.source, "tag", text)
 	}
-	s := k.lab.start(k.flags("watch", "--json")...)
+	// Otherwise it is known that no object reads these files, and none is built.
+	s := k.lab.start(k.flags("watch", "--json", "--fast=false")...)
 	s.wait(`"event":"waiting"`)
 	git(t, k.source, "checkout", "-q", "one")
 	s.wait(`"event":"changed"`)
@@ -196,12 +221,42 @@ func TestWatchConfig(t *testing.T) {
 	s.wait(`"event":"waiting"`)
 	config.write("CONFIG_BROKEN\n")
 	s.wait(".config:1: not a line of a kernel configuration")
-	s.wait(`"event":"waiting","time"`)
+	s.wait(`"event":"waiting","paused":false,"time"`)
 	config.restore()
 	s.wait(`"event":"changed"`)
 	s.wait(`"event":"waiting"`)
 	if n := strings.Count(s.output.String(), `"event":"changed"`); n != 3 {
 		t.Errorf("%d changes were seen, want the 3 of the user", n)
+	}
+}
+
+// What conf makes of .config in the course of a build is no change of the user's, and
+// what no build reads neither starts nor stops one.
+func TestWatchOwnWrites(t *testing.T) {
+	k := testKernel(t)
+	config := newEdit(t, filepath.Join(k.build, ".config"))
+	init := newEdit(t, filepath.Join(k.source, "init/Kconfig"))
+	text := newEdit(t, filepath.Join(k.source, "Documentation/index.rst"))
+	other := newEdit(t, filepath.Join(k.source, "arch/s390/Makefile"))
+	s := k.lab.start(k.flags("watch", "--json")...)
+	s.wait(`"event":"waiting"`)
+	// conf puts it where it belongs, and adds the new one.
+	init.write(init.original + "\nconfig RUN_KERNEL_TEST\n\tdef_bool y\n")
+	s.wait(`"event":"build_started"`)
+	text.write(text.original + "\n")
+	other.write(other.original + "\n")
+	s.wait("no build for this architecture reads it")
+	s.wait(`"event":"build_finished"`)
+	s.wait(`"event":"waiting"`)
+	config.write(strings.Replace(config.original, "CONFIG_PRINTK=y\n", "", 1) + "CONFIG_PRINTK=y\n")
+	s.wait(`"event":"build_finished"`)
+	s.wait(`"event":"waiting"`)
+	s.end(syscall.SIGTERM)
+	if n := strings.Count(s.output.String(), `"event":"changed"`); n != 2 {
+		t.Errorf("%d changes were seen, want the 2 of the user:\n%s", n, s.output)
+	}
+	if strings.Contains(s.output.String(), `"image":"","`) {
+		t.Errorf("a build was stopped:\n%s", s.output)
 	}
 }
 

@@ -17,16 +17,33 @@ import (
 
 // wordFlags are the variables that make takes as words and we as well.
 var wordFlags = map[string]string{
-	"O": "output", "KBUILD_OUTPUT": "output", "ARCH": "arch", "CROSS_COMPILE": "cross-compile", "LLVM": "llvm", "CC": "cc",
+	"O": "output", "KBUILD_OUTPUT": "output", "ARCH": "arch", "CROSS_COMPILE": "cross-compile", "LLVM": "llvm", "CC": "cc", "M": "external",
 }
 
-// shortNames are other names of flags, which users of qemu know.
-var shortNames = map[string]string{"net": "network"}
+// otherNames are other names of flags, which users of qemu and of virtme-ng know.
+var otherNames = map[string]string{
+	"net": "network", "cpus": "smp", "append": "kernel-extra-args", "root": "userland", "configitem": "require", "qemu-opts": "qemu-extra-args",
+}
+
+// instead says what does here what flags of virtme-ng do that have no equal.
+var instead = map[string]string{
+	"build":         "run-kernel build makes the kernel, and boot and watch do so first",
+	"config":        "--fragment FILE requires the options of a file",
+	"custom":        "--fragment FILE requires the options of a file",
+	"disable-kvm":   "--accel tcg does without KVM",
+	"force-9p":      "--mount-type 9p does without virtiofs",
+	"kconfig":       "run-kernel kconfig fix sets in .config what the guest needs; boot and watch do so first",
+	"overlay-rwdir": "the guest can write anywhere in its root, and nothing of that reaches the host",
+	"rodir":         "the guest sees this host's files anyway; --share TAG:PATH:ro shares another directory",
+	"run":           "--kernel IMAGE boots an image; without it, boot makes one from the source tree",
+	"rw":            "the guest can write anywhere in its root, and nothing of that reaches the host; --rwdir DIR is for what should",
+	"systemd":       "--userland nix boots a NixOS system",
+}
 
 // normalizeFlag gives a flag its own name.
 func normalizeFlag(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-	if long := shortNames[name]; long != "" {
-		name = long
+	if own := otherNames[name]; own != "" {
+		name = own
 	}
 	return pflag.NormalizedName(name)
 }
@@ -251,6 +268,9 @@ func (a *app) flagError(c *cobra.Command, err error) error {
 func unknownFlagHint(c *cobra.Command, name string) string {
 	if len(name) < 2 {
 		return ""
+	}
+	if hint := instead[name]; hint != "" {
+		return hint
 	}
 	var names []string
 	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })

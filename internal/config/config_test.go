@@ -143,6 +143,41 @@ func TestSample(t *testing.T) {
 	}
 }
 
+// Of the two keys for the memory, that of the stronger source counts, and of one source
+// memory.
+func TestMemory(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		flag []string
+		want int // MiB
+	}{
+		{"", nil, 4 << 10},
+		{"memory_gib = 2", nil, 2 << 10},
+		{"memory = '512M'", nil, 512},
+		{"memory = '768'", nil, 768},
+		{"memory = '3GiB'", nil, 3 << 10},
+		{"memory = '1t'", nil, 1 << 20},
+		{"memory_gib = 2\nmemory = '512m'", nil, 512},
+		{"memory_gib = 2", []string{"--memory=512M"}, 512},
+		{"memory = '512M'", []string{"--memory-gib=2"}, 2 << 10},
+		{"memory = '512M'", []string{"--memory-gib=2", "--memory=1G"}, 1 << 10},
+	} {
+		tree := t.TempDir()
+		file(t, tree, FileName, "[run]\n"+c.file+"\n")
+		l, err := Load(Sources{TreeDir: tree, Dir: "/", Flags: parsed(t, c.flag...)})
+		if err != nil {
+			t.Errorf("%s %s: %v", c.file, c.flag, err)
+		} else if got := l.Run.MemoryMiB(); got != c.want {
+			t.Errorf("%s %s: %d MiB, want %d", c.file, c.flag, got, c.want)
+		}
+	}
+	for _, bad := range []string{"0", "0M", "x", "-1G", "1.5G", "4K", "1MM", "512B", "9999999T", "M"} {
+		if n, err := parseSize(bad); err == nil {
+			t.Errorf("%s is %d MiB", bad, n)
+		}
+	}
+}
+
 func TestPrecedence(t *testing.T) {
 	tree, home := t.TempDir(), t.TempDir()
 	user := file(t, home, ".config/run-kernel/"+FileName, "[run]\nsmp = 11\nmemory_gib = 11\nhostname = 'user'\n[build]\narch = 'arm'\njobs = 11\nllvm = '11'\n")
@@ -252,6 +287,7 @@ func TestFileErrors(t *testing.T) {
 		{"table is a value", "run = 4\n", "1:7", "", "TOML"},
 		{"too little", "[run]\nsmp = 0\n", "2", "run.smp: 0 is less than 1", ""},
 		{"negative", "[run]\nmemory_gib = 4\n[build]\njobs = -1\n", "4", "build.jobs: -1 is less than 0", ""},
+		{"no size", "[run]\nmemory = '4X'\n", "2", `run.memory: "4X" isn't a size such as 512M or 6G`, ""},
 		{"no host name", "[run]\nhostname = 'a b'\n", "2", `run.hostname: "a b" isn't a host name: up to 64 letters`, ""},
 		{"a long host name", "[run]\nhostname = '" + strings.Repeat("x", 65) + "'\n", "2", "isn't a host name", ""},
 		{"no such value", "[run]\naccel = 'xen'\n", "2", `run.accel: "xen" isn't one of auto, kvm, tcg`, ""},

@@ -9,20 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestParseDisk(t *testing.T) {
-	for text, want := range map[string]Disk{
-		"/a":          {Path: "/a"},
-		"/a:ro":       {"/a", true},
-		"/a:b":        {Path: "/a:b"},
-		"/a:ro:ro":    {"/a:ro", true},
-		"/with, \" :": {Path: "/with, \" :"},
-	} {
-		if got := ParseDisk(text); got != want {
-			t.Errorf("%s: got %+v", text, got)
-		}
-	}
-}
-
 // Paths are relative to what names them.
 func TestDisksAndForwards(t *testing.T) {
 	dir := t.TempDir()

@@ -84,6 +84,9 @@ func didYouMean(name []string) string {
 		return ""
 	}
 	last := strings.ReplaceAll(name[len(name)-1], "-", "_")
+	if last == trustKey {
+		return "trust stands before the first table, and in your own configuration file only"
+	}
 	table := ""
 	if len(name) > 1 {
 		table = name[0]
@@ -157,5 +160,6 @@ func Choices() map[string][]string {
 			choices[k.flag] = slices.Clone(values)
 		}
 	}
+	choices[keyNamed("verdict.fail").flag] = slices.Clone(ReportClasses)
 	return choices
 }

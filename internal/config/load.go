@@ -23,6 +23,10 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 	"github.com/spf13/pflag"
+
+	"github.com/metaspace/run-kernel/internal/grant"
+	"github.com/metaspace/run-kernel/internal/pattern"
+	"github.com/metaspace/run-kernel/internal/trust"
 )
 
 // FileName is the configuration's name in a tree.
@@ -35,6 +39,7 @@ type Sources struct {
 	Dir        string   // the working directory, for relative paths
 	Environ    []string // as os.Environ
 	Flags      *pflag.FlagSet
+	Trust      trust.Policy // as FindTrust returns it
 }
 
 // An Origin is where a value comes from.
@@ -75,7 +80,7 @@ func Load(s Sources) (*Loaded, error) {
 		return nil, err
 	}
 	for _, f := range files {
-		fl, err := readFile(f)
+		fl, err := readFile(f, f == userFile(s.Environ))
 		if err != nil {
 			return nil, err
 		}
@@ -96,6 +101,7 @@ func Load(s Sources) (*Loaded, error) {
 	}
 	merged := koanf.New(".")
 	for _, layer := range layers {
+		layer.complete(merged)
 		k := koanf.New(".")
 		if err := k.Load(confmap.Provider(layer.values, "."), nil); err != nil {
 			return nil, fmt.Errorf("configuration: %w", err)
@@ -113,7 +119,18 @@ func Load(s Sources) (*Loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
+	l.Trust = s.Trust.Dirs
 	return l, l.validate()
+}
+
+// complete lets the memory_gib of a layer count more than the memory of a weaker one.
+func (l layer) complete(weaker *koanf.Koanf) {
+	const gib, size = "run.memory_gib", "run.memory"
+	_, hasGiB := l.values[gib]
+	_, hasSize := l.values[size]
+	if hasGiB && !hasSize && weaker.String(size) != "" {
+		l.values[size], l.origins[size] = "", l.origins[gib]
+	}
 }
 
 // files lists the configuration files that exist, the weaker first.
@@ -136,6 +153,9 @@ func (s Sources) files() ([]string, error) {
 	if s.TreeDir != "" {
 		p := filepath.Join(s.TreeDir, FileName)
 		if _, err := os.Stat(p); err == nil {
+			if err := s.Trust.Check("configuration", s.TreeDir, FileName); err != nil {
+				return nil, err
+			}
 			files = append(files, p)
 		} else if !absent(err) {
 			return nil, fmt.Errorf("configuration: %w", err)
@@ -183,7 +203,7 @@ func (e *ValueError) Error() string { return e.Where + ": " + e.Problem }
 // Hint is a next step, or empty.
 func (e *ValueError) Hint() string { return e.hint }
 
-func readFile(path string) (layer, error) {
+func readFile(path string, own bool) (layer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return layer{}, fmt.Errorf("configuration: %w", err)
@@ -199,6 +219,12 @@ func readFile(path string) (layer, error) {
 	var errs []error
 	for _, w := range writtenKeys(data) {
 		where := fmt.Sprintf("%s:%d", path, w.start.Line)
+		if strings.Join(w.name, ".") == trustKey {
+			if !own {
+				errs = append(errs, &ValueError{Where: where, Problem: "only your own configuration file may say what is trusted", hint: "it is $XDG_CONFIG_HOME/run-kernel/" + FileName + ", or ~/.config/run-kernel/" + FileName})
+			}
+			continue
+		}
 		i := slices.IndexFunc(keys, func(k key) bool { return k.name == strings.Join(w.name, ".") })
 		if i < 0 {
 			// The decoder takes SMP for smp.
@@ -294,7 +320,7 @@ func fileError(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-var typeMismatch = regexp.MustCompile(`^cannot decode TOML (\w+) into struct field \S+ of type (\S+)$`)
+var typeMismatch = pattern.New(`^cannot decode TOML (\w+) into struct field \S+ of type (\S+)$`)
 
 // mistyped says in TOML's words what the library says in Go's.
 func mistyped(problem string) string {
@@ -338,7 +364,7 @@ func readEnviron(environ []string, dir string) (layer, error) {
 	var errs []error
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, "RUN_KERNEL_") || strings.HasPrefix(name, "RUN_KERNEL_TEST_") {
+		if !strings.HasPrefix(name, "RUN_KERNEL_") || strings.HasPrefix(name, "RUN_KERNEL_TEST_") || name == trust.Variable {
 			continue
 		}
 		i := slices.IndexFunc(keys, func(k key) bool { return k.variable() == name })
@@ -431,14 +457,14 @@ func (k key) resolve(value any, dir string) any {
 		if k.name == "run.share" {
 			v = slices.Clone(v)
 			for i, s := range v {
-				v[i] = resolveShare(s, dir)
+				v[i] = grant.ResolveShare(s, dir)
 			}
 			return v
 		}
 		if k.name == "run.disk" {
 			v = slices.Clone(v)
 			for i, d := range v {
-				v[i] = resolveDisk(d, dir)
+				v[i] = grant.ResolveDisk(d, dir)
 			}
 			return v
 		}
@@ -456,7 +482,7 @@ func (k key) resolve(value any, dir string) any {
 }
 
 // hostname is what the kernel takes (__NEW_UTS_LEN), and programs get along with.
-var hostname = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var hostname = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // validate looks at the values that have limits.
 func (l *Loaded) validate() error {
@@ -476,17 +502,32 @@ func (l *Loaded) validate() error {
 	if u := l.Run.Userland; !slices.Contains(Userlands, u) && !strings.Contains(u, "/") {
 		bad(keyNamed("run.userland"), fmt.Sprintf("%q isn't %s or a path with a slash", u, strings.Join(Userlands, ", ")))
 	}
+	if size := l.Run.Memory; size != "" {
+		if _, err := parseSize(size); err != nil {
+			bad(keyNamed("run.memory"), err.Error())
+		}
+	}
 	if h := l.Run.Hostname; !hostname.MatchString(h) {
 		bad(keyNamed("run.hostname"), fmt.Sprintf("%q isn't a host name: up to 64 letters, digits, hyphens, dots and underscores", h))
 	}
-	if err := validateShares(l.Run.Share); err != nil {
-		errs = append(errs, &ValueError{Where: l.Origin("run.share"), Problem: "run.share: " + err.Error(), hint: shareHint})
+	for _, class := range l.Verdict.Fail {
+		if !slices.Contains(ReportClasses, class) {
+			bad(keyNamed("verdict.fail"), fmt.Sprintf("%q isn't one of %s", class, strings.Join(ReportClasses, ", ")))
+		}
 	}
-	if err := validateDisks(l.Run.Disk); err != nil {
-		errs = append(errs, &ValueError{Where: l.Origin("run.disk"), Problem: "run.disk: " + err.Error(), hint: diskHint})
+	for _, expr := range l.Verdict.Allow {
+		if _, err := regexp.Compile(expr); err != nil {
+			bad(keyNamed("verdict.allow"), err.Error())
+		}
 	}
-	if err := validateForwards(l.Run.Forward, l.Run.Network != "none"); err != nil {
-		errs = append(errs, &ValueError{Where: l.Origin("run.forward"), Problem: "run.forward: " + err.Error(), hint: forwardHint})
+	if err := grant.CheckShares(l.Run.Share); err != nil {
+		errs = append(errs, &ValueError{Where: l.Origin("run.share"), Problem: "run.share: " + err.Error(), hint: grant.ShareHint})
+	}
+	if err := grant.CheckDisks(l.Run.Disk); err != nil {
+		errs = append(errs, &ValueError{Where: l.Origin("run.disk"), Problem: "run.disk: " + err.Error(), hint: grant.DiskHint})
+	}
+	if err := grant.CheckForwards(l.Run.Forward, l.Run.Network != "none"); err != nil {
+		errs = append(errs, &ValueError{Where: l.Origin("run.forward"), Problem: "run.forward: " + err.Error(), hint: grant.ForwardHint})
 	}
 	return errors.Join(errs...)
 }

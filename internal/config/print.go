@@ -13,6 +13,14 @@ import (
 // Print writes the configuration as a file that can be read again, with the
 // origin of each value as a comment.
 func (l *Loaded) Print(w io.Writer) error {
+	if len(l.Trust) > 0 {
+		text, err := toml.Marshal(map[string]any{trustKey: l.Trust})
+		if err != nil {
+			return err
+		}
+		// A comment: in most files it is an error.
+		fmt.Fprintf(w, "# %s\n", strings.TrimSpace(string(text)))
+	}
 	table := ""
 	for _, k := range keys {
 		if k.table != table {
@@ -64,9 +72,9 @@ func assignment(k key, c *Config) (string, error) {
 func Sample(w io.Writer) error {
 	c := Default()
 	table := ""
-	fmt.Fprint(w, "# The configuration of run-kernel: every key, at its default.\n"+
-		"# It is read from the top of the kernel tree, after\n# $XDG_CONFIG_HOME/run-kernel/run-kernel.cfg. Environment variables\n"+
-		"# (RUN_KERNEL_RUN_SMP=4) and flags (--smp=4) win over it.\n")
+	fmt.Fprint(w, "# Configuration of run-kernel: every key, with its default.\n"+
+		"#\n# run-kernel reads $XDG_CONFIG_HOME/run-kernel/run-kernel.cfg, then the file of\n"+
+		"# this name at the top of the kernel source tree. Environment variables\n# (RUN_KERNEL_RUN_SMP=4) win over both files, and flags (--smp=4) over everything.\n")
 	for _, k := range keys {
 		if k.table != table {
 			table = k.table
@@ -76,7 +84,29 @@ func Sample(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "# %s\n#%s\n", strings.ToUpper(k.help[:1])+k.help[1:], text)
+		fmt.Fprintf(w, "%s#%s\n", comment(strings.ToUpper(k.help[:1])+k.help[1:]), text)
 	}
 	return nil
+}
+
+// commentWidth is that of the lines of a comment.
+const commentWidth = 78
+
+// comment is text as a comment, in lines.
+func comment(text string) string {
+	var b strings.Builder
+	width := 0
+	for _, word := range strings.Fields(text) {
+		switch {
+		case width == 0:
+			b.WriteString("#")
+			width = 1
+		case width+1+len(word) > commentWidth:
+			b.WriteString("\n#")
+			width = 1
+		}
+		b.WriteString(" " + word)
+		width += 1 + len(word)
+	}
+	return b.String() + "\n"
 }

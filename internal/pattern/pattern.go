@@ -36,3 +36,11 @@ func (p *Pattern) FindStringSubmatch(s string) []string { return p.compile().Fin
 func (p *Pattern) ReplaceAllString(s, replacement string) string {
 	return p.compile().ReplaceAllString(s, replacement)
 }
+
+// FindSubmatch is as regexp.Regexp has it.
+func (p *Pattern) FindSubmatch(b []byte) [][]byte { return p.compile().FindSubmatch(b) }
+
+// FindAllStringSubmatch is as regexp.Regexp has it.
+func (p *Pattern) FindAllStringSubmatch(s string, n int) [][]string {
+	return p.compile().FindAllStringSubmatch(s, n)
+}

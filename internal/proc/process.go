@@ -160,6 +160,16 @@ func (p *Process) closeLife() {
 // Run starts cmd and waits for it. When ctx ends first, the process group is
 // stopped as Stop does it, and the error is the cause of ctx.
 func Run(ctx context.Context, cmd *exec.Cmd, grace time.Duration) error {
+	return run(ctx, cmd, grace, func(*Process) {})
+}
+
+// RunIdle is Run for a command that gets the processors and disks only when nobody else
+// wants them. Where the system doesn't have that, it is an ordinary command.
+func RunIdle(ctx context.Context, cmd *exec.Cmd, grace time.Duration) error {
+	return run(ctx, cmd, grace, func(p *Process) { idle(p.Pid()) })
+}
+
+func run(ctx context.Context, cmd *exec.Cmd, grace time.Duration, started func(*Process)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -167,6 +177,7 @@ func Run(ctx context.Context, cmd *exec.Cmd, grace time.Duration) error {
 	if err != nil {
 		return err
 	}
+	started(p)
 	select {
 	case <-p.Done():
 	case <-ctx.Done():

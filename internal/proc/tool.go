@@ -7,38 +7,33 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/metaspace/run-kernel/internal/arch"
 )
 
 // packages names, for each tool that run-kernel may miss, what provides it on
-// Debian, Fedora, Arch and NixOS.
+// Debian, Fedora, Arch and NixOS. Package arch has those for other architectures.
 var packages = map[string][4]string{
-	"qemu-system-x86_64":    {"qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu"},
-	"qemu-system-aarch64":   {"qemu-system-arm", "qemu-system-aarch64-core", "qemu-system-aarch64", "qemu"},
-	"qemu-system-riscv64":   {"qemu-system-misc", "qemu-system-riscv-core", "qemu-system-riscv", "qemu"},
-	"virtiofsd":             {"virtiofsd", "virtiofsd", "virtiofsd", "virtiofsd"},
-	"make":                  {"make", "make", "make", "gnumake"},
-	"gcc":                   {"gcc", "gcc", "gcc", "gcc"},
-	"clang":                 {"clang", "clang", "clang", "clang"},
-	"ld":                    {"binutils", "binutils", "binutils", "binutils"},
-	"ld.lld":                {"lld", "lld", "lld", "lld"},
-	"flex":                  {"flex", "flex", "flex", "flex"},
-	"bison":                 {"bison", "bison", "bison", "bison"},
-	"bc":                    {"bc", "bc", "bc", "bc"},
-	"perl":                  {"perl", "perl", "perl", "perl"},
-	"pahole":                {"dwarves", "dwarves", "pahole", "pahole"},
-	"libelf":                {"libelf-dev", "elfutils-libelf-devel", "libelf", "elfutils"},
-	"openssl":               {"libssl-dev", "openssl-devel", "openssl", "openssl"},
-	"depmod":                {"kmod", "kmod", "kmod", "kmod"},
-	"git":                   {"git", "git", "git", "git"},
-	"gdb":                   {"gdb", "gdb", "gdb", "gdb"},
-	"gdb-multiarch":         {"gdb-multiarch", "gdb", "gdb", "gdb"},
-	"opensbi":               {"opensbi", "qemu-system-riscv-core", "qemu-system-riscv-firmware", "qemu"},
-	"aarch64-linux-gnu-gcc": {"gcc-aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", "pkgsCross.aarch64-multiplatform.buildPackages.gcc"},
-	"aarch64-linux-gnu-ld":  {"binutils-aarch64-linux-gnu", "binutils-aarch64-linux-gnu", "aarch64-linux-gnu-binutils", "pkgsCross.aarch64-multiplatform.buildPackages.binutils"},
-	"riscv64-linux-gnu-gcc": {"gcc-riscv64-linux-gnu", "gcc-riscv64-linux-gnu", "riscv64-linux-gnu-gcc", "pkgsCross.riscv64.buildPackages.gcc"},
-	"riscv64-linux-gnu-ld":  {"binutils-riscv64-linux-gnu", "binutils-riscv64-linux-gnu", "riscv64-linux-gnu-binutils", "pkgsCross.riscv64.buildPackages.binutils"},
-	"ssh":                   {"openssh-client", "openssh-clients", "openssh", "openssh"},
-	"nix":                   {"nix-bin", "nix", "nix", "nix"},
+	"virtiofsd":     {"virtiofsd", "virtiofsd", "virtiofsd", "virtiofsd"},
+	"make":          {"make", "make", "make", "gnumake"},
+	"gcc":           {"gcc", "gcc", "gcc", "gcc"},
+	"clang":         {"clang", "clang", "clang", "clang"},
+	"ld":            {"binutils", "binutils", "binutils", "binutils"},
+	"ld.lld":        {"lld", "lld", "lld", "lld"},
+	"flex":          {"flex", "flex", "flex", "flex"},
+	"bison":         {"bison", "bison", "bison", "bison"},
+	"bc":            {"bc", "bc", "bc", "bc"},
+	"perl":          {"perl", "perl", "perl", "perl"},
+	"pahole":        {"dwarves", "dwarves", "pahole", "pahole"},
+	"libelf":        {"libelf-dev", "elfutils-libelf-devel", "libelf", "elfutils"},
+	"openssl":       {"libssl-dev", "openssl-devel", "openssl", "openssl"},
+	"depmod":        {"kmod", "kmod", "kmod", "kmod"},
+	"git":           {"git", "git", "git", "git"},
+	"gdb":           {"gdb", "gdb", "gdb", "gdb"},
+	"gdb-multiarch": {"gdb-multiarch", "gdb", "gdb", "gdb"},
+	"ssh":           {"openssh-client", "openssh-clients", "openssh", "openssh"},
+	"rsync":         {"rsync", "rsync", "rsync", "rsync"},
+	"nix":           {"nix-bin", "nix", "nix", "nix"},
 }
 
 // debian12 has the names that differ there: its virtiofsd comes with qemu.
@@ -53,7 +48,10 @@ type Package struct {
 // Packages returns what provides a tool, or one of the libraries libelf and
 // openssl. Its fields are empty when that isn't known.
 func Packages(tool string) Package {
-	p := packages[tool]
+	p, ok := packages[tool]
+	if !ok {
+		p, _ = arch.Packages(tool)
+	}
 	return Package{p[0], p[1], p[2], p[3], debian12[tool]}
 }
 

@@ -3,6 +3,11 @@
 // Package spell finds the word that somebody may have meant.
 package spell
 
+import (
+	"slices"
+	"strings"
+)
+
 // Nearest returns the candidate that is most like word, or "" when none is like
 // it: up to a third of its letters, and two at least, may differ.
 func Nearest(word string, candidates []string) string {
@@ -13,6 +18,36 @@ func Nearest(word string, candidates []string) string {
 		}
 	}
 	return best
+}
+
+// suggested is how many words a question names at most.
+const suggested = 3
+
+// Question asks whether one of the candidates was meant that are most like word: "did you
+// mean KASAN or KCSAN?". It is empty when none is like it, as for Nearest.
+func Question(word string, candidates []string) string {
+	var best []string
+	limit := max(2, len(word)/3)
+	for _, c := range candidates {
+		d := Distance(word, c)
+		if d < limit || d == limit && best == nil {
+			best, limit = nil, d
+		}
+		if d == limit && !slices.Contains(best, c) {
+			best = append(best, c)
+		}
+	}
+	if len(best) == 0 {
+		return ""
+	}
+	slices.Sort(best)
+	best = best[:min(len(best), suggested)]
+	last := len(best) - 1
+	text := strings.Join(best[:last], ", ")
+	if last > 0 {
+		text += " or "
+	}
+	return "did you mean " + text + best[last] + "?"
 }
 
 // Distance is the Levenshtein distance of two words, in bytes.

@@ -48,3 +48,14 @@ func TestNearest(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestQuestion(t *testing.T) {
+	for word, want := range map[string]string{
+		"KSAN": "did you mean KASAN or KCSAN?", "KASAN": "did you mean KASAN?", "PRINTC": "did you mean PRINTK?", "NOTHING": "",
+		"ABX": "did you mean ABA, ABB or ABC?",
+	} {
+		if got := spell.Question(word, []string{"KCSAN", "ABD", "ABC", "KASAN", "PRINTK", "ABB", "ABA", "KASAN", "CRASH_DUMP"}); got != want {
+			t.Errorf("%s: %q, want %q", word, got, want)
+		}
+	}
+}

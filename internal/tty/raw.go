@@ -3,6 +3,7 @@
 package tty
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -41,7 +43,7 @@ func Main() {
 	os.Exit(0)
 }
 
-// A Terminal in raw mode.
+// A Terminal whose settings we have changed.
 type Terminal struct {
 	file   *os.File
 	before *term.State
@@ -51,10 +53,19 @@ type Terminal struct {
 	err    error
 }
 
-// Raw puts the terminal into raw mode: each key goes to the guest as it is, and
-// means nothing to the terminal. Restore ends that; should run-kernel be killed
-// before, another process does it.
-func Raw(f *os.File) (*Terminal, error) {
+// Raw takes the terminal and puts it into raw mode. Restore ends that; should
+// run-kernel be killed before, another process does it.
+func Raw(f *os.File) (*Terminal, error) { return take(f, (*Terminal).Raw) }
+
+// Keys takes the terminal as Raw does, and has it give us each key at once, unseen;
+// those that send signals still do.
+func Keys(f *os.File) (*Terminal, error) { return take(f, (*Terminal).Keys) }
+
+func take(f *os.File, set func(*Terminal) error) (*Terminal, error) {
+	if os.Args[0] == restorerName {
+		// It would start itself for ever.
+		return nil, errors.New("terminal: the process that restores it doesn't call Main")
+	}
 	t := &Terminal{file: f}
 	var err error
 	if t.before, err = term.GetState(int(f.Fd())); err != nil {
@@ -86,11 +97,39 @@ func Raw(f *os.File) (*Terminal, error) {
 		_ = t.helper.Wait()
 		return nil, fmt.Errorf("terminal: the process that restores it failed: %w", err)
 	}
-	if _, err := term.MakeRaw(int(f.Fd())); err != nil {
+	if err := set(t); err != nil {
 		_ = t.Restore()
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
 	return t, nil
+}
+
+// Raw puts the terminal into raw mode: each key goes to the guest as it is, and
+// means nothing to the terminal.
+func (t *Terminal) Raw() error {
+	_, err := term.MakeRaw(int(t.file.Fd()))
+	return err
+}
+
+// Keys puts the terminal into the mode of Keys, whatever mode it is in.
+func (t *Terminal) Keys() error {
+	fd := int(t.file.Fd())
+	if err := term.Restore(fd, t.before); err != nil {
+		return err
+	}
+	s, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return os.NewSyscallError("TCGETS", err)
+	}
+	s.Lflag &^= unix.ICANON | unix.ECHO
+	s.Cc[unix.VMIN], s.Cc[unix.VTIME] = 1, 0
+	return os.NewSyscallError("TCSETS", unix.IoctlSetTermios(fd, unix.TCSETS, s))
+}
+
+// InForeground says whether our process group is the one that may read the terminal.
+func InForeground(f *os.File) bool {
+	group, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
 // Restore gives the terminal its settings back. Once is enough, more does no

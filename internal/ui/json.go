@@ -17,6 +17,10 @@ import (
 	"github.com/metaspace/run-kernel/internal/event"
 )
 
+// JSONVersion is the version of docs/json.md. It is raised when a field goes away, or gets
+// another type or meaning.
+const JSONVersion = 1
+
 // JSON returns a sink that writes one object a line: the time, the event's name
 // and its fields, all in snake case. Durations are in seconds. What a command
 // wrote is text; what isn't UTF-8 of it becomes U+FFFD.

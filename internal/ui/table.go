@@ -37,7 +37,7 @@ func Rows(w io.Writer, width int, rows [][]string) {
 			continue
 		}
 		fmt.Fprint(w, start.String())
-		for i, l := range wrap(row[len(row)-1], width-indent) {
+		for i, l := range Wrap(row[len(row)-1], width-indent) {
 			if i > 0 {
 				fmt.Fprint(w, strings.Repeat(" ", indent))
 			}
@@ -46,9 +46,9 @@ func Rows(w io.Writer, width int, rows [][]string) {
 	}
 }
 
-// wrap breaks text at blanks into lines of at most width runes; a width of less
+// Wrap breaks text at blanks into lines of at most width runes; a width of less
 // than 20 means no limit.
-func wrap(text string, width int) []string {
+func Wrap(text string, width int) []string {
 	if width < 20 {
 		return []string{text}
 	}

@@ -8,8 +8,8 @@ import (
 	"slices"
 
 	"github.com/metaspace/run-kernel/kconfig"
-	"github.com/metaspace/run-kernel/kconfig/closure"
 	"github.com/metaspace/run-kernel/kconfig/model"
+	"github.com/metaspace/run-kernel/kconfig/solver"
 	"github.com/metaspace/run-kernel/kconfig/syntax"
 )
 
@@ -84,33 +84,66 @@ type Path struct {
 	Want     string            `json:"want"`
 	Require  string            `json:"require"`            // as ParseRequire takes it
 	Settings []kconfig.Setting `json:"settings,omitempty"` // in .config, the fewest that will do
-	Proof    *kconfig.Step     `json:"proof,omitempty"`    // that it can't be had
+	Proof    *kconfig.Step     `json:"proof,omitempty"`    // why it isn't had
+	Verdict  kconfig.Verdict   `json:"verdict,omitempty"`  // how sure that is
 }
 
 // Explain explains a symbol of a model, as it is with a .config, and looks for a
 // path to what is wanted of it; none if that is nil.
 func Explain(m *model.Model, f *kconfig.File, sym *model.Symbol, want *kconfig.Requirement) (*Explanation, error) {
-	x := &explainer{model: m, state: closure.Evaluate(m, f), symbol: sym}
-	e := &Explanation{Symbol: sym.Name, Type: sym.Type.String()}
-	e.Value, _ = x.state.Value(sym)
+	x := newExplainer(m, solver.Evaluate(m, f), raisers(m))
+	e := x.explain(sym)
 	if want == nil && e.Value == "" && (sym.Type == syntax.Bool || sym.Type == syntax.Tristate) {
 		e.Value = "n"
 	}
+	if want == nil {
+		return e, nil
+	}
+	s, err := solver.Solve(m, f, []kconfig.Requirement{*want})
+	if err != nil {
+		return nil, err
+	}
+	e.Path = &Path{Want: want.Want.String(), Require: want.Text()}
+	if len(s.Refused) > 0 {
+		e.Path.Proof, e.Path.Verdict = s.Refused[0].Proof, s.Refused[0].Verdict
+	} else {
+		e.Path.Settings = s.Settings
+	}
+	return e, nil
+}
+
+// raisers are the selects and implies of a model, by their targets.
+func raisers(m *model.Model) map[*model.Symbol][]model.Property {
+	index := map[*model.Symbol][]model.Property{}
+	for _, sym := range m.Symbols {
+		for _, p := range sym.Properties() {
+			if p.Target != nil {
+				index[p.Target] = append(index[p.Target], p)
+			}
+		}
+	}
+	return index
+}
+
+func newExplainer(m *model.Model, state *model.State, raisers map[*model.Symbol][]model.Property) *explainer {
+	return &explainer{model: m, state: state, raisers: raisers}
+}
+
+// explain is all but the path.
+func (x *explainer) explain(sym *model.Symbol) *Explanation {
+	x.symbol = sym
+	e := &Explanation{Symbol: sym.Name, Type: sym.Type.String()}
+	e.Value, _ = x.state.Value(sym)
 	for _, n := range sym.Nodes {
 		e.Places = append(e.Places, x.place(n))
 	}
 	x.properties(e)
-	for _, other := range m.Symbols {
-		for _, p := range other.Properties() {
-			if p.Target != sym {
-				continue
-			}
-			link := x.link(p, other)
-			if p.Source.Kind == syntax.Select {
-				e.SelectedBy = append(e.SelectedBy, link)
-			} else {
-				e.ImpliedBy = append(e.ImpliedBy, link)
-			}
+	for _, p := range x.raisers[sym] {
+		link := x.link(p, p.Owner)
+		if p.Source.Kind == syntax.Select {
+			e.SelectedBy = append(e.SelectedBy, link)
+		} else {
+			e.ImpliedBy = append(e.ImpliedBy, link)
 		}
 	}
 	// Those that matter now come first.
@@ -123,20 +156,7 @@ func Explain(m *model.Model, f *kconfig.File, sym *model.Symbol, want *kconfig.R
 		}
 	}
 	e.Why = x.why(e)
-	if want == nil {
-		return e, nil
-	}
-	s, err := closure.Solve(m, f, []kconfig.Requirement{*want})
-	if err != nil {
-		return nil, err
-	}
-	e.Path = &Path{Want: want.Want.String(), Require: want.Text()}
-	if len(s.Refused) > 0 {
-		e.Path.Proof = s.Refused[0].Proof
-	} else {
-		e.Path.Settings = s.Settings
-	}
-	return e, nil
+	return e
 }
 
 func level(value string) int { return slices.Index([]string{"n", "m", "y"}, value) }
@@ -149,9 +169,10 @@ func isNumber(name string) bool {
 }
 
 type explainer struct {
-	model  *model.Model
-	state  *model.State
-	symbol *model.Symbol
+	model   *model.Model
+	state   *model.State
+	raisers map[*model.Symbol][]model.Property
+	symbol  *model.Symbol
 }
 
 // show is an expression with the value of each of its symbols.

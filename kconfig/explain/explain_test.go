@@ -57,7 +57,7 @@ config LONELY
 	bool
 `
 
-func explain(t *testing.T, config, name, want string) *Explanation {
+func newModel(t *testing.T) *model.Model {
 	t.Helper()
 	d := model.Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, Folds: true}
 	tree, err := syntax.Parse(syntax.Options{
@@ -72,6 +72,12 @@ func explain(t *testing.T, config, name, want string) *Explanation {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+func explain(t *testing.T, config, name, want string) *Explanation {
+	t.Helper()
+	m := newModel(t)
 	f, err := kconfig.Parse(".config", []byte(config))
 	if err != nil {
 		t.Fatal(err)
@@ -138,10 +144,67 @@ func TestPlaces(t *testing.T) {
 	if e = explain(t, "", "N", "9"); len(e.Path.Settings) != 1 {
 		t.Errorf("without a range: %+v", e.Path)
 	}
-	if e = explain(t, "CONFIG_BUS=y\n", "N", "9"); e.Path.Proof == nil || !strings.Contains(e.Path.Proof.Text, "its range is 1 to 8") {
-		t.Errorf("%+v", e.Path)
+	if e = explain(t, "CONFIG_BUS=y\n", "N", "9"); len(e.Path.Settings) != 2 || e.Path.Settings[0].Symbol != "BUS" || e.Path.Settings[0].Value != "n" {
+		t.Errorf("with a range, which depends on BUS: %+v", e.Path)
 	}
 	if e = explain(t, "CONFIG_BUS=y\nCONFIG_X=y\n", "S", "y"); len(e.SelectedBy) != 1 || e.SelectedBy[0].Symbol != "A" {
 		t.Errorf("%+v", e.SelectedBy)
+	}
+}
+
+func parsed(t *testing.T, text string) *kconfig.File {
+	t.Helper()
+	f, err := kconfig.Parse(".config", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// What a user decided comes before what follows from it.
+func TestDiff(t *testing.T) {
+	m := newModel(t)
+	var got []string
+	for _, d := range Diff(m, parsed(t, "CONFIG_C2=y\n"), parsed(t, "CONFIG_BUS=y\nCONFIG_A=y\nCONFIG_B=y\nCONFIG_C1=y\n# CONFIG_C2 is not set\n")) {
+		who := "follows"
+		if d.User {
+			who = "user"
+		}
+		got = append(got, d.Symbol+" "+d.From+" -> "+d.To+" "+who+": "+d.WhyFrom.Text+" / "+d.WhyTo.Text)
+	}
+	if d := cmp.Diff([]string{
+		"A  -> y user: it depends on BUS [=n] / .config says so",
+		"BUS n -> y user: nothing sets it / .config says so",
+		"B m -> y user: its default is m / .config says so",
+		"C2 y -> n user: it is what its choice came to / its choice came to C1",
+		"S  -> y follows: nothing that selects it is set, and it has no prompt / it is selected by A",
+		"C1 n -> y follows: its choice came to C2 / it is what its choice came to",
+		"D y ->  follows: its default is B [=m] / it depends on !BUS [=y]",
+	}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestSearch(t *testing.T) {
+	m := newModel(t)
+	for words, want := range map[string]string{
+		"C1":     "C1 name",
+		"a":      "A name",
+		"bus":    "BUS name",
+		"A IS":   "A help",
+		"absent": "",
+	} {
+		got := ""
+		for i, match := range Search(m, m.NewState(), strings.Fields(words)) {
+			if i < 2 {
+				if i > 0 {
+					got += ", "
+				}
+				got += match.Symbol + " " + match.In
+			}
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", words, got, want)
+		}
 	}
 }

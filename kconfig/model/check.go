@@ -95,7 +95,7 @@ func (m *Model) checkMember(e *entry) {
 		m.fault(e.node.Pos, true, "choice member must be bool")
 	}
 	for _, other := range e.symbol.entries {
-		if other.prompt != nil && other != e && other.parent.symbol != e.symbol.choice.Symbol {
+		if other.prompt != nil && other != e && (m.dialect.LonePrompt || other.parent.symbol != e.symbol.choice.Symbol) {
 			m.fault(other.node.Prompt.Pos, refused, "choice value used outside its choice group")
 		}
 		for _, p := range other.properties {
@@ -124,6 +124,30 @@ func (m *Model) checkModules() {
 		if s.member && (m.modules.selected.mentions(s) || m.modules.implied.mentions(s)) {
 			m.err = &UnsupportedError{s.Nodes[0].Pos, "a member of a choice selects or implies " + m.modules.Name + ": the conf of this kernel reads it before it is known"}
 			return
+		}
+	}
+}
+
+// checkTransitional refuses transitional symbols that have more than a type and a
+// help text.
+func (m *Model) checkTransitional() {
+	for _, s := range m.Symbols {
+		if !s.transitional {
+			continue
+		}
+		properties := slices.Concat(s.defaults, s.selects, s.implies, s.ranges)
+		for _, e := range s.entries {
+			at := e.node.Pos
+			switch {
+			case e.depends != nil && !(e.depends.Op == syntax.Sym && e.depends.Left == m.yes):
+			case len(s.prompts) > 0:
+				at = s.prompts[0].source.Pos
+			case len(properties) > 0:
+				at = properties[0].source.Pos
+			default:
+				continue
+			}
+			m.fault(at, true, "transitional symbols can only have help sections")
 		}
 	}
 }

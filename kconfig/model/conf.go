@@ -28,10 +28,13 @@ func (s *State) SetAll(mode Mode) {
 			if v.user || !isTristate(sym.Type) {
 				continue
 			}
-			if s.m.dialect.MenuOrder && (sym.member || sym.IsChoice()) {
+			if s.m.dialect.MenuOrder && (sym.member || sym.IsChoice() || len(sym.prompts) == 0) {
 				continue
 			}
 			v.user, v.userTri = true, tri
+			if mode == AllNo && sym.allnoconfigY {
+				v.userTri = Yes
+			}
 		}
 	}
 	s.invalidate()

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/kconfig/syntax"
 )
 
@@ -44,6 +45,18 @@ type Dialect struct {
 	// EndsEmpty: an empty menu, too, has a line that says where it ends. Since 5.15
 	// or so.
 	EndsEmpty bool
+	// SilentNotSet: "# CONFIG_X is not set" says nothing of a number. Until 5.10 or
+	// so.
+	SilentNotSet bool
+	// Carried: a value that comes from a transitional symbol counts as the user's.
+	Carried bool
+	// LonePrompt: a member of a choice has no prompt but that in the choice.
+	LonePrompt bool
+	// NegativeEnds: what can be had only without a symbol isn't moved below it.
+	NegativeEnds bool
+	// ChangedInput: with KCONFIG_WARN_CHANGED_INPUT in the environment, values that
+	// come out other than they were read are warned of.
+	ChangedInput bool
 }
 
 // A NotTreeError says what is missing in what should be a kernel's tree.
@@ -58,7 +71,7 @@ func (e *NotTreeError) Hint() string {
 	return "name the top of a whole kernel source; in one, git status tells what was deleted, and git restore brings it back"
 }
 
-var hashSize = regexp.MustCompile(`(?m)^#define\s+SYMBOL_HASHSIZE\s+(?:\(1U?\s*<<\s*(\d+)\)|(\d+))`)
+var hashSize = pattern.New(`(?m)^#define\s+SYMBOL_HASHSIZE\s+(?:\(1U?\s*<<\s*(\d+)\)|(\d+))`)
 
 // DetectDialect finds the dialect of the kernel in a directory.
 func DetectDialect(srctree string) (Dialect, error) {
@@ -66,10 +79,12 @@ func DetectDialect(srctree string) (Dialect, error) {
 		return Dialect{}, &NotTreeError{srctree, "scripts/kconfig"}
 	}
 	text := map[string]string{}
-	for _, name := range []string{"lexer.l", "parser.y", "symbol.c", "confdata.c", "conf.c", "expr.c", "expr.h", "internal.h"} {
+	needed := []string{"lexer.l", "parser.y", "symbol.c", "confdata.c", "conf.c", "expr.c", "expr.h"}
+	// The others have what came later, as internal.h in 5.15 or so.
+	for _, name := range append(needed, "internal.h", "menu.c", "util.c") {
 		data, err := os.ReadFile(filepath.Join(srctree, "scripts/kconfig", name))
-		if os.IsNotExist(err) && name == "internal.h" {
-			continue // since 5.15 or so
+		if os.IsNotExist(err) && !slices.Contains(needed, name) {
+			continue
 		}
 		if os.IsNotExist(err) {
 			return Dialect{}, &NotTreeError{srctree, "scripts/kconfig/" + name}
@@ -85,7 +100,14 @@ func DetectDialect(srctree string) (Dialect, error) {
 			NamedChoice:    has("parser.y", "T_CHOICE word_opt"),
 			OptionalChoice: has("lexer.l", `"optional"`),
 			TristateChoice: !has("symbol.c", "choice_members"),
+			ChoiceType:     has("parser.y", "choice_option: logic_type"),
+			ChoiceBool:     has("parser.y", "choice_option: logic_type") || has("parser.y", "choice_option: T_BOOL"),
+			OptionModules:  !has("parser.y", "config_option: T_MODULES"),
 			Option:         has("lexer.l", `"option"`),
+			DefconfigList:  has("lexer.l", `"defconfig_list"`),
+			StrictHelp:     has("parser.y", `zconf_error("'%s' defined with more than one help text`),
+			StrictMenu:     has("parser.y", `zconf_error("menuconfig statement without prompt`),
+			SourcedOnce:    has("util.c", "repeated inclusion"),
 			Transitional:   has("lexer.l", `"transitional"`),
 			ConditionalOn:  has("parser.y", "T_DEPENDS T_ON expr if_expr"),
 			LastNewline:    !has("lexer.l", "current_buf = xmalloc(sizeof(*current_buf))"),
@@ -102,6 +124,11 @@ func DetectDialect(srctree string) (Dialect, error) {
 		Stripped:      has("confdata.c", "getline_stripped"),
 		MenuOrder:     has("conf.c", "menu_for_each_entry"),
 		EndsEmpty:     has("confdata.c", "end_check:"),
+		SilentNotSet:  !has("confdata.c", `val = "n";`),
+		Carried:       has("symbol.c", "SYMBOL_TRANS) && sym_has_value"),
+		LonePrompt:    has("parser.y", "choice value must not have a prompt in another entry"),
+		NegativeEnds:  has("menu.c", "expr_contains_symbol_negated"),
+		ChangedInput:  has("confdata.c", "KCONFIG_WARN_CHANGED_INPUT"),
 	}
 	match := hashSize.FindStringSubmatch(text["expr.h"] + text["internal.h"])
 	switch {

@@ -381,6 +381,25 @@ func (m *Model) demands(e *Expr, s *Symbol) bool {
 	return false
 }
 
+// excludes tells whether part of an expression holds only while the symbol is less
+// than it could be.
+func (m *Model) excludes(e *Expr, s *Symbol) bool {
+	if e == nil {
+		return false
+	}
+	switch e.Op {
+	case syntax.And, syntax.Or:
+		return slices.ContainsFunc(e.Terms, func(t *Expr) bool { return m.excludes(t, s) })
+	case syntax.Not:
+		return e.Terms[0].Op == syntax.Sym && e.Terms[0].Left == s
+	case syntax.Equal:
+		return e.Left == s && e.Right == m.no
+	case syntax.Unequal:
+		return e.Left == s && (e.Right == m.yes || e.Right == m.mod)
+	}
+	return false
+}
+
 // format writes an expression as conf does in its warnings, each symbol by name.
 func (e *Expr) format(b *strings.Builder, outer syntax.Op, name func(*strings.Builder, *Symbol)) {
 	if e == nil {

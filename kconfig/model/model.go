@@ -57,6 +57,8 @@ type Symbol struct {
 	selectedBy, impliedBy []*Expr
 
 	transitional bool
+	unwritten    bool // never belongs into .config
+	allnoconfigY bool
 }
 
 // A Choice is a group of symbols of which one may be y.
@@ -142,6 +144,9 @@ func New(tree *syntax.Tree, d Dialect) (*Model, error) {
 	if tree.Modules != nil {
 		m.modules = m.symbols[tree.Modules.Index]
 	}
+	if tree.DefconfigList != nil {
+		m.symbols[tree.DefconfigList.Index].unwritten = true
+	}
 	m.root = m.build(tree.Root, nil)
 	for _, s := range m.symbols {
 		for _, e := range s.entries {
@@ -158,6 +163,7 @@ func New(tree *syntax.Tree, d Dialect) (*Model, error) {
 	}
 	m.order()
 	m.checkModules()
+	m.checkTransitional()
 	if m.err != nil {
 		return nil, m.err
 	}
@@ -198,6 +204,8 @@ func (m *Model) build(n *syntax.Node, parent *entry) *entry {
 	case syntax.Config, syntax.MenuConfig:
 		e.symbol = m.symbols[n.Symbol.Index]
 		e.symbol.transitional = e.symbol.transitional || n.Transitional
+		e.symbol.unwritten = e.symbol.unwritten || n.Transitional
+		e.symbol.allnoconfigY = e.symbol.allnoconfigY || n.AllnoconfigY
 	case syntax.Choice:
 		if n.Symbol != nil {
 			e.symbol = m.symbols[n.Symbol.Index]
@@ -211,7 +219,7 @@ func (m *Model) build(n *syntax.Node, parent *entry) *entry {
 			e.symbol.Type = n.Type
 		}
 		if e.symbol.choice == nil {
-			e.symbol.choice = &Choice{Symbol: e.symbol, entry: e}
+			e.symbol.choice, e.symbol.unwritten = &Choice{Symbol: e.symbol, entry: e}, true
 		}
 		e.symbol.choice.Optional = e.symbol.choice.Optional || n.Optional
 	}
@@ -407,7 +415,7 @@ func (m *Model) adopt(parent *entry) {
 		if !depends.mentions(parent.symbol) {
 			break
 		}
-		if !m.demands(depends, parent.symbol) && !m.implies(depends, own) {
+		if !m.demands(depends, parent.symbol) && (m.dialect.NegativeEnds && m.excludes(depends, parent.symbol) || !m.implies(depends, own)) {
 			break
 		}
 		m.finish(e)

@@ -52,7 +52,7 @@ func (s *State) Read(name string, data []byte) {
 			if s.of(sym).user {
 				s.warn(name, number, "override: reassigning to symbol %s", sym.Name)
 			}
-			if !s.set(sym, "n", name, number) {
+			if !s.set(sym, "n", true, name, number) {
 				continue
 			}
 		case strings.HasPrefix(line, configPrefix):
@@ -73,7 +73,7 @@ func (s *State) Read(name string, data []byte) {
 			if s.of(sym).user {
 				s.warn(name, number, "override: reassigning to symbol %s", sym.Name)
 			}
-			if !s.set(sym, text, name, number) {
+			if !s.set(sym, text, false, name, number) {
 				continue
 			}
 		default:
@@ -105,8 +105,8 @@ func (s *State) notSet(line string) (name string, ok bool) {
 	return name, rest == "is not set"
 }
 
-// set takes the text behind the = of a line.
-func (s *State) set(sym *Symbol, text, name string, line int) bool {
+// set takes the text behind the = of a line, or the n of one that says "is not set".
+func (s *State) set(sym *Symbol, text string, notSet bool, name string, line int) bool {
 	v := s.of(sym)
 	first := ""
 	if text != "" {
@@ -134,6 +134,9 @@ func (s *State) set(sym *Symbol, text, name string, line int) bool {
 		}
 		v.user, v.userText = true, value
 	case syntax.Int, syntax.Hex:
+		if notSet && s.m.dialect.SilentNotSet {
+			return true
+		}
 		if !validNumber(text, sym.Type) {
 			return invalid()
 		}
@@ -205,7 +208,7 @@ func (s *State) reconcile() {
 	unsaved := 0
 	for _, sym := range s.m.hashed {
 		s.calc(sym)
-		if sym.IsChoice() {
+		if sym.unwritten && !sym.transitional {
 			continue
 		}
 		v := s.of(sym)

@@ -203,6 +203,10 @@ func (s *State) Tristate(sym *Symbol) Tristate {
 // see computes whether a symbol is visible, and the values of its dependencies.
 func (s *State) see(sym *Symbol) {
 	v := s.of(sym)
+	if sym.transitional {
+		v.visible = Yes
+		return
+	}
 	tri := No
 	for _, p := range sym.prompts {
 		visible := s.eval(p.visible)
@@ -272,18 +276,23 @@ func (s *State) calc(sym *Symbol) {
 	}
 	s.see(sym)
 	v.write = v.visible != No
+	var from *property // the default that counts
 	switch {
 	case sym.Type == syntax.Bool || sym.Type == syntax.Tristate:
-		tri, text = s.tristate(sym, v), "n"
+		tri, from = s.tristate(sym, v)
+		text = "n"
 	case v.visible != No && v.user:
 		text = v.userText
 	default:
-		if p, _ := s.initial(sym); p != nil {
-			if p.value.Op == syntax.Sym {
-				v.write = true
-				s.calc(p.value.Left)
-				text = s.of(p.value.Left).text
-			}
+		if from, _ = s.initial(sym); from != nil && from.value.Op == syntax.Sym {
+			v.write = true
+			s.calc(from.value.Left)
+			text = s.of(from.value.Left).text
+		}
+	}
+	if from != nil && s.m.dialect.Carried && !v.user && from.value.Op == syntax.Sym {
+		if old := from.value.Left; old.transitional && s.of(old).user {
+			v.user, v.userTri, v.userText = true, tri, text
 		}
 	}
 	v.tri, v.text = tri, text
@@ -304,13 +313,14 @@ func (s *State) calc(sym *Symbol) {
 		}
 	}
 	s.clamp(sym)
-	if sym.IsChoice() || sym.transitional {
+	if sym.unwritten {
 		v.write = false
 	}
 }
 
-func (s *State) tristate(sym *Symbol, v *value) Tristate {
-	tri := No
+// tristate is the value of a bool or tristate symbol, and the default that counted
+// for it, if one did.
+func (s *State) tristate(sym *Symbol, v *value) (tri Tristate, from *property) {
 	switch {
 	case sym.member && s.m.dialect.Priority:
 		s.rank(sym.choice)
@@ -327,8 +337,9 @@ func (s *State) tristate(sym *Symbol, v *value) Tristate {
 			v.write = true
 		}
 		if !sym.IsChoice() {
-			if p, cond := s.initial(sym); p != nil {
-				tri = min(s.eval(p.value), cond)
+			var cond Tristate
+			if from, cond = s.initial(sym); from != nil {
+				tri = min(s.eval(from.value), cond)
 				if tri != No {
 					v.write = true
 				}
@@ -343,7 +354,7 @@ func (s *State) tristate(sym *Symbol, v *value) Tristate {
 	if tri == Mod && s.effective(sym) == syntax.Bool {
 		tri = Yes
 	}
-	return tri
+	return tri, from
 }
 
 // forced raises a value to what the symbol is selected to, whatever it depends on.

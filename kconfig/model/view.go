@@ -64,6 +64,9 @@ func (s *Symbol) Title() string {
 // Constant tells whether it is a value, such as y, and no symbol.
 func (s *Symbol) Constant() bool { return s.constant }
 
+// Transitional tells whether the symbol is only read from an old .config.
+func (s *Symbol) Transitional() bool { return s.transitional }
+
 // Defined tells whether the tree defines the symbol; else it is only mentioned.
 func (s *Symbol) Defined() bool { return len(s.entries) > 0 }
 
@@ -129,6 +132,13 @@ func (s *State) Selected(sym *Symbol) Tristate {
 func (s *State) Set(sym *Symbol) bool {
 	s.calc(sym)
 	return s.of(sym).user
+}
+
+// Defaulted tells whether a symbol has the value that it has when the user says
+// nothing of it.
+func (s *State) Defaulted(sym *Symbol) bool {
+	s.calc(sym)
+	return !s.changeable(sym) || s.String(sym) == s.initialText(sym) || s.isFallback(sym)
 }
 
 // Value is what .config says of a symbol, spelled as there, with n for "is not

@@ -38,6 +38,45 @@ func (s *State) seen(e *entry) bool {
 	return false
 }
 
+// An input collects what came out other than it was read.
+type input struct {
+	*State
+	wanted bool
+	noted  []bool
+	text   strings.Builder
+}
+
+func (s *State) newInput() *input {
+	value, _ := s.Getenv("KCONFIG_WARN_CHANGED_INPUT")
+	return &input{State: s, wanted: s.m.dialect.ChangedInput && value != "", noted: make([]bool, s.m.size)}
+}
+
+// note looks at a symbol that has been computed, the first time.
+func (in *input) note(sym *Symbol) {
+	if !in.wanted || in.noted[sym.index] {
+		return
+	}
+	in.noted[sym.index] = true
+	v := in.of(sym)
+	if !v.user || sym.Type == syntax.NoType {
+		return
+	}
+	user := v.userText
+	if isTristate(sym.Type) {
+		user = v.userTri.String()
+	}
+	if now := in.String(sym); user != now {
+		in.text.WriteString("  " + configPrefix + sym.Name + ": " + user + " -> " + now + "\n")
+	}
+}
+
+// warn says what was noted.
+func (in *input) warn() {
+	if in.text.Len() > 0 {
+		in.Warnings.WriteString("warning: user-provided values changed by Kconfig:\n" + in.text.String())
+	}
+}
+
 // Config is the .config, as conf writes it.
 func (s *State) Config() []byte {
 	var b bytes.Buffer
@@ -47,6 +86,7 @@ func (s *State) Config() []byte {
 		s.invalidate() // and so do conf's warnings come twice
 	}
 	written := make([]bool, s.m.size)
+	changed := s.newInput()
 	newline := false
 	var write func(parent *entry)
 	write = func(parent *entry) {
@@ -61,6 +101,7 @@ func (s *State) Config() []byte {
 				}
 			case !e.symbol.IsChoice() && !written[e.symbol.index]:
 				s.calc(e.symbol)
+				changed.note(e.symbol)
 				if !s.of(e.symbol).write {
 					break
 				}
@@ -79,6 +120,7 @@ func (s *State) Config() []byte {
 		}
 	}
 	write(s.m.root)
+	changed.warn()
 	return b.Bytes()
 }
 
@@ -115,6 +157,7 @@ func (s *State) Defconfig() []byte {
 	var b bytes.Buffer
 	s.invalidate()
 	done := make([]bool, s.m.size)
+	changed := s.newInput()
 	var write func(parent *entry)
 	write = func(parent *entry) {
 		for e := parent.first; e != nil; e = e.next {
@@ -122,6 +165,7 @@ func (s *State) Defconfig() []byte {
 				s.seen(e) // what that computes may have something to warn of
 			} else if sym := e.symbol; !sym.IsChoice() {
 				s.calc(sym)
+				changed.note(sym)
 				if s.of(sym).write && !done[sym.index] {
 					done[sym.index] = true
 					if s.changeable(sym) && s.String(sym) != s.initialText(sym) && !s.isFallback(sym) {
@@ -133,6 +177,7 @@ func (s *State) Defconfig() []byte {
 		}
 	}
 	write(s.m.root)
+	changed.warn()
 	return b.Bytes()
 }
 

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/metaspace/run-kernel/internal/atomicfile"
 	"github.com/metaspace/run-kernel/kconfig/syntax"
 )
 
@@ -29,20 +31,23 @@ const kept = 32
 
 // places are the variables that name the build directory. What a command writes
 // depends on them only if the command, or the script that it calls, speaks of them:
-// a new build directory shall not ask everything anew.
+// a new build directory shall not ask everything anew. The same goes for those that
+// Setenv sets, and for those that are given to New as being apart.
 var places = []string{"objtree", "abs_objtree"}
 
 // A Runner runs commands and remembers what they wrote.
 type Runner struct {
 	ctx     context.Context
 	env     []string
-	scripts string // folder of what the commands call
-	path    string // of the file with the outputs; empty to keep none
+	scripts string          // directory of what the commands call
+	path    string          // of the file with the outputs; empty to keep none
+	apart   map[string]bool // the variables whose values aren't part of path
 	slots   chan struct{}
 
 	mu      sync.Mutex
 	known   map[string]syntax.Output // by command and the identity of its words
 	keys    map[string]string        // by command
+	spoken  map[string][]string      // the variables of scripts, by path
 	results map[string]*result       // of this run, by command
 	running sync.WaitGroup
 	changed bool
@@ -55,15 +60,22 @@ type result struct {
 }
 
 // New returns a runner of commands in an environment. The environment, and what
-// the tools and the scripts in a folder are, is part of what the outputs are kept
-// under in dir. They aren't kept if dir is empty; a folder of scripts may be.
-func New(ctx context.Context, dir string, env []string, tools []string, scripts string) (*Runner, error) {
+// the tools and the scripts in a directory are, is part of what the outputs are kept
+// under in dir. They aren't kept if dir is empty; a directory of scripts may be.
+// Commands get the variables that are apart as well, but these count only for the
+// commands that speak of them: the tools are known not to look at them.
+func New(ctx context.Context, dir string, env []string, tools []string, scripts string, apart ...string) (*Runner, error) {
 	r := &Runner{
 		ctx: ctx, env: env, scripts: scripts,
+		apart:   map[string]bool{},
 		slots:   make(chan struct{}, runtime.NumCPU()),
 		known:   map[string]syntax.Output{},
 		keys:    map[string]string{},
+		spoken:  map[string][]string{},
 		results: map[string]*result{},
+	}
+	for _, name := range append(apart, places...) {
+		r.apart[name] = true
 	}
 	if dir == "" {
 		return r, nil
@@ -73,12 +85,12 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 	}
 	h := sha256.New()
 	for _, v := range slices.Sorted(slices.Values(env)) {
-		if name, _, _ := strings.Cut(v, "="); !slices.Contains(places, name) {
+		if name, _, _ := strings.Cut(v, "="); !r.apart[name] {
 			fmt.Fprintf(h, "%s\x00", v)
 		}
 	}
 	for _, tool := range append([]string{"sh"}, tools...) {
-		fmt.Fprintf(h, "%s=%s\x00", tool, r.identity(tool))
+		fmt.Fprintf(h, "%s=%s\x00", tool, r.Identity(tool))
 	}
 	if scripts != "" {
 		list, err := filepath.Glob(filepath.Join(scripts, "*.sh"))
@@ -86,7 +98,7 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 			return nil, err
 		}
 		for _, path := range list {
-			fmt.Fprintf(h, "%s=%s\x00", path, r.identity(path))
+			fmt.Fprintf(h, "%s=%s\x00", path, r.Identity(path))
 		}
 	}
 	r.path = filepath.Join(dir, "probes-"+hex.EncodeToString(h.Sum(nil)[:16])+".json")
@@ -106,10 +118,35 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 	return r, nil
 }
 
-// identity tells one version of a program or script from another: where it is,
+// Setenv gives commands another variable. No command that reads it may have run.
+func (r *Runner) Setenv(name, value string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.env = append(slices.Clip(r.env), name+"="+value)
+	r.apart[name] = true
+	r.keys, r.spoken = map[string]string{}, map[string][]string{}
+}
+
+// Keep keeps a text under a name of the caller's, as long as the outputs of
+// commands. Recall returns it.
+func (r *Runner) Keep(name, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known[name], r.changed = syntax.Output{Stdout: text}, true
+}
+
+// Recall returns what Keep kept, in this run or one before.
+func (r *Runner) Recall(name string) (text string, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out, ok := r.known[name]
+	return out.Stdout, ok
+}
+
+// Identity tells of a program or script from another: where it is,
 // its inode, size and times, those of what a link leads to. It's empty for what
 // is no file.
-func (r *Runner) identity(word string) string {
+func (r *Runner) Identity(word string) string {
 	path := word
 	if !strings.Contains(word, "/") {
 		path = ""
@@ -158,30 +195,57 @@ func (r *Runner) key(command string) string {
 	if k, ok := r.keys[command]; ok {
 		return k
 	}
-	placed := strings.Contains(command, places[0])
 	h := sha256.New()
 	io.WriteString(h, command)
+	read := r.speaksOf(command)
 	words := strings.FieldsFunc(command, func(c rune) bool { return strings.ContainsRune(" \t\n\"';|&(){}<>=", c) })
 	for _, w := range words {
 		if strings.Contains(w, "/") && filepath.IsAbs(w) && !strings.HasPrefix(w, "/dev/") {
-			fmt.Fprintf(h, "\x00%s=%s", w, r.identity(w))
-			placed = placed || r.scripts != "" && strings.HasPrefix(w, r.scripts+"/") && speaksOfPlaces(w)
+			fmt.Fprintf(h, "\x00%s=%s", w, r.Identity(w))
+			if r.scripts != "" && strings.HasPrefix(w, r.scripts+"/") {
+				read = append(read, r.script(w)...)
+			}
 		}
 	}
-	if placed {
-		for _, name := range places {
-			fmt.Fprintf(h, "\x00%s=%s", name, r.lookup(name))
-		}
+	slices.Sort(read)
+	for _, name := range slices.Compact(read) {
+		fmt.Fprintf(h, "\x00%s=%s", name, r.lookup(name))
 	}
 	k := hex.EncodeToString(h.Sum(nil)[:16])
 	r.keys[command] = k
 	return k
 }
 
-// speaksOfPlaces tells whether a script names the build directory's variables.
-func speaksOfPlaces(script string) bool {
-	data, err := os.ReadFile(script)
-	return err != nil || bytes.Contains(data, []byte(places[0]))
+// speaksOf are the variables apart that occur in a text.
+func (r *Runner) speaksOf(text string) []string {
+	var names []string
+	start := -1
+	for i := 0; i <= len(text); i++ {
+		if i < len(text) && (text[i] == '_' || text[i] >= '0' && text[i] <= '9' || text[i]|' ' >= 'a' && text[i]|' ' <= 'z') {
+			if start < 0 {
+				start = i
+			}
+			continue
+		}
+		if start >= 0 && r.apart[text[start:i]] {
+			names = append(names, text[start:i])
+		}
+		start = -1
+	}
+	return names
+}
+
+// script is what a script speaks of; one that can't be read may speak of everything.
+func (r *Runner) script(path string) []string {
+	names, ok := r.spoken[path]
+	if !ok {
+		data, err := os.ReadFile(path)
+		if names = r.speaksOf(string(data)); err != nil {
+			names = slices.Collect(maps.Keys(r.apart))
+		}
+		r.spoken[path] = names
+	}
+	return names
 }
 
 // Shell returns what a command writes. If that isn't known yet, it runs it in
@@ -255,16 +319,7 @@ func (r *Runner) Close() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(r.path), ".probes-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), r.path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := atomicfile.Write(r.path, data, 0o600); err != nil {
 		return err
 	}
 	r.changed = false
@@ -291,7 +346,7 @@ func (r *Runner) prune() {
 	}
 }
 
-// run runs a command in a folder of its own: many make files in the present one,
+// run runs a command in a directory of its own: many make files in the present one,
 // and say no when they can't.
 func (r *Runner) run(command string) (syntax.Output, error) {
 	dir, err := os.MkdirTemp("", "kconfig-probe-")

@@ -43,6 +43,7 @@ type macros struct {
 	getenv    func(string) (string, bool)
 	shell     func(string) (Output, error)
 	say       func(Diagnostic)
+	expansion func(where, Expansion)
 	pending   bool // a command's output was
 	assigning bool // conf has read the newline then, and counted it
 	nested    int  // references that are being expanded
@@ -168,6 +169,7 @@ func (m *macros) reference(at where, text string, args []string) (string, error)
 	}
 	if len(given) == 0 {
 		if value, ok := m.getenv(name); ok {
+			m.expansion(at, Expansion{Name: name, Value: value})
 			return value, nil
 		}
 	}
@@ -269,5 +271,7 @@ func (m *macros) run(at where, args []string) (string, error) {
 	if i := strings.IndexByte(text, 0); i >= 0 {
 		text = text[:i]
 	}
-	return strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", " "), nil
+	text = strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", " ")
+	m.expansion(at, Expansion{Command: args[0], Value: text})
+	return text, nil
 }

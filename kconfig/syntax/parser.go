@@ -24,16 +24,26 @@ type Dialect struct {
 	NamedChoice    bool // choice NAME
 	OptionalChoice bool // the attribute optional of a choice
 	TristateChoice bool // the attribute tristate of a choice
+	ChoiceType     bool // the attributes bool and tristate of a choice may have no prompt
+	ChoiceBool     bool // the attribute bool of a choice
+	OptionModules  bool // there is no attribute modules, only option modules
 	Option         bool // the attribute option NAME
+	DefconfigList  bool // option defconfig_list and option allnoconfig_y
 	Transitional   bool // the attribute transitional
 	ConditionalOn  bool // depends on X if Y
+	StrictHelp     bool // a help text that is blank, or the second of an entry, is an error
+	StrictMenu     bool // so is a menuconfig without a prompt
+	SourcedOnce    bool // and a file that is sourced twice
 	LastNewline    bool // the first file must end with a newline
 	NamelessEnd    bool // after the last file there is no name in a warning
 }
 
 // keywords are those of the dialect.
 func (d Dialect) keywords() map[string]bool {
-	set := map[string]bool{"option": d.Option, "optional": d.OptionalChoice, "transitional": d.Transitional}
+	set := map[string]bool{
+		"option": d.Option, "defconfig_list": d.DefconfigList, "allnoconfig_y": d.DefconfigList,
+		"optional": d.OptionalChoice, "transitional": d.Transitional,
+	}
 	for _, k := range keywords {
 		set[k] = true
 	}
@@ -76,15 +86,17 @@ func Parse(o Options) (*Tree, error) {
 	}
 	p := &parser{
 		Options: o,
-		tree:    &Tree{Root: &Node{Kind: Menu, Pos: Pos{o.File, 1}, Prompt: &Prompt{Text: "Main menu", Pos: Pos{o.File, 1}}}},
+		tree:    &Tree{Expansions: map[Pos][]Expansion{}, Root: &Node{Kind: Menu, Pos: Pos{o.File, 1}, Prompt: &Prompt{Text: "Main menu", Pos: Pos{o.File, 1}}}},
 		symbols: make(map[string]*Symbol, 1<<15), // a kernel has some 20,000
 		consts:  map[string]*Symbol{},
+		sourced: map[string]Pos{},
 	}
 	p.macros = &macros{
 		variables: map[string]*variable{},
 		getenv:    o.Getenv,
 		shell:     o.Shell,
 		say:       func(d Diagnostic) { p.tree.Diagnostics = append(p.tree.Diagnostics, d) },
+		expansion: func(at where, e Expansion) { p.tree.Expansions[at] = append(p.tree.Expansions[at], e) },
 	}
 	p.reserved = o.Dialect.keywords()
 	err := p.file(o.File, p.tree.Root, Pos{})
@@ -105,6 +117,7 @@ type parser struct {
 	consts   map[string]*Symbol
 	macros   *macros
 	chain    []Pos // of the source statements, outermost first
+	sourced  map[string]Pos
 	open     []string
 	reserved map[string]bool // the keywords
 
@@ -164,6 +177,10 @@ func (p *parser) file(name string, parent *Node, from Pos) error {
 	if slices.Contains(p.open, name) {
 		return &Error{Pos: from, Problem: fmt.Sprintf("recursive inclusion of \"%s\"", name), Chain: p.reversed()[1:]}
 	}
+	if first, again := p.sourced[name]; again && p.SourcedOnce {
+		return &Error{Pos: from, Problem: fmt.Sprintf("repeated inclusion of \"%s\", first included at %s", name, first), Chain: p.reversed()[1:]}
+	}
+	p.sourced[name] = from
 	p.tree.Files = append(p.tree.Files, name)
 	outer := p.lexer
 	p.lexer = &lexer{name: name, text: text, line: 1, macros: p.macros, keywords: p.reserved, ends: p.LastNewline && outer == nil}
@@ -178,7 +195,7 @@ func (p *parser) file(name string, parent *Node, from Pos) error {
 		if p.NamelessEnd {
 			end.File = "<none>"
 		}
-		p.endEntry(end)
+		err = p.endEntry(end)
 	}
 	p.open = p.open[:len(p.open)-1]
 	p.lexer = outer
@@ -235,7 +252,9 @@ func (p *parser) block(parent *Node, end string) (Pos, error) {
 		first := p.tokens[0]
 		p.i, p.nesting = 1, 0
 		if first.kind != keyword || endsEntry[first.text] {
-			p.endEntry(p.here())
+			if err := p.endEntry(p.here()); err != nil {
+				return Pos{}, err
+			}
 		}
 		switch {
 		case first.kind == word:
@@ -263,13 +282,24 @@ var endsEntry = map[string]bool{
 	"comment": true, "source": true, "mainmenu": true,
 }
 
-// endEntry warns of a menuconfig without a prompt, as conf does, where what follows
-// it begins.
-func (p *parser) endEntry(next Pos) {
-	if p.menu != nil && p.menu.Prompt == nil {
-		p.remark(next, "menuconfig statement without prompt")
-	}
+// endEntry complains of a menuconfig without a prompt, as conf does, where what
+// follows it begins.
+func (p *parser) endEntry(next Pos) error {
+	menu := p.menu
 	p.menu = nil
+	if menu == nil || menu.Prompt != nil {
+		return nil
+	}
+	return p.mistake(p.StrictMenu, next, "menuconfig statement without prompt")
+}
+
+// mistake is an error to some confs, and a remark of others.
+func (p *parser) mistake(refused bool, next Pos, format string, args ...any) error {
+	if refused {
+		return &Error{Pos: next, Problem: fmt.Sprintf(format, args...)}
+	}
+	p.remark(next, format, args...)
+	return nil
 }
 
 // assignment gives a variable a value; nothing else begins with a name.
@@ -432,8 +462,8 @@ func (p *parser) option(n *Node, name string) error {
 	at := p.here()
 	switch name {
 	case "bool", "tristate", "int", "hex", "string":
-		if n.Kind == Choice && name == "tristate" && !p.TristateChoice {
-			return p.fail("a choice that is tristate")
+		if n.Kind == Choice && (name == "tristate" && !p.TristateChoice || name == "bool" && !p.ChoiceBool || p.i == len(p.tokens) && !p.ChoiceType) {
+			return p.fail("unexpected \"%s\" of a choice", name)
 		}
 		defer p.setType(n, Type(slices.Index(typeNames[:], name)))
 		if p.i < len(p.tokens) {
@@ -494,7 +524,8 @@ func (p *parser) option(n *Node, name string) error {
 				return err
 			}
 			if cond != nil {
-				e = &Expr{Op: Or, X: &Expr{Op: Not, X: cond}, Y: e}
+				// Where the condition is m, too, the dependency counts.
+				e = &Expr{Op: Or, X: e, Y: cond.equalsNo(p.symbol("n", true))}
 			}
 		}
 		n.Depends = append(n.Depends, Depend{e, at})
@@ -511,25 +542,35 @@ func (p *parser) option(n *Node, name string) error {
 		if err := p.done(); err != nil {
 			return err
 		}
-		p.setHelp(n, p.help())
-		return nil
+		return p.setHelp(n, p.help())
 	case "optional":
 		n.Optional = true
 	case "transitional":
 		n.Transitional = true
 	case "modules":
+		if p.OptionModules {
+			return p.fail("invalid statement")
+		}
 		return p.modules(n)
 	case "option":
 		if p.i == len(p.tokens) {
 			return p.fail("missing the name of an option")
 		}
 		p.i++
-		if which := p.tokens[p.i-1].text; which != "modules" {
-			// option defconfig_list, allnoconfig_y and env change what conf does
-			// with the symbol.
+		switch which := p.tokens[p.i-1].text; {
+		case which == "modules":
+			return p.modules(n)
+		case which == "defconfig_list" && p.DefconfigList:
+			if d := p.tree.DefconfigList; d != nil && d != n.Symbol {
+				return p.fail("symbol %s redefines option 'defconfig_list' already defined by symbol %s", n.Symbol.Name, d.Name)
+			}
+			p.tree.DefconfigList = n.Symbol
+		case which == "allnoconfig_y" && p.DefconfigList:
+			n.AllnoconfigY = true
+		default:
+			// option env changed what conf does with the symbol.
 			return p.fail("option %s is not supported", which)
 		}
-		return p.modules(n)
 	default:
 		return p.fail("unexpected \"%s\"", name)
 	}
@@ -557,15 +598,20 @@ func (p *parser) setType(n *Node, t Type) {
 }
 
 // setHelp gives an entry a help text, which has been read.
-func (p *parser) setHelp(n *Node, text string) {
+func (p *parser) setHelp(n *Node, text string) error {
 	next := Pos{p.name, p.line}
 	if n.helped {
-		p.remark(next, "'%s' defined with more than one help text -- only the last one will be used", n.title())
+		if err := p.mistake(p.StrictHelp, next, "'%s' defined with more than one help text -- only the last one will be used", n.title()); err != nil {
+			return err
+		}
 	}
 	if strings.Trim(text, " \f\n\r\t\v") == "" {
-		p.remark(next, "'%s' defined with blank help text", n.title())
+		if err := p.mistake(p.StrictHelp, next, "'%s' defined with blank help text", n.title()); err != nil {
+			return err
+		}
 	}
 	n.help, n.helped = text, true
+	return nil
 }
 
 // title is the name of an entry in warnings.

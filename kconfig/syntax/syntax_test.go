@@ -209,7 +209,7 @@ func TestConditionalDependency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := tree.Root.Children[0].Depends[0].Expr.String(); got != "!C || B" {
+	if got := tree.Root.Children[0].Depends[0].Expr.String(); got != "B || C=n" {
 		t.Errorf("got %s", got)
 	}
 }

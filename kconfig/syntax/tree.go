@@ -21,9 +21,21 @@ type Tree struct {
 	Symbols []*Symbol // in the order of their first mention
 	Files   []string  // in the order in which they were read, each as often as it was
 	Modules *Symbol   // the one with the attribute modules; nil where none has it
+	// DefconfigList has the names of files that conf reads where there is no .config.
+	// It is never written; nil where there is none.
+	DefconfigList *Symbol
 	// Diagnostics are the warnings, and what $(info) and the commands of $(shell)
 	// said, in the order in which they came.
 	Diagnostics []Diagnostic
+	// Expansions has, for each place, what was asked of the host there.
+	Expansions map[Pos][]Expansion
+}
+
+// An Expansion is a command of $(shell), or a variable of the environment.
+type Expansion struct {
+	Command string // empty for a variable
+	Name    string // of the variable
+	Value   string // what it came to
 }
 
 // Lookup returns the symbol of a name that is mentioned, and nil for others.
@@ -105,7 +117,8 @@ type Node struct {
 	Depends []Depend // all must hold; an if has its condition here
 	Visible []*Expr  // the conditions of a menu's visible if
 	// Properties are in the order in which they were written.
-	Properties []*Property
+	Properties   []*Property
+	AllnoconfigY bool // allnoconfig sets it to y
 	// Transitional symbols are read from a .config and never written.
 	Transitional bool
 
@@ -212,6 +225,29 @@ type Expr struct {
 	Op          Op
 	X, Y        *Expr
 	Left, Right *Symbol
+}
+
+// equalsNo is an expression that holds while this one is n.
+func (e *Expr) equalsNo(no *Symbol) *Expr { return e.compared(Equal, no) }
+
+// compared is the comparison of an expression with n, as that of its symbols. An
+// Unequal that reaches a conjunction is the negation of the whole.
+func (e *Expr) compared(op Op, no *Symbol) *Expr {
+	negated := func(e *Expr, negate bool) *Expr {
+		if negate {
+			return &Expr{Op: Not, X: e}
+		}
+		return e
+	}
+	switch e.Op {
+	case Sym:
+		return &Expr{Op: op, Left: e.Left, Right: no}
+	case Not:
+		return e.X.compared(Equal+Unequal-op, no)
+	case And, Or:
+		return negated(&Expr{Op: And + Or - e.Op, X: e.X.compared(Equal, no), Y: e.Y.compared(Equal, no)}, op == Unequal)
+	}
+	return negated(e, op == Equal)
 }
 
 // String is the expression as it would be written.

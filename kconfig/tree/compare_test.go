@@ -17,7 +17,7 @@ import (
 	"github.com/metaspace/run-kernel/kconfig/syntax"
 )
 
-// parseIn makes a model of the Kconfig files in a folder, as conf would that is
+// parseIn makes a model of the Kconfig files in a directory, as conf would that is
 // run in another.
 func parseIn(t *testing.T, dir, srctree string, d model.Dialect) (*model.Model, error) {
 	t.Helper()
@@ -44,7 +44,7 @@ func parseIn(t *testing.T, dir, srctree string, d model.Dialect) (*model.Model, 
 	return model.New(tree, d)
 }
 
-// environment is that of conf for a folder that is no kernel's tree.
+// environment is that of conf for a directory that is no kernel's tree.
 func environment(srctree string) []string {
 	return []string{"KCONFIG_CONFIG=.config", "PATH=" + os.Getenv("PATH"), "KCONFIG_DEFCONFIG_LIST=", "srctree=" + srctree}
 }
@@ -63,11 +63,11 @@ func said(m *model.Model, stdout bool) string {
 // warned is what conf would warn of: first where it parses, then where it evaluates.
 func warned(m *model.Model, s *model.State) string { return said(m, false) + s.Warnings.String() }
 
-// A comparison is one of conf and the engine on the Kconfig files in a folder.
+// A comparison is one of conf and the engine on the Kconfig files in a directory.
 type comparison struct {
 	t       *testing.T
 	program string
-	srctree string // the folder
+	srctree string // the directory
 	dir     string // where conf runs
 	model   *model.Model
 	differ  string // what does, in the first case where something does
@@ -102,7 +102,7 @@ func (c *comparison) check(what, want, got string) {
 	}
 }
 
-// compareAll compares all that conf does with the Kconfig files in a folder and
+// compareAll compares all that conf does with the Kconfig files in a directory and
 // each .config. It returns what differs, and whether conf and the engine both
 // refuse the files.
 func compareAll(t *testing.T, program string, d model.Dialect, srctree string, configs ...[]byte) (differ string, refused bool) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/metaspace/run-kernel/internal/atomicfile"
 	"github.com/metaspace/run-kernel/kconfig/model"
 )
 
@@ -108,34 +109,14 @@ func preset(s *model.State, r Request) error {
 // Replace writes a .config as conf does: the file before is kept with the suffix
 // .old, and one with the same contents isn't touched.
 func Replace(path string, data []byte) (changed bool, err error) {
-	mode := os.FileMode(0o644)
 	old, err := os.ReadFile(path)
-	switch {
-	case err == nil && bytes.Equal(old, data):
+	if err == nil && bytes.Equal(old, data) {
 		return false, nil
-	case err == nil:
-		if st, err := os.Stat(path); err == nil {
-			mode = st.Mode().Perm()
-		}
-		if resolved, err := filepath.EvalSymlinks(path); err == nil {
-			path = resolved
-		}
-	case !errors.Is(err, os.ErrNotExist):
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return false, err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil && old != nil {
-		err = os.WriteFile(path+".old", old, mode)
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := atomicfile.Update(path, data, ""); err != nil {
 		return false, err
 	}
 	return true, nil

@@ -6,13 +6,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
-	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/metaspace/run-kernel/internal/arch"
+	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/kconfig/model"
 	"github.com/metaspace/run-kernel/kconfig/probe"
 )
@@ -37,7 +38,7 @@ var identified = []string{"CC", "LD", "AR", "NM", "OBJCOPY", "OBJDUMP", "RUSTC",
 
 // noise are variables of terminals and sessions, which no tool looks at. The
 // commands don't see them, so that their outputs can be kept without them.
-var noise = regexp.MustCompile("^(" + strings.Join([]string{
+var noise = pattern.New("^(" + strings.Join([]string{
 	// shells
 	"_", "PWD", "OLDPWD", "SHLVL", "PS[0-9]", "PROMPT.*", "HIST.*", "ZSH.*", "STARSHIP_.*", "DIRENV_.*",
 	// terminals and what divides them
@@ -51,6 +52,61 @@ var noise = regexp.MustCompile("^(" + strings.Join([]string{
 	// what make sets for itself, and what only conf and run-kernel read
 	"MAKE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KCONFIG_.*", "CONFIG_", "LC_ALL", "GREP_OPTIONS", "RUN_KERNEL_.*",
 }, "|") + ")=")
+
+// seen are the variables that compilers, linkers, their wrappers and shells are known
+// to look at.
+var seen = pattern.New("^(" + strings.Join([]string{
+	"PATH", "HOME", "TMP", "TEMP", "TMPDIR", "LANG", "LANGUAGE", "LC_.*", "LOCPATH", "NLSPATH", "LD_.*", "GLIBC_.*", "MALLOC_.*", ".*SAN_OPTIONS",
+	"ENV", "BASH.*", "SHELLOPTS", "POSIX.*", "IFS", "CDPATH",
+	".*FLAGS", ".*_INCLUDE_PATH", "CPATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC.*", "GNUTARGET", "LDEMULATION", "COLLECT_.*", "DEPENDENCIES_OUTPUT",
+	"SUNPRO_.*", "SOURCE_DATE_EPOCH", "CC.*", "CXX.*", "CLANG.*", "LLVM.*", "LTO.*", "AS_.*", "AR_.*", "RUST.*", "CARGO.*", "BINDGEN.*", "LIBCLANG.*",
+	"SYSROOT", "SDKTARGETSYSROOT", "OECORE.*", "PSEUDO.*",
+	"DISTCC.*", "ICECC.*", "ICECREAM.*", "SCCACHE.*", "FAKEROOT.*", "NIX_.*", "GUIX_.*", "SPACK_.*", "CONDA_.*", "PYTHON.*", "PERL.*", "PKG_CONFIG.*",
+	"ARCH", "SRCARCH", "CROSS_COMPILE.*", "KBUILD_.*", "KERNEL.*", "HOST.*",
+}, "|") + ")$")
+
+// unseen are the variables that the tools don't look at: an unrelated one that is new
+// shall not ask everything anew. A tool that is a script may look at any.
+func (e environ) unseen(o Options) []string {
+	for _, name := range []string{"CC", "LD", "AR", "NM", "OBJCOPY", "OBJDUMP", "RUSTC", "BINDGEN", "PAHOLE"} {
+		fields := strings.Fields(e[name])
+		if len(fields) == 0 {
+			continue
+		}
+		path := fields[0]
+		if !strings.Contains(path, "/") {
+			path = ""
+			for _, dir := range filepath.SplitList(e["PATH"]) {
+				if st, err := os.Stat(filepath.Join(dir, fields[0])); err == nil && st.Mode().IsRegular() {
+					path = filepath.Join(dir, fields[0])
+					break
+				}
+			}
+		}
+		if path != "" && !isBinary(path) {
+			return nil
+		}
+	}
+	var names []string
+	for name := range e {
+		if !o.computes(name) && !seen.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// isBinary tells whether a program is one in ELF, and no script.
+func isBinary(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	magic := make([]byte, 4)
+	_, err = io.ReadFull(f, magic)
+	return err == nil && string(magic) == "\x7fELF"
+}
 
 // environ is the environment of conf.
 type environ map[string]string
@@ -71,8 +127,8 @@ func newEnviron(ctx context.Context, o Options) (environ, error) {
 	if err != nil {
 		return nil, err
 	}
-	arch := cmp.Or(o.Vars["ARCH"], e["ARCH"], hostArch())
-	e["ARCH"], e["SRCARCH"] = arch, srcArch(arch)
+	e["ARCH"] = cmp.Or(o.Vars["ARCH"], e["ARCH"], arch.Host().Kernel)
+	e["SRCARCH"] = arch.OfKernel(e["ARCH"]).Kernel
 	if _, err := os.Stat(filepath.Join(o.Srctree, "arch", e["SRCARCH"], "Kconfig")); err != nil && e["SRCARCH"] != "um" {
 		return nil, &model.NotTreeError{Dir: o.Srctree, Missing: filepath.Join("arch", e["SRCARCH"], "Kconfig")}
 	}
@@ -105,7 +161,20 @@ func newEnviron(ctx context.Context, o Options) (environ, error) {
 	e["srctree"], e["abs_srctree"], e["objtree"], e["abs_objtree"] = o.Srctree, o.Srctree, o.Objtree, o.Objtree
 	e["LC_COLLATE"], e["LC_NUMERIC"], e["RUSTC_BOOTSTRAP"] = "C", "C", "1"
 	e["KERNELVERSION"] = kernelVersion(string(makefile))
-	return e, e.versions(ctx, o.Cache, strings.Contains(string(makefile), "RUSTC_VERSION_TEXT"))
+	return e, e.versions(ctx, o, strings.Contains(string(makefile), "RUSTC_VERSION_TEXT"))
+}
+
+// others are the variables that newEnviron computes, beside the tools.
+var others = []string{
+	"ARCH", "SRCARCH", "CROSS_COMPILE", "LLVM", "LLVM_IAS", "srctree", "abs_srctree", "objtree", "abs_objtree", "LC_COLLATE", "LC_NUMERIC",
+	"RUSTC_BOOTSTRAP", "KERNELVERSION", "CC_VERSION_TEXT", "RUSTC_VERSION_TEXT",
+}
+
+// computes tells whether newEnviron knows a variable as well as make does.
+func (o Options) computes(name string) bool {
+	_, tool := tools[name]
+	_, given := o.Vars[name]
+	return tool || given || slices.Contains(others, name)
 }
 
 // askedEnviron is what make says of the environment of conf.
@@ -126,8 +195,8 @@ func askedEnviron(ctx context.Context, o Options) (environ, error) {
 }
 
 // versions asks the compilers for theirs, as the Makefile does.
-func (e environ) versions(ctx context.Context, cache string, rust bool) error {
-	runner, err := probe.New(ctx, cache, append(e.list(), "LC_ALL=C"), e.tools(), "")
+func (e environ) versions(ctx context.Context, o Options, rust bool) error {
+	runner, err := probe.New(ctx, o.Cache, append(e.list(), "LC_ALL=C"), e.tools(), "", e.unseen(o)...)
 	if err != nil {
 		return err
 	}
@@ -180,7 +249,7 @@ func (e environ) tools() []string {
 	return append(list, filepath.Join(rustup, "settings.toml"), filepath.Join(rustup, "update-hashes"))
 }
 
-var versionLine = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *=[ \t]*(.*?)[ \t]*$`)
+var versionLine = pattern.New(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *=[ \t]*(.*?)[ \t]*$`)
 
 // kernelVersion is KERNELVERSION as the Makefile puts it together.
 func kernelVersion(makefile string) string {
@@ -198,39 +267,4 @@ func kernelVersion(makefile string) string {
 		}
 	}
 	return version + parts["EXTRAVERSION"]
-}
-
-// hostArch is what scripts/subarch.include makes of this machine.
-func hostArch() string {
-	switch arch := runtime.GOARCH; arch {
-	case "amd64", "386":
-		return "x86"
-	case "ppc64", "ppc64le":
-		return "powerpc"
-	case "loong64":
-		return "loongarch"
-	case "riscv64":
-		return "riscv"
-	case "s390x":
-		return "s390"
-	case "mips", "mipsle", "mips64", "mips64le":
-		return "mips"
-	default:
-		return arch // arm and arm64
-	}
-}
-
-// srcArch is the folder in arch/ of an ARCH.
-func srcArch(arch string) string {
-	switch arch {
-	case "i386", "x86_64":
-		return "x86"
-	case "sparc32", "sparc64":
-		return "sparc"
-	case "parisc64":
-		return "parisc"
-	case "sh64":
-		return "sh"
-	}
-	return arch
 }

@@ -93,7 +93,12 @@ func (g *generator) attributes(name, kind string, prompt bool) {
 		g.line("\t%s", kind)
 	}
 	if g.chance(35) {
-		g.line("\tdepends on %s", g.expr(3))
+		if g.line("\tdepends on %s", g.expr(3)); g.dialect.ConditionalOn && g.chance(40) {
+			g.line("\tdepends on %s if %s", g.expr(2), g.expr(2))
+		}
+	}
+	if g.dialect.DefconfigList && g.chance(5) {
+		g.line("\toption allnoconfig_y")
 	}
 	if g.choice == "" || g.chance(3) {
 		for g.chance(40) {
@@ -133,9 +138,19 @@ func (g *generator) config() {
 		}
 	}
 	if len(g.names) == 1 && g.choice == "" {
-		g.line("config %s\n\tbool \"%s\"\n\tdefault y\n\tmodules", name, name)
+		modules := "modules"
+		if g.dialect.OptionModules {
+			modules = "option modules"
+		}
+		g.line("config %s\n\tbool \"%s\"\n\tdefault y\n\t%s", name, name, modules)
 		g.names = append(g.names, name)
 		g.types[name] = "bool"
+		return
+	}
+	if g.dialect.Transitional && !again && g.choice == "" && g.levels == 1 && g.chance(12) {
+		// Those before and after it may have their defaults from it.
+		g.line("config %s\n\t%s\n\ttransitional", name, kind)
+		g.names, g.types[name] = append(g.names, name), kind
 		return
 	}
 	prompt := !again && (g.choice != "" || g.chance(65))
@@ -320,7 +335,7 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// writeKconfig writes a Kconfig file into a folder of its own.
+// writeKconfig writes a Kconfig file into a directory of its own.
 func writeKconfig(t *testing.T, text string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -15,28 +15,33 @@ import (
 	"github.com/metaspace/run-kernel/kconfig/syntax"
 )
 
-// kernelTests are the folders with the kernel's own tests of its conf.
+// kernelTests are the directories with the kernel's own tests of its conf.
 func kernelTests(t *testing.T, srctree string) []string {
 	t.Helper()
-	var folders []string
+	var directories []string
 	for _, pattern := range []string{"*", "*/*"} {
 		list, err := filepath.Glob(filepath.Join(srctree, "scripts/kconfig/tests", pattern, "Kconfig"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, path := range list {
-			folders = append(folders, filepath.Dir(path))
+			directories = append(directories, filepath.Dir(path))
 		}
 	}
-	if len(folders) == 0 {
+	if len(directories) == 0 {
 		t.Fatalf("%s has no tests of conf", srctree)
 	}
-	return folders
+	return directories
 }
 
 // A step of a test in Python is a run of conf with the status that is expected, or
 // a comparison of what it wrote with a file. See conftest.py there.
-var step = regexp.MustCompile(`conf\.(\w+config)\(([^)]*)\) (==|!=) \d|conf\.(\w+)_(contains|matches)\('([^']+)'\)`)
+var step = regexp.MustCompile(`conf\.(?:_run_conf\('--)?(\w+config)(?:=\w+'|')?[(,]([^)]*)\)\s+(==|!=) \d|conf\.(\w+)_(contains|matches)\('([^']+)'\)`)
+
+var (
+	dotConfig  = regexp.MustCompile(`^(?:\s*dot_config=)?'(\w+)'|dot_config='(\w+)'`)
+	confEnvVar = regexp.MustCompile(`'(KCONFIG_\w+)': '(\w+)'`)
+)
 
 // answers are the lines of a .config that say what is answered to the questions of
 // conf in a test.
@@ -54,13 +59,13 @@ func TestKernelTests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, folder := range kernelTests(t, srctree) {
-				t.Run(filepath.Base(folder), func(t *testing.T) {
-					driver, err := os.ReadFile(filepath.Join(folder, "__init__.py"))
+			for _, directory := range kernelTests(t, srctree) {
+				t.Run(filepath.Base(directory), func(t *testing.T) {
+					driver, err := os.ReadFile(filepath.Join(directory, "__init__.py"))
 					if err != nil {
 						t.Fatal(err)
 					}
-					k := kernelTest{t: t, folder: folder, dialect: d}
+					k := kernelTest{t: t, directory: directory, dialect: d}
 					steps := step.FindAllStringSubmatch(string(driver), -1)
 					for _, s := range steps {
 						if s[1] != "" {
@@ -79,10 +84,10 @@ func TestKernelTests(t *testing.T) {
 }
 
 type kernelTest struct {
-	t       *testing.T
-	folder  string
-	dialect model.Dialect
-	checked int
+	t         *testing.T
+	directory string
+	dialect   model.Dialect
+	checked   int
 
 	mode           string // of the last run
 	err            error
@@ -92,7 +97,7 @@ type kernelTest struct {
 
 func (k *kernelTest) read(name string) []byte {
 	k.t.Helper()
-	data, err := os.ReadFile(filepath.Join(k.folder, name))
+	data, err := os.ReadFile(filepath.Join(k.directory, name))
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -103,7 +108,7 @@ func (k *kernelTest) read(name string) []byte {
 func (k *kernelTest) run(mode, args string, succeeds bool) {
 	k.t.Helper()
 	var m *model.Model
-	m, k.err = parseIn(k.t, k.t.TempDir(), k.folder, k.dialect)
+	m, k.err = parseIn(k.t, k.t.TempDir(), k.directory, k.dialect)
 	if (k.err == nil) != succeeds {
 		k.t.Fatalf("%s: %v", mode, k.err)
 	}
@@ -116,19 +121,32 @@ func (k *kernelTest) run(mode, args string, succeeds bool) {
 	}
 	k.stdout, k.stderr = said(m, true), said(m, false)
 	s := m.NewState()
+	s.Getenv = func(name string) (string, bool) {
+		for _, v := range confEnvVar.FindAllStringSubmatch(args, -1) {
+			if v[1] == name {
+				return v[2], true
+			}
+		}
+		return "", false
+	}
 	if all, ok := allModes[mode]; ok {
 		s.SetAll(all)
 	} else {
 		var config []byte
-		if file := strings.Split(args, "'"); len(file) > 1 {
-			config = k.read(file[1])
+		if file := dotConfig.FindStringSubmatch(args); file != nil {
+			config = k.read(file[1] + file[2])
 		}
-		if strings.Contains(args, ",") {
-			config = append(config, answers[filepath.Base(k.folder)]...)
+		if strings.Contains(args, ",") && !strings.Contains(args, "extra_env") {
+			config = append(config, answers[filepath.Base(k.directory)]...)
 		}
 		s.Load(".config", config)
 	}
-	k.config = string(s.Config())
+	if mode == "savedefconfig" {
+		k.config = string(s.Defconfig())
+	} else {
+		k.config = string(s.Config())
+	}
+	k.stderr += s.Warnings.String()
 }
 
 // check compares what the last run wrote with a file.
@@ -140,7 +158,7 @@ func (k *kernelTest) check(what string, whole bool, file string) {
 	case what == "config" && k.mode == "randconfig":
 		// Which of them is found doesn't matter, but that it stays.
 		k.mode = "olddefconfig"
-		m, err := parseIn(k.t, k.t.TempDir(), k.folder, k.dialect)
+		m, err := parseIn(k.t, k.t.TempDir(), k.directory, k.dialect)
 		if err != nil {
 			k.t.Fatal(err)
 		}
@@ -181,6 +199,10 @@ func (k *kernelTest) refused(want string) {
 	case errors.As(k.err, &recursion):
 		k.cycles(want)
 	case errors.As(k.err, &refused):
+		// Of several mistakes conf reports all, and the engine the first.
+		if mistakes := regexp.MustCompile(`(?m)^.* error: .*$`).FindAllString(want, -1); len(mistakes) > 1 {
+			want = mistakes[0]
+		}
 		// The engine also says where the file was sourced for the first time.
 		if got, want := place.FindAllString(k.err.Error(), -1), place.FindAllString(want, -1); len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
 			k.t.Errorf("got %v, want the places %v", k.err, want)

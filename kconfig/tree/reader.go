@@ -20,8 +20,9 @@ type reader struct {
 	stop  chan struct{}
 	wg    sync.WaitGroup
 
-	mu    sync.Mutex
-	files map[string]*file // by path
+	mu     sync.Mutex
+	files  map[string]*file // by path
+	absent map[string]bool  // by directory: whether it isn't there
 }
 
 type file struct {
@@ -34,7 +35,7 @@ type file struct {
 const readAhead = 4096
 
 func newReader(dirs ...string) *reader {
-	r := &reader{dirs: dirs, ahead: make(chan string, readAhead), stop: make(chan struct{}), files: map[string]*file{}}
+	r := &reader{dirs: dirs, ahead: make(chan string, readAhead), stop: make(chan struct{}), files: map[string]*file{}, absent: map[string]bool{}}
 	r.wg.Go(func() {
 		for {
 			select {
@@ -58,10 +59,30 @@ func (r *reader) close() {
 	r.wg.Wait()
 }
 
+// lacks tells whether a directory isn't there. A build directory has next to none of
+// those of the source tree, and each Kconfig file would be looked for in it first.
+func (r *reader) lacks(dir string) bool {
+	known, ok := r.absent[dir]
+	if !ok {
+		if up := filepath.Dir(dir); up != dir && r.lacks(up) {
+			known = true
+		} else {
+			_, err := os.Stat(dir)
+			known = errors.Is(err, fs.ErrNotExist)
+		}
+		r.absent[dir] = known
+	}
+	return known
+}
+
 // read returns what is in a file, each time the same.
 func (r *reader) read(path string) ([]byte, error) {
 	r.mu.Lock()
 	f := r.files[path]
+	if f == nil && r.lacks(filepath.Dir(path)) {
+		r.mu.Unlock()
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
 	if f == nil {
 		f = &file{}
 		r.files[path] = f

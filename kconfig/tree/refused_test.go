@@ -53,10 +53,10 @@ func TestRefused(t *testing.T) {
 				"config A\n\tbool\n\tdepends on B if C\n",
 				"comment\n",
 			} {
-				folder := writeKconfig(t, text)
-				c := comparison{t: t, program: program, srctree: folder, dir: t.TempDir()}
+				directory := writeKconfig(t, text)
+				c := comparison{t: t, program: program, srctree: directory, dir: t.TempDir()}
 				_, _, said, ok := c.conf(".config", "--alldefconfig")
-				_, err := parseIn(t, c.dir, folder, d)
+				_, err := parseIn(t, c.dir, directory, d)
 				var refused *syntax.Error
 				if d.ConditionalOn && ok && err == nil {
 					continue

@@ -26,7 +26,7 @@ type served struct {
 	said string // on standard error, while it read them
 }
 
-// serve starts a served conf in a folder.
+// serve starts a served conf in a directory.
 func serve(program, dir string, env []string) (*served, error) {
 	log, err := os.Create(filepath.Join(dir, "stderr"))
 	if err != nil {
@@ -56,8 +56,8 @@ func serve(program, dir string, env []string) (*served, error) {
 	return s, nil
 }
 
-// conf is conf with a folder, further environment and arguments. What it prints is
-// in the folder's files stdout and stderr.
+// conf is conf with a directory, further environment and arguments. What it prints is
+// in the directory's files stdout and stderr.
 func (s *served) conf(dir string, env, args []string) (status int, err error) {
 	fields := append(append([]string{dir, strconv.Itoa(len(env))}, env...), args...)
 	if _, err := io.WriteString(s.in, strings.Join(fields, "\t")+"\n"); err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // TestTraps compares on Kconfig files that are made to be got wrong, each in a
-// folder of testdata/traps with one or several .config, and on those of the
+// directory of testdata/traps with one or several .config, and on those of the
 // kernel's own tests of conf.
 func TestTraps(t *testing.T) {
 	ours, err := filepath.Glob("testdata/traps/*")
@@ -30,17 +30,17 @@ func TestTraps(t *testing.T) {
 				t.Fatal(err)
 			}
 			dialects[d] = true
-			for _, folder := range append(ours, kernelTests(t, srctree)...) {
-				t.Run(filepath.Base(folder), func(t *testing.T) {
-					folder, err := filepath.Abs(folder)
+			for _, directory := range append(ours, kernelTests(t, srctree)...) {
+				t.Run(filepath.Base(directory), func(t *testing.T) {
+					directory, err := filepath.Abs(directory)
 					if err != nil {
 						t.Fatal(err)
 					}
-					differ, refused := compareAll(t, program, d, folder, configs(t, folder)...)
+					differ, refused := compareAll(t, program, d, directory, configs(t, directory)...)
 					if differ != "" {
 						t.Error(differ)
 					}
-					name := filepath.Base(folder)
+					name := filepath.Base(directory)
 					accepted[name] = accepted[name] || !refused
 				})
 			}
@@ -54,10 +54,10 @@ func TestTraps(t *testing.T) {
 	}
 }
 
-// configs are the .config files in a folder, and an empty one.
-func configs(t *testing.T, folder string) [][]byte {
+// configs are the .config files in a directory, and an empty one.
+func configs(t *testing.T, directory string) [][]byte {
 	t.Helper()
-	list, err := os.ReadDir(folder)
+	list, err := os.ReadDir(directory)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func configs(t *testing.T, folder string) [][]byte {
 		if !f.Type().IsRegular() || !strings.Contains(f.Name(), "config") || strings.HasPrefix(f.Name(), "Kconfig") {
 			continue
 		}
-		config, err := os.ReadFile(filepath.Join(folder, f.Name()))
+		config, err := os.ReadFile(filepath.Join(directory, f.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,11 +85,11 @@ func TestHugeConfig(t *testing.T) {
 	}
 	long := strings.Repeat("x", 10<<20)
 	config := "CONFIG_S=\"" + long + "\"\nCONFIG_" + long + "=y\n# CONFIG_" + long + " is not set\n" + long + "\nCONFIG_I=" + strings.Repeat("1", 10<<20) + "\nCONFIG_A=y\n"
-	folder, err := filepath.Abs("testdata/traps/dotconfig")
+	directory, err := filepath.Abs("testdata/traps/dotconfig")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if differ, refused := compareAll(t, program, d, folder, []byte(config)); differ != "" || refused {
+	if differ, refused := compareAll(t, program, d, directory, []byte(config)); differ != "" || refused {
 		t.Errorf("refused: %v; %.1000s", refused, differ)
 	}
 }

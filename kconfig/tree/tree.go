@@ -4,10 +4,12 @@ package tree
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/metaspace/run-kernel/kconfig/model"
 	"github.com/metaspace/run-kernel/kconfig/probe"
@@ -21,9 +23,10 @@ type Options struct {
 	Env     []string          // the environment of make; os.Environ() if it is nil
 	Vars    map[string]string // the words NAME=VALUE of make's command line
 	// Environ asks make for the environment that it gives conf, where nothing else
-	// knows it: with clang, and for ARCH=um. That is an *UnsupportedError if it is nil.
+	// knows it: with clang, for ARCH=um, and where Kconfig files read a variable of
+	// the Makefile's that isn't known. That is an *UnsupportedError if it is nil.
 	Environ func(context.Context) ([]string, error)
-	Cache   string // folder for the outputs of $(shell); none are kept if it is empty
+	Cache   string // directory for the outputs of $(shell); none are kept if it is empty
 	File    string // the first Kconfig file; Kconfig if it is empty
 }
 
@@ -31,21 +34,35 @@ type Options struct {
 // is a *syntax.Error, an environment that it can't compute an *UnsupportedError,
 // and what isn't a kernel's tree a *model.NotTreeError.
 func Load(ctx context.Context, o Options) (*model.Model, error) {
-	in, err := open(ctx, o)
+	in, err := Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	return in.Load(ctx)
+}
+
+// Load is Load of what has been opened, which is done once.
+func (in *Source) Load(ctx context.Context) (*model.Model, error) {
 	files := newReader(in.Objtree, in.Srctree)
 	defer files.close()
 	options := syntax.Options{
 		Dialect: in.dialect.Dialect,
 		Dir:     in.Objtree, Srctree: in.Srctree, File: in.File,
-		Getenv:   func(name string) (string, bool) { value, ok := in.env[name]; return value, ok },
-		Shell:    in.runner.Shell,
+		Getenv:   in.getenv,
+		Shell:    in.shell,
 		ReadFile: files.read,
 	}
 	for {
 		tree, err := syntax.Parse(options)
+		if in.exported != nil && len(in.exported.missing) > 0 {
+			if err := in.runner.Wait(); err != nil {
+				return nil, err
+			}
+			if err := in.exported.ask(ctx, in.Environ); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if !errors.Is(err, syntax.ErrPending) {
 			if err != nil {
 				return nil, err
@@ -66,27 +83,62 @@ func Load(ctx context.Context, o Options) (*model.Model, error) {
 // environment, the tools, the scripts and the tree's conf. It fails as Load does,
 // and where nothing is to be kept in a cache.
 func Fingerprint(ctx context.Context, o Options) (string, error) {
-	in, err := open(ctx, o)
+	in, err := Open(ctx, o)
 	if err != nil {
 		return "", err
 	}
+	return in.Fingerprint()
+}
+
+// Fingerprint is Fingerprint of what has been opened.
+func (in *Source) Fingerprint() (string, error) {
 	key := in.runner.Key()
 	if key == "" {
 		return "", errors.New("no outputs are kept")
 	}
-	return fmt.Sprintf("%s %s %s %+v", key, in.Srctree, in.Objtree, in.dialect), nil
+	var asked map[string]string
+	if in.exported != nil {
+		asked = in.exported.known
+	}
+	// Kconfig files may read any variable.
+	env := sha256.Sum256([]byte(strings.Join(in.env.list(), "\x00")))
+	return fmt.Sprintf("%s %s %s %+v %q %x", key, in.Srctree, in.Objtree, in.dialect, asked, env), nil
 }
 
-// An input is a tree in its environment.
-type input struct {
+// A Source is a tree in its environment, whose Kconfig files haven't been read yet.
+type Source struct {
 	Options
-	dialect model.Dialect
-	env     environ
-	runner  *probe.Runner
+	dialect  model.Dialect
+	env      environ
+	runner   *probe.Runner
+	exported *exported // nil where all of env comes from make
 }
 
-func open(ctx context.Context, o Options) (*input, error) {
-	in := &input{Options: o}
+// getenv looks up a variable of the environment.
+func (in *Source) getenv(name string) (string, bool) {
+	if in.exported != nil {
+		if in.exported.reads(name) {
+			return "", false
+		}
+		if value, ok := in.exported.known[name]; ok {
+			return value, true
+		}
+	}
+	value, ok := in.env[name]
+	return value, ok
+}
+
+// shell is what a command writes. One that reads what isn't known yet isn't run.
+func (in *Source) shell(command string) (syntax.Output, error) {
+	if in.exported != nil && in.exported.runs(command) {
+		return syntax.Output{Stdout: syntax.Pending}, nil
+	}
+	return in.runner.Shell(command)
+}
+
+// Open looks at a tree and computes its environment. It fails as Load does.
+func Open(ctx context.Context, o Options) (*Source, error) {
+	in := &Source{Options: o}
 	if in.Env == nil {
 		in.Env = os.Environ()
 	}
@@ -103,15 +155,17 @@ func open(ctx context.Context, o Options) (*input, error) {
 		return nil, err
 	}
 	in.env, err = newEnviron(ctx, in.Options)
+	asked := false
 	if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) && o.Environ != nil {
+		asked = true
 		in.env, err = askedEnviron(ctx, in.Options)
 	}
 	if err != nil {
 		return nil, err
 	}
-	in.runner, err = probe.New(ctx, o.Cache, in.env.list(), in.env.tools(), filepath.Join(in.Srctree, "scripts"))
-	if err != nil {
-		return nil, err
+	in.runner, err = probe.New(ctx, o.Cache, in.env.list(), in.env.tools(), filepath.Join(in.Srctree, "scripts"), in.env.unseen(o)...)
+	if err == nil && !asked {
+		in.exported, err = newExported(in)
 	}
-	return in, nil
+	return in, err
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-only
 //
 // Preloaded into conf, this keeps the output of each command that it runs by
-// popen() in a file of the folder POPEN_CACHE.
+// popen() in a file of the directory POPEN_CACHE.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
 // Linked with conf's sources, of which conf.c has its main() renamed to conf_main()
 // and its conf_parse() to already_parsed(), this makes a conf that reads the
 // Kconfig files once and then answers requests, each in a process of its own. A
-// request is a line: a folder, the number of variables, the variables and the
-// arguments, with tabs between. conf runs in the folder, where it leaves what it
+// request is a line: a directory, the number of variables, the variables and the
+// arguments, with tabs between. conf runs in the directory, where it leaves what it
 // prints in the files stdout and stderr. Its exit status is the answer.
 #include <stdio.h>
 #include <stdlib.h>

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attacks each have a folder of their own with a file, another file and an empty
-// folder.
+// attacks each have a directory of their own with a file, another file and an empty
+// directory.
 var attacks = []struct {
 	name string
 	do   func(dir string) error
@@ -75,7 +75,7 @@ var attacks = []struct {
 	}},
 	{"chmod", func(dir string) error { return unix.Chmod(dir+"/file", 0o777) }},
 	{"fchmod", func(dir string) error {
-		return open(dir+"/file", unix.O_RDONLY, func(fd int) error { return unix.Fchmod(fd, 0o4777) })
+		return open(dir+"/file", unix.O_RDONLY, func(fd int) error { return unix.Fchmod(fd, 0o777) })
 	}},
 	{"chown", func(dir string) error { return unix.Chown(dir+"/file", 1, 1) }},
 	{"utimes", func(dir string) error {

@@ -19,6 +19,7 @@
       assert configuration.fileSystems."/".fsType == "tmpfs";
       assert configuration.services.getty.autologinUser == "root";
       assert configuration.services.openssh.enable;
+      assert !configuration.services.openssh.settings.PasswordAuthentication;
       {
         config.system.build.toplevel = derivation {
           name = "nixos-system-${configuration.networking.hostName}";

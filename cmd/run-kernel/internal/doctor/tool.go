@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package doctor
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/internal/arch"
+	"github.com/metaspace/run-kernel/internal/pattern"
+	"github.com/metaspace/run-kernel/internal/proc"
+)
+
+// versionTime is how long a program may take to tell its version.
+const versionTime = 20 * time.Second
+
+var versionNumber = pattern.New(`\d+(\.\d+)+`)
+
+// versionOf returns the version that a program tells, or "".
+func versionOf(ctx context.Context, path string) string {
+	ctx, cancel := context.WithTimeout(ctx, versionTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "--version")
+	cmd.WaitDelay = time.Second
+	out, _ := cmd.CombinedOutput() // one that doesn't tell has none
+	line, _, _ := strings.Cut(string(out), "\n")
+	// gcc puts the distribution's version in parentheses before its own.
+	for open := strings.IndexByte(line, '('); open >= 0; open = strings.IndexByte(line, '(') {
+		shut := strings.IndexByte(line[open:], ')')
+		if shut < 0 {
+			break
+		}
+		line = line[:open] + line[open+shut+1:]
+	}
+	return versionNumber.FindString(line)
+}
+
+// tool checks for a program whose package is known by the same name or another, in
+// $PATH or else in dirs.
+func tool(feature, name, pkg string, dirs ...string) func(context.Context) Check {
+	return func(ctx context.Context) Check {
+		c := Check{Feature: feature, Name: name, tool: pkg}
+		path, err := proc.Look(name, dirs...)
+		if err != nil {
+			c.State, c.Text = Missing, err.Error()
+			if proc.Packages(pkg).Debian == "" {
+				c.tool, c.Hint = "", proc.InstallHint(pkg)
+			}
+			return c
+		}
+		c.State, c.Path, c.Version = OK, path, versionOf(ctx, path)
+		return c
+	}
+}
+
+// optional makes the lack of something no more than a note, with what it is for.
+func optional(check func(context.Context) Check, purpose string) func(context.Context) Check {
+	return func(ctx context.Context) Check {
+		c := check(ctx)
+		if c.State == Missing {
+			c.State, c.Text = Note, "not found; "+purpose
+		}
+		return c
+	}
+}
+
+// debugger checks for a gdb that knows the guest's processor.
+func debugger(o Options) func(context.Context) Check {
+	return func(ctx context.Context) Check {
+		c := Check{Feature: "session", Name: "gdb", State: Note, Text: "not found; run-kernel gdb starts it", tool: "gdb"}
+		foreign := o.Arch != arch.Host().Name
+		if foreign {
+			c.tool = "gdb-multiarch"
+		}
+		path, err := boot.FindGDB(o.Arch)
+		if err != nil {
+			return c
+		}
+		c.Path, c.Version = path, versionOf(ctx, path)
+		if foreign {
+			ctx, cancel := context.WithTimeout(ctx, versionTime)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, path, "-nx", "-batch", "-ex", "set architecture "+arch.Of(o.Arch).GDB)
+			cmd.WaitDelay = time.Second
+			if cmd.Run() != nil {
+				c.Text = "it doesn't know the processors of " + o.Arch
+				return c
+			}
+		}
+		c.State, c.Text = OK, ""
+		return c
+	}
+}
+
+// compilerName is the C compiler that make will call.
+func compilerName(o Options) string {
+	switch suffix, prefix := llvm(o.LLVM); {
+	case o.CC != "":
+		return strings.Fields(o.CC + " ")[0]
+	case o.LLVM != "" && o.LLVM != "0":
+		return prefix + "clang" + suffix
+	}
+	return o.CrossCompile + "gcc"
+}
+
+// llvm takes the value of LLVM= apart; see Documentation/kbuild/llvm.rst.
+func llvm(value string) (suffix, prefix string) {
+	switch {
+	case strings.HasPrefix(value, "-"):
+		return value, ""
+	case strings.HasSuffix(value, "/"):
+		return "", value
+	}
+	return "", ""
+}
+
+func compiler(o Options) func(context.Context) Check {
+	name := compilerName(o)
+	return tool("build", name, family(name, "gcc", "clang"))
+}
+
+func linker(o Options) func(context.Context) Check {
+	if suffix, prefix := llvm(o.LLVM); o.LLVM != "" && o.LLVM != "0" {
+		return tool("build", prefix+"ld.lld"+suffix, "ld.lld")
+	}
+	return tool("build", o.CrossCompile+"ld", family(o.CrossCompile+"ld", "ld"))
+}
+
+// family is the tool that a program's name stands for, whatever its directory and
+// version; a cross compiler is its own.
+func family(name string, known ...string) string {
+	base := filepath.Base(name)
+	for _, k := range known {
+		if base == k || strings.HasPrefix(base, k+"-") {
+			return k
+		}
+	}
+	return base
+}
+
+// header checks for a library's header file, with the compiler for programs of
+// the host.
+func header(o Options, name, file, purpose string) func(context.Context) Check {
+	return func(ctx context.Context) Check {
+		c := Check{Feature: "build", Name: name, tool: name}
+		cc := "gcc"
+		if o.LLVM != "" && o.LLVM != "0" {
+			cc = compilerName(Options{LLVM: o.LLVM})
+		}
+		path, err := proc.Look(cc)
+		if err != nil {
+			c.State, c.Text = Missing, "its headers can't be looked for without "+cc+"; "+purpose
+			return c
+		}
+		ctx, cancel := context.WithTimeout(ctx, versionTime)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, path, "-E", "-x", "c", "-o", "/dev/null", "-")
+		cmd.Stdin = strings.NewReader("#include <" + file + ">\n")
+		cmd.WaitDelay = time.Second
+		if err := cmd.Run(); err != nil {
+			c.State, c.Text = Missing, "no <"+file+">; "+purpose
+			return c
+		}
+		c.State, c.Text = OK, "<"+file+">"
+		return c
+	}
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package prepare
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/private"
+)
+
+// kunitState has the kunitconfigs from which a .config was made.
+const kunitState = "kunitconfig"
+
+// KUnitConfigs are the configuration fragments of tests to run, where nobody names
+// others: the default that the kernel's kunit.py takes.
+func (k *Kernel) KUnitConfigs() []string {
+	for _, name := range []string{"tools/testing/kunit/configs/default.config", "lib/kunit/.kunitconfig"} {
+		path := filepath.Join(k.Tree.Source, name)
+		if _, err := os.Stat(path); err == nil {
+			return []string{path}
+		}
+	}
+	return nil
+}
+
+// SeedKUnit makes .config from kunitconfigs and the defaults of Kconfig alone, as the
+// kernel's kunit.py does, unless it was made from the same ones before. A .config that
+// was made in another way stays.
+func (k *Kernel) SeedKUnit(ctx context.Context, paths []string) error {
+	seed := []byte("CONFIG_KUNIT=y\n")
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("kunitconfig: %w", err)
+		}
+		seed = append(append(seed, data...), '\n')
+	}
+	if _, err := k.Tree.StateDir(); err != nil {
+		return err
+	}
+	state := k.Tree.StatePath(kunitState)
+	before, err := private.ReadFile(state)
+	ours := err == nil
+	_, err = os.Stat(k.Tree.ConfigPath())
+	exists := !errors.Is(err, os.ErrNotExist)
+	if exists && (!ours || bytes.Equal(before, seed)) {
+		return nil
+	}
+	k.Events.Emit(event.Notice{Text: ".config is made from " + k.shown(paths)})
+	if err := os.WriteFile(k.Tree.ConfigPath(), seed, 0o644); err != nil {
+		return fmt.Errorf("kunitconfig: %w", err)
+	}
+	// What was switched off in the .config before is of no account.
+	_ = os.Remove(k.Tree.StatePath(memory))
+	if err := k.Tree.Configure(ctx, "olddefconfig", k.Tree.ConfigPath()); err != nil {
+		_ = os.Remove(k.Tree.ConfigPath())
+		return err
+	}
+	if err := private.WriteFile(state, seed); err != nil {
+		return fmt.Errorf("kunitconfig: %w", err)
+	}
+	return nil
+}
+
+// shown names fragments.
+func (k *Kernel) shown(paths []string) string {
+	if len(paths) == 0 {
+		return "KUNIT=y"
+	}
+	text := k.Tree.Rel(paths[0])
+	if n := len(paths) - 1; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
+}

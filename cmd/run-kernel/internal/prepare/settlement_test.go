@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package prepare
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestCheckAgain sees that a check is as good as the first one whatever has
+// changed since, and reads no Kconfig file where nothing has.
+func TestCheckAgain(t *testing.T) {
+	l := newLab(t)
+	for _, name := range []string{"lexer.l", "parser.y", "symbol.c", "confdata.c", "expr.c"} {
+		l.Write("scripts/kconfig/"+name, "")
+	}
+	l.Write("scripts/kconfig/expr.h", "#define SYMBOL_HASHSIZE 9973\n")
+	l.Write("arch/x86/Kconfig", "")
+	l.Write(".config", "CONFIG_WANTED=y\n")
+	const kconfig = "config WANTED\n\tbool \"one\"\n\tdepends on \"$(shell,echo $PROBED)\" = \"yes\"\n"
+	l.Write("Kconfig", kconfig)
+	t.Setenv("PROBED", "yes")
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	l.kernel.Config.Kconfig.Require = []string{"WANTED=y"}
+	check := func(what, want string) {
+		t.Helper()
+		results, err := l.kernel.Check(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			if r.Symbol == "WANTED" && (r.Have != want || r.Met != (want == "y")) {
+				t.Errorf("%s: have %q, met: %v", what, r.Have, r.Met)
+			}
+		}
+	}
+	check("at first", "y")
+	if _, err := os.Stat(filepath.Join(l.Dir, ".run-kernel")); !os.IsNotExist(err) {
+		t.Errorf("a check made a state directory: %v", err)
+	}
+	if _, err := l.kernel.Tree.StateDir(); err != nil {
+		t.Fatal(err)
+	}
+	check("at first, where a fix or a build has been", "y")
+
+	// A change that can't be seen tells whether the files were read.
+	path := filepath.Join(l.Dir, "Kconfig")
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Write("Kconfig", "config WANTED\n\tbool \"one\"\n\tdepends on \"$(shell,echo $PROBED)\" = \"not\"\n")
+	if err := os.Chtimes(path, before.ModTime(), before.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	check("nothing has changed", "y")
+
+	l.Write("Kconfig", kconfig+"config OTHER\n\tbool\n")
+	t.Setenv("PROBED", "no")
+	check("the environment has changed", "")
+	t.Setenv("PROBED", "yes")
+	check("the environment is as it was", "y")
+	l.Write(".config", "# CONFIG_WANTED is not set\n")
+	check(".config has changed", "n")
+	l.Write(".config", "CONFIG_WANTED=y\n")
+	check(".config is as it was", "y")
+	l.Write("Kconfig", "config OTHER\n\tbool\n")
+	check("a Kconfig file has changed", "")
+	l.kernel.Config.Kconfig.Require = []string{"WANTED=n"}
+	if results, err := l.kernel.Check(t.Context()); err != nil || !results[len(results)-1].Met {
+		t.Errorf("another requirement: %+v %v", results[len(results)-1], err)
+	}
+}

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/kbuild"
+	"github.com/metaspace/run-kernel/kbuild/graph"
+)
+
+// A builder makes the builds of the loop: short ones where that is known to be right, and
+// full ones.
+type builder struct {
+	kernel *prepare.Kernel
+	events event.Sink
+	off    bool // all builds are full
+
+	mu      sync.Mutex
+	graph   *graph.Graph   // nil: not read yet
+	sources sourceSet      // those of the tree that were there; nil: not listed yet
+	pending changes        // since the last build that succeeded began
+	sound   bool           // nothing but pending has changed since a full make that succeeded
+	missed  bool           // a short build was wrong: there is no other one
+	broken  []graph.Target // what short builds began to make that failed since
+	last    lastShort
+	told    map[string]bool // reasons for full makes
+
+	rewritten []string // targets that changed since objects was called
+}
+
+func newBuilder(s *Session) *builder {
+	return &builder{kernel: s.Kernel, events: s.Events, off: !s.Config.Build.Fast, told: map[string]bool{}}
+}
+
+// walks begins the reason for a full make.
+const walks = "make walks the whole tree: "
+
+// A sourceSet has files by a hash of their paths, of which there are 60,000 in a tree.
+type sourceSet map[uint64]struct{}
+
+var sourceSeed = maphash.MakeSeed()
+
+func (s sourceSet) add(file string) { s[maphash.String(sourceSeed, file)] = struct{}{} }
+
+func (s sourceSet) has(file string) bool {
+	_, ok := s[maphash.String(sourceSeed, file)]
+	return ok
+}
+
+// changes are what was saved.
+type changes struct {
+	files    []string
+	unknown  bool // and it isn't known what else
+	external bool // there were changes of modules outside of the tree
+}
+
+func (c *changes) add(files ...string) {
+	for _, f := range files {
+		if !slices.Contains(c.files, f) {
+			c.files = append(c.files, f)
+		}
+	}
+}
+
+// lastShort is the last short build that succeeded.
+type lastShort struct {
+	unproved bool
+	began    time.Time
+	changed  []string
+	objects  []graph.Target
+}
+
+// saved tells of files that changed.
+func (b *builder) saved(files []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pending.add(files...)
+	b.pending.external = b.pending.external || slices.ContainsFunc(files, func(file string) bool { return b.kernel.Tree.ExternalOf(file) != "" })
+}
+
+// lost tells that any file may have changed.
+func (b *builder) lost() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pending.unknown = true
+}
+
+// graphFile is where the graph is kept.
+const graphFile = "graph"
+
+// read brings the graph up to date, and returns the names of the targets that changed.
+func (b *builder) read() ([]string, error) {
+	tree := b.kernel.Tree
+	if b.graph == nil {
+		b.graph = graph.Load(tree.StatePath(graphFile), tree.BuildDir)
+	}
+	names, err := b.graph.Update()
+	if err == nil {
+		b.rewritten = append(b.rewritten, names...)
+		// Without it, the next session reads all again.
+		_ = b.graph.Save(tree.StatePath(graphFile))
+	}
+	return names, err
+}
+
+// build makes a build, after o.
+func (b *builder) build(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Result, error) {
+	tree := b.kernel.Tree
+	b.mu.Lock()
+	now := b.pending
+	b.pending = changes{}
+	now.files = slices.DeleteFunc(now.files, func(file string) bool { return tree.ExternalOf(file) != "" })
+	if b.sound && !now.unknown && len(now.files) == 0 && now.external && len(b.broken) == 0 {
+		// The kernel is as it was, and the modules outside of it are built in any case.
+		b.mu.Unlock()
+		return &kbuild.Result{Image: o.Image}, nil
+	}
+	o.Changed = now.files
+	b.last.unproved = false
+	var plan *kbuild.Short
+	if !b.off {
+		b.tellSize(now.files)
+		var err error
+		plan, err = b.plan(o, now)
+		var u *kbuild.UncertainError
+		if errors.As(err, &u) && !b.told[u.Reason] {
+			b.told[u.Reason] = true
+			b.events.Emit(event.Notice{Text: walks + u.Reason})
+		}
+	}
+	b.mu.Unlock()
+	if plan != nil {
+		began := time.Now()
+		r, err := tree.Short(ctx, plan, o)
+		b.mu.Lock()
+		switch u := (*kbuild.UncertainError)(nil); {
+		case err == nil:
+			b.broken = nil
+			b.last = lastShort{unproved: true, began: began, changed: now.files, objects: plan.Objects}
+			b.sound = b.learn(r) == nil
+			b.mu.Unlock()
+			return r, nil
+		case !errors.As(err, &u):
+			b.broken = plan.Objects
+			b.undo(now)
+			b.mu.Unlock()
+			return nil, err
+		}
+		b.mu.Unlock()
+		b.events.Emit(event.Notice{Text: walks + err.Error()})
+	}
+	b.mu.Lock()
+	b.sound = false
+	if !b.off {
+		if _, err := b.read(); err == nil {
+			err = tree.Repair(b.graph)
+			if err != nil {
+				b.events.Emit(event.Warning{Text: err.Error()})
+			}
+		}
+	}
+	b.mu.Unlock()
+	r, err := tree.Build(ctx, o)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		b.undo(now)
+		return nil, err
+	}
+	b.broken = nil
+	if !b.off {
+		for _, f := range now.files {
+			if b.sources != nil {
+				b.sources.add(f)
+			}
+		}
+		b.sound = b.learn(r) == nil
+	}
+	return r, nil
+}
+
+// undo takes changes for pending again.
+func (b *builder) undo(c changes) {
+	files := b.pending.files
+	b.pending.files = c.files
+	b.pending.add(files...)
+	b.pending.unknown = b.pending.unknown || c.unknown
+}
+
+// learn reads what a build wrote.
+func (b *builder) learn(r *kbuild.Result) error {
+	_, err := b.read()
+	if err == nil {
+		b.graph.Measured(r.Took)
+	}
+	return err
+}
+
+// plan says how a short build is made; an error, why there is none.
+func (b *builder) plan(o kbuild.BuildOptions, now changes) (*kbuild.Short, error) {
+	switch {
+	case b.missed, !b.sound, now.unknown, len(now.files) == 0:
+		return nil, errors.New("not all is known")
+	case len(b.broken) == 0:
+		// Otherwise, what the graph knows is still needed, and some of it has gone.
+		if names, err := b.read(); err != nil {
+			return nil, err
+		} else if len(names) > 0 {
+			return nil, fmt.Errorf("another make was here: %s changed", names[0])
+		}
+	}
+	for _, f := range now.files {
+		if !b.isKnown(f) {
+			return nil, fmt.Errorf("%s is new", f)
+		}
+	}
+	return b.kernel.Tree.PlanShort(b.graph, o, now.files, b.broken)
+}
+
+// isKnown says whether a source file was there before.
+func (b *builder) isKnown(file string) bool { return b.sources.has(file) || b.graph.Knows(file) }
+
+// unread says whether no object of the build reads a source file.
+func (b *builder) unread(file string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.off || !b.sound || len(b.broken) > 0 || !b.isKnown(file) {
+		return false
+	}
+	return b.kernel.Tree.Unread(b.graph, file)
+}
+
+// tellSize says how much a header rebuilds.
+func (b *builder) tellSize(files []string) {
+	if b.graph == nil || !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, ".h") }) {
+		return
+	}
+	list := b.graph.Rebuilt(files...)
+	if len(list) < 2 {
+		return
+	}
+	text := b.kernel.Tree.Rel(files[0])
+	if n := len(files) - 1; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	text = fmt.Sprintf("%s: rebuilds %d objects", text, len(list))
+	jobs := b.kernel.Config.Build.Jobs
+	if jobs == 0 {
+		jobs = runtime.NumCPU()
+	}
+	if d := b.graph.Estimate(list) / time.Duration(jobs); d > 0 {
+		text += ", which takes about " + round(d)
+	}
+	b.events.Emit(event.Notice{Text: text})
+}
+
+// round is a duration for people.
+func round(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return "a second"
+	case d < 100*time.Second:
+		return fmt.Sprintf("%d s", (d+time.Second/2)/time.Second)
+	}
+	return fmt.Sprintf("%d min", (d+time.Minute/2)/time.Minute)
+}
+
+// list notes which source files there are, so that a new one is known as such.
+func (b *builder) list(ctx context.Context) {
+	sources := sourceSet{}
+	root := b.kernel.Tree.Source
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return nil // what can't be read isn't known
+		case e.IsDir() && (e.Name() == ".git" || path == filepath.Join(root, "Documentation")):
+			return fs.SkipDir
+		}
+		switch filepath.Ext(path) {
+		case ".c", ".h", ".S":
+			sources.add(path)
+		}
+		return nil
+	})
+	if err != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sources = sources
+}
+
+// unproved says whether the last build was a short one that nothing has confirmed.
+func (b *builder) unproved() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last.unproved
+}
+
+// prove runs the full make that the last short build stood for.
+func (b *builder) prove(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Result, error) {
+	tree := b.kernel.Tree
+	o.Events = func(e event.Event) {
+		if d, ok := e.(event.Diagnostic); ok {
+			b.events.Emit(d)
+		}
+	}
+	steps, r, err := tree.Prove(ctx, o)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		// What it was about to do is half done.
+		b.sound = b.sound && len(steps) == 0
+		return nil, context.Cause(ctx)
+	case err != nil:
+		b.sound, b.missed = false, true
+		return nil, err
+	case len(steps) == 0:
+		b.events.Emit(event.BuildProved{Elapsed: r.Elapsed})
+		return r, nil
+	case b.later(steps):
+		// It has built what was saved after the short build. The next build is about to
+		// begin, and finds the image new.
+		b.sound = b.learn(r) == nil
+		r.NewImage, r.NewModules = false, false
+		return r, nil
+	}
+	b.events.Emit(event.BuildProved{Elapsed: r.Elapsed, Missed: steps})
+	b.missed = true
+	version, _ := tree.Version()
+	m := kbuild.Missed{Time: time.Now(), Kernel: version, Steps: steps}
+	for _, f := range b.last.changed {
+		m.Changed = append(m.Changed, tree.Rel(f))
+	}
+	for _, t := range b.last.objects {
+		m.Compiled = append(m.Compiled, t.Name)
+	}
+	w := event.Warning{Text: "the short build missed something, and make has now done it: " + strings.Join(steps[:min(3, len(steps))], ", ")}
+	path, err := tree.SaveMissed(m)
+	if err != nil {
+		path = err.Error()
+	}
+	w.Hint = "please report it, with " + path + "; until the loop is started again, make walks the whole tree each time"
+	b.events.Emit(w)
+	return r, nil
+}
+
+// later says whether what make compiled reads a file that was saved after the last short
+// build had begun.
+func (b *builder) later(steps []string) bool {
+	for _, step := range steps {
+		fields := strings.Fields(step)
+		for _, file := range b.graph.Reads(fields[len(fields)-1]) {
+			if st, err := os.Stat(file); err == nil && st.ModTime().After(b.last.began) {
+				return true
+			}
+		}
+	}
+	return false
+}

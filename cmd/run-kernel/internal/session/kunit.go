@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package session
+
+import (
+	"context"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/ktap"
+	"github.com/metaspace/run-kernel/internal/event"
+)
+
+// KUnit is one turn in which the kernel runs its own tests while it boots.
+type KUnit struct {
+	NoBuild bool          // boot what is there
+	Glob    string        // which tests; empty: all
+	Timeout time.Duration // of the boot with the tests; 0: no limit
+}
+
+// kunitArgs are for the kernel's command line. kunit.enable is there since 6.0; before,
+// and without a default of n, tests always run.
+func kunitArgs(glob string) []string {
+	args := []string{"kunit.enable=1"}
+	if glob != "" {
+		args = append(args, "kunit.filter_glob="+glob)
+	}
+	return args
+}
+
+// KUnit makes such a turn, and returns the results of the tests, also with an error of
+// the boot: a test may crash the guest.
+func (s *Session) KUnit(ctx context.Context, o KUnit) (*ktap.Test, error) {
+	if !o.NoBuild {
+		if err := s.CheckHost(ctx); err != nil {
+			return nil, err
+		}
+	}
+	image, err := s.image(ctx, o.NoBuild)
+	if err != nil {
+		return nil, err
+	}
+	options, err := s.source.BootOptions(ctx, image, s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s.enter(event.PhaseBoot)
+	if o.Timeout > 0 {
+		limited, cancel := context.WithTimeoutCause(ctx, o.Timeout, &boot.TimeoutError{Command: true, Silent: o.Timeout})
+		defer cancel()
+		ctx = limited
+	}
+	results := newKUnitResults(s.Events, o.Glob, &options)
+	g, err := s.boot(ctx, options)
+	t := results.end()
+	if err == nil {
+		g.Stop()
+	}
+	if s.place.Stopped() {
+		return t, ErrStopped
+	}
+	s.showTail(err)
+	s.Events.Emit(t.Summary(t.Elapsed))
+	return t, err
+}
+
+// kunitResults read the results of tests on a guest's console.
+type kunitResults struct {
+	events  event.Sink
+	parser  *ktap.Parser
+	console io.ReadCloser
+	read    chan struct{} // closed when all of the console is read
+}
+
+// newKUnitResults has a guest that is booted with these options run tests.
+func newKUnitResults(events event.Sink, glob string, o *boot.Options) *kunitResults {
+	r := &kunitResults{events: events}
+	o.KernelArgs = slices.Concat(kunitArgs(glob), o.KernelArgs)
+	o.Limit = 0 // a boot with tests may take long, and isn't silent
+	o.Started = r.started
+	return r
+}
+
+// started reads the console of a guest. A boot that failed may be tried once more.
+func (r *kunitResults) started(vm *boot.VM) {
+	r.end()
+	r.parser, r.console, r.read = ktap.NewParser(ktap.Options{}.Tell(r.events)), vm.Serial(), make(chan struct{})
+	go func() {
+		defer close(r.read)
+		_, _ = io.Copy(r.parser, r.console) // it ends when we close it
+	}()
+}
+
+// end returns the results that have come. The tests run before the guest's init, which
+// brings up the agent: once that answers, and once the guest has ended, that's all.
+func (r *kunitResults) end() *ktap.Test {
+	if r.console == nil {
+		return ktap.NewParser(ktap.Options{}).Close()
+	}
+	_ = r.console.Close() // what has come is still read
+	<-r.read
+	return r.parser.Close()
+}
+
+// A comparison remembers which tests failed in the turn before.
+type comparison struct {
+	known   bool
+	failing []string
+}
+
+// compare sums up results, and what has changed since the turn before.
+func (c *comparison) compare(t *ktap.Test) event.TestsFinished {
+	e := t.Summary(t.Elapsed)
+	if t.Status == ktap.NoKTAP || t.Status == ktap.NoTests {
+		return e // this turn says nothing about any test
+	}
+	failing := t.Failing()
+	if c.known {
+		e.Compared = true
+		e.Began = without(failing, c.failing)
+		e.Ceased = without(c.failing, failing)
+	}
+	c.known, c.failing = true, failing
+	return e
+}
+
+// without returns what of a list isn't in another.
+func without(list, other []string) []string {
+	in := make(map[string]bool, len(other))
+	for _, name := range other {
+		in[name] = true
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(name string) bool { return in[name] })
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package session
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/ktap"
+)
+
+// What began and ceased to fail, turn by turn.
+func TestCompareTurns(t *testing.T) {
+	var c comparison
+	for i, turn := range []struct{ output, began, ceased string }{
+		{"1..3\nok 1 a\nnot ok 2 b\nnot ok 3 c\n", "", ""}, // nothing to compare with
+		{"1..3\nnot ok 1 a\nok 2 b\nnot ok 3 c\n", "a", "b"},
+		{"1..3\nnot ok 1 a\nok 2 b\nnot ok 3 c\n", "", ""},
+		{"", "", ""}, // it didn't get there
+		{"1..2\n    # Subtest: s\n    1..1\n    not ok 1 x\nnot ok 1 s\nok 2 a\n", "s.x", "a c"},
+		{"1..1\n    # Subtest: s\n    1..1\n    ok 1 x\nnot ok 1 s\n", "s", "s.x"},
+		{"1..1\nok 1 a\n", "", "s"},
+	} {
+		if turn.output != "" {
+			turn.output = "KTAP version 1\n" + turn.output
+		}
+		test, err := ktap.Parse(strings.NewReader(turn.output), ktap.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := c.compare(test)
+		if began, ceased := strings.Join(e.Began, " "), strings.Join(e.Ceased, " "); began != turn.began || ceased != turn.ceased {
+			t.Errorf("turn %d: began %q, ceased %q; not %q, %q", i, began, ceased, turn.began, turn.ceased)
+		}
+		if e.Compared != (i > 0 && turn.output != "") {
+			t.Errorf("turn %d: compared: %t", i, e.Compared)
+		}
+	}
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/proc"
+	"github.com/metaspace/run-kernel/kconfig"
+	"github.com/metaspace/run-kernel/kconfig/minimize"
+)
+
+// skipped is the status of a test that can't tell, as for git bisect run.
+const skipped = 125
+
+// minimizeGrace is how long a command has to end once it is asked to.
+const minimizeGrace = 15 * time.Second
+
+func (a *app) minimizeCommand() *cobra.Command {
+	var to string
+	c := &cobra.Command{
+		Use:   "minimize [flags] --to FILE -- CMD [ARG…]",
+		Short: "find the fewest options that make a command fail",
+		Long: `Minimize bisects configurations. CMD succeeds with .config, and fails with FILE. Minimize
+finds the fewest settings of FILE with which CMD still fails, and prints them as a fragment.
+
+For each step, it writes a .config in which the kernel's conf has nothing to change, and
+runs CMD. Status 0 is success. Status 125 means that CMD can't tell, and counts as success.
+To find one setting among n takes about log2(n) steps. At the end, .config is as it was.
+
+Minimize doesn't lock the build directory, so CMD can be run-kernel itself.`,
+		Example: `  run-kernel kconfig minimize --to config-broken -- run-kernel test -- true
+  run-kernel kconfig minimize --to /boot/config-6.12.0 -- make -j8 vmlinux >guilty.config`,
+		Annotations: map[string]string{helpFlags: "arch output cross-compile cc llvm config-file quiet"},
+		Args: func(c *cobra.Command, args []string) error {
+			switch {
+			case to == "":
+				return &usageError{problem: "kconfig minimize needs --to FILE", hint: "the configuration with which the command fails"}
+			case len(args) == 0:
+				return &usageError{problem: "kconfig minimize needs a command", hint: "after --, such as: -- run-kernel test -- true"}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error { return a.minimize(c.Context(), to, args) },
+	}
+	c.Flags().StringVar(&to, "to", "", "the `file` with the configuration with which the command fails")
+	return c
+}
+
+// An unfinishedError says that a minimize was killed.
+type unfinishedError struct{ saved, config string }
+
+func (e *unfinishedError) Error() string {
+	return e.saved + " is there: another minimize is running, or was killed"
+}
+
+func (e *unfinishedError) Hint() string {
+	return fmt.Sprintf("once none is running, mv %s %s brings back what it started from", e.saved, e.config)
+}
+
+func (a *app) minimize(ctx context.Context, to string, command []string) error {
+	t, err := a.existingTree()
+	if err != nil {
+		return err
+	}
+	k := a.kernel(t)
+	from, err := k.ReadConfig()
+	if err != nil {
+		return err
+	}
+	bad, err := kconfig.ReadFile(to)
+	if err != nil {
+		return err
+	}
+	m, err := k.Model(ctx)
+	if err != nil {
+		return err
+	}
+	path := t.ConfigPath()
+	saved := path + ".minimize"
+	f, err := os.OpenFile(saved, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return &unfinishedError{saved, path}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(from.Bytes())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	defer func() {
+		// It may be a link: what it leads to is written.
+		if os.WriteFile(path, from.Bytes(), 0o644) == nil {
+			_ = os.Remove(saved)
+		}
+	}()
+	all := minimize.Settings(m, from, bad)
+	step := 0
+	fails := func(ctx context.Context, settings []kconfig.Setting) (bool, error) {
+		if err := context.Cause(ctx); err != nil {
+			return false, err
+		}
+		config, err := minimize.Config(m, from, settings)
+		if err != nil {
+			return false, err
+		}
+		if err := os.WriteFile(path, config, 0o644); err != nil {
+			return false, err
+		}
+		step++
+		cmd := exec.Command(command[0], command[1:]...)
+		cmd.Stdout, cmd.Stderr = a.env.Stderr, a.env.Stderr
+		err = proc.Run(ctx, cmd, minimizeGrace)
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			return false, fmt.Errorf("%s: %w", command[0], err)
+		}
+		what := "succeeds"
+		switch {
+		case err == nil:
+		case exit.ExitCode() == skipped:
+			what, err = "can't tell", nil
+		default:
+			what = "fails"
+		}
+		a.events.Emit(event.Notice{Text: fmt.Sprintf("step %d: with %d of %d settings, %s %s", step, len(settings), len(all), command[0], what)})
+		return err != nil, nil
+	}
+	found, err := minimize.Minimize(ctx, all, fails)
+	if err != nil {
+		return fmt.Errorf("kconfig minimize: %w", err)
+	}
+	a.events.Emit(event.Notice{Text: fmt.Sprintf("%d of %d settings make it fail, found in %d steps; .config is as it was", len(found), len(all), step)})
+	for _, s := range found {
+		line := "CONFIG_" + s.Symbol + "=" + s.Value
+		if s.Value == "n" {
+			line = "# CONFIG_" + s.Symbol + " is not set"
+		}
+		fmt.Fprintln(a.env.Stdout, line)
+	}
+	return nil
+}

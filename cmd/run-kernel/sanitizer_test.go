@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// A kernel with KASAN boots by bzImage: vmlinux would reset itself before its first
+// message.
+func TestSanitizerKernel(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("only x86 has two images to choose from")
+	}
+	k := sanitizerKernel(t)
+	image := filepath.Join(k.build, "arch/x86/boot/bzImage")
+	r := k.lab.expect(k.boot("-v", "--", "dmesg | grep -i kasan && cat /proc/mounts"), 0)
+	if !strings.Contains(r.stdout, "KernelAddressSanitizer initialized") || !strings.Contains(r.stderr, " -kernel "+image+" ") {
+		t.Errorf("got %s\n%s", r.stdout, r.stderr)
+	}
+	t.Logf("it took %s", r.elapsed)
+
+	// The file is all that is known of a kernel that isn't the tree's.
+	elsewhere := newLab(t, t.TempDir())
+	r = elsewhere.expect(elsewhere.run("--kernel", filepath.Join(k.build, "vmlinux"), "--", "true"), statusFailed)
+	if !strings.Contains(r.stderr, "CONFIG_KASAN=y") || !strings.Contains(r.stderr, image) {
+		t.Errorf("the message is %q", r.stderr)
+	}
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/ktap"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
+	"github.com/metaspace/run-kernel/internal/atomicfile"
+	"github.com/metaspace/run-kernel/internal/ui"
+)
+
+// testReports are the files that get the results of tests, beside the terminal.
+type testReports struct {
+	junit, ktap, json string // paths; empty: none
+	github            bool
+	began             time.Time
+}
+
+// addFlags adds the flags that say where results of tests go.
+func (r *testReports) addFlags(c *cobra.Command) {
+	c.Flags().StringVar(&r.junit, "junit", "", "write the results of tests to this file as JUnit XML")
+	c.Flags().StringVar(&r.ktap, "ktap-out", "", "write the results of tests to this file as KTAP")
+	c.Flags().StringVar(&r.json, "json-out", "", "write the results of tests to this file as JSON, one event per line")
+	c.Flags().BoolVar(&r.github, "github", false, "print an annotation for GitHub Actions for each test that fails")
+}
+
+// wanted says whether there is anything to write.
+func (r *testReports) wanted() bool { return r.junit+r.ktap+r.json != "" || r.github }
+
+// begin makes sure that the files can be written, and removes those of a run before: if
+// this one comes to nothing, nobody shall take them for its results.
+func (r *testReports) begin(dir string) error {
+	r.began = time.Now()
+	for _, f := range []struct {
+		flag string
+		path *string
+	}{{"--junit", &r.junit}, {"--ktap-out", &r.ktap}, {"--json-out", &r.json}} {
+		if *f.path == "" {
+			continue
+		}
+		if !filepath.IsAbs(*f.path) {
+			*f.path = filepath.Join(dir, *f.path)
+		}
+		st, err := os.Lstat(*f.path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			if _, err := os.Stat(filepath.Dir(*f.path)); err != nil {
+				return fmt.Errorf("%s: %w", f.flag, err)
+			}
+		case err != nil:
+			return fmt.Errorf("%s: %w", f.flag, err)
+		case st.IsDir():
+			return &usageError{problem: fmt.Sprintf("%s: %s is a directory", f.flag, *f.path)}
+		case st.Mode().IsRegular():
+			if err := os.Remove(*f.path); err != nil {
+				return fmt.Errorf("%s: %w", f.flag, err)
+			}
+		}
+	}
+	return nil
+}
+
+// write writes the results of what name ran.
+func (r *testReports) write(out io.Writer, name string, t *ktap.Test) error {
+	for _, f := range []struct {
+		path  string
+		write func(io.Writer) error
+	}{
+		{r.junit, func(w io.Writer) error { return t.WriteJUnit(w, name, r.began) }},
+		{r.ktap, t.WriteKTAP},
+		{r.json, func(w io.Writer) error {
+			t.Tell(ui.JSON(w))
+			return nil
+		}},
+	} {
+		if f.path == "" {
+			continue
+		}
+		var b bytes.Buffer
+		if err := f.write(&b); err != nil {
+			return fmt.Errorf("write the results: %w", err)
+		}
+		if err := writeResults(f.path, b.Bytes()); err != nil {
+			return fmt.Errorf("write the results: %w", err)
+		}
+	}
+	if r.github {
+		return t.WriteGitHub(out)
+	}
+	return nil
+}
+
+// A commandResults is how the results of a command in the guest are told.
+type commandResults struct {
+	testReports
+	ktap bool // it prints them as KTAP
+
+	parser *ktap.Parser
+}
+
+func (r *commandResults) addFlags(c *cobra.Command) {
+	c.Flags().BoolVar(&r.ktap, "ktap", false, "read the command's output as KTAP, the format of test results, and judge by it (-v shows the output too)")
+	r.testReports.addFlags(c)
+}
+
+// check refuses flags that have no meaning without a command.
+func (r *commandResults) check(argv []string) error {
+	if len(argv) == 0 && (r.ktap || r.wanted()) {
+		return &usageError{problem: "there are no results without a command", hint: "run-kernel boot --ktap -- COMMAND"}
+	}
+	return nil
+}
+
+// start has a terminal read the results.
+func (r *commandResults) start(t *session.Terminal) {
+	if r.ktap {
+		r.parser = ktap.NewParser(ktap.Options{Comments: true}.Tell(t.Events))
+		t.Results = r.parser
+	}
+}
+
+// A noKTAPError says that a command succeeded and didn't print results.
+type noKTAPError struct{}
+
+func (noKTAPError) Error() string { return "the command's output has no KTAP, which --ktap expects" }
+
+func (noKTAPError) Hint() string {
+	return "KTAP begins with the line \"KTAP version 1\" or \"TAP version 13\""
+}
+
+// skipStatus is that of a selftest which could not run: KSFT_SKIP in kselftest.h.
+const skipStatus = 4
+
+// finish tells the results of a command, and returns the error that they come to. err is
+// how it ended.
+func (r *commandResults) finish(a *app, argv []string, err error) error {
+	var status statusError
+	var report *boot.ReportError
+	ended := err == nil || errors.As(err, &status)
+	// What isn't the command's fault is nobody's result.
+	if !ended && bisectStatus(err) != 1 || !r.ktap && !r.wanted() || r.ktap && r.parser == nil {
+		return err
+	}
+	var t *ktap.Test
+	if r.ktap {
+		t = r.parser.Close()
+	} else {
+		single := ktap.Test{Name: strings.Join(argv, " "), Status: ktap.Passed, Elapsed: time.Since(r.began)}
+		switch {
+		case status != 0:
+			single.Status, single.Reason = ktap.Failed, fmt.Sprintf("status %d", int(status))
+		case err != nil:
+			single.Status, single.Reason = ktap.Failed, err.Error()
+		}
+		t = ktap.Single(single)
+	}
+	if r.ktap && !ended {
+		name := "(the guest)"
+		if errors.As(err, &report) {
+			name = "(the kernel)"
+		}
+		t.Fail(name, []string{err.Error()})
+	}
+	if r.ktap {
+		a.events.Emit(t.Summary(t.Elapsed))
+	}
+	if err := r.write(a.env.Stdout, "run-kernel", t); err != nil {
+		return err
+	}
+	switch {
+	case !r.ktap || !ended:
+		return err
+	case t.Status == ktap.NoKTAP && err == nil, t.Status == ktap.NoTests && err == nil:
+		return noKTAPError{}
+	case t.Status == ktap.Skipped && status == skipStatus:
+		return nil
+	case !t.Status.Good() && err == nil:
+		return statusError(statusUnmet)
+	}
+	return err
+}
+
+// writeResults writes a file as a whole, or to what isn't one, such as /dev/stdout.
+func writeResults(path string, data []byte) error {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(data)
+		return errors.Join(err, f.Close())
+	}
+	return atomicfile.Write(path, data, 0o644)
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package private
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// removerName is the name under which this executable is started again to remove a
+// file when run-kernel was killed.
+const removerName = "run-kernel-remover"
+
+// isMain says that Main was called: an executable that doesn't call it can't be a
+// remover.
+var isMain bool
+
+// Main turns the process into a remover, and never returns, when RemoveAtEnd started
+// it as one. Otherwise it does nothing.
+func Main() {
+	isMain = true
+	if len(os.Args) != 3 || os.Args[0] != removerName {
+		return
+	}
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	path, want := os.Args[1], os.Args[2]
+	// The pipe closes when run-kernel is gone, whatever ended it; after a byte there
+	// is nothing left to do.
+	var b [1]byte
+	n, _ := os.NewFile(3, "life").Read(b[:])
+	if n == 0 && identity(path) == want {
+		_ = os.Remove(path)
+	}
+	os.Exit(0)
+}
+
+// identity tells a file from one that has its name later, and its inode maybe: the next
+// owner can be there before the remover looks for the first time.
+func identity(path string) string {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d:%d:%d.%d", st.Dev_major, st.Dev_minor, st.Ino, st.Btime.Sec, st.Btime.Nsec)
+}
+
+// RemoveAtEnd has a file removed when this process ends without having called stop.
+func RemoveAtEnd(path string) (stop func(), err error) {
+	if !isMain {
+		return func() {}, nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("remover: %w", err)
+	}
+	defer r.Close()
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{removerName, path, identity(path)}, ExtraFiles: []*os.File{r},
+		// A group of its own: the terminal's signals and a kill of run-kernel's group
+		// pass it by.
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("remover: %w", err)
+	}
+	return func() {
+		_, _ = w.Write([]byte{0})
+		_ = w.Close()
+		_ = cmd.Wait()
+	}, nil
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package private
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// keepVariable has the test's executable keep a file until it is killed.
+const keepVariable = "RUN_KERNEL_TEST_KEEP"
+
+func keep(path string) {
+	if _, err := RemoveAtEnd(path); err != nil {
+		panic(err)
+	}
+	_, _ = os.Stdout.WriteString("kept\n")
+	select {}
+}
+
+func TestRemoveAtEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	create := func() {
+		t.Helper()
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := func() bool {
+		_, err := os.Lstat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	// Who stops it removes nothing.
+	create()
+	stop, err := RemoveAtEnd(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stop(); gone() {
+		t.Error("it is removed although that was stopped")
+	}
+	// Who is killed does.
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), keepVariable+"="+path)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	for deadline := time.Now().Add(time.Minute); !gone(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is left")
+		}
+	}
+}
+
+// A remover that comes late finds the next owner's file, and leaves it.
+func TestRemoverThatIsLate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	create := func() string {
+		t.Helper()
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return identity(path)
+	}
+	first := create()
+	second := first
+	for second == first { // the inode is the same, and times are coarse
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		second = create()
+	}
+	for _, c := range []struct {
+		of   string
+		left bool
+	}{{first, true}, {second, false}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = w.Close() // its owner has gone
+		cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{removerName, path, c.of}, ExtraFiles: []*os.File{r}}
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Close()
+		if _, err := os.Lstat(path); (err == nil) != c.left {
+			t.Errorf("the file of %s, for %s: %v", second, c.of, err)
+		}
+	}
+}
