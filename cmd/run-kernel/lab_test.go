@@ -126,6 +126,7 @@ type lab struct {
 	t       *testing.T
 	program string        // empty: the one that all share
 	dir     string        // working directory
+	temp    string        // where it and what it starts put temporary files, unless it is wrapped
 	wrap    []string      // the command that runs the program: chroot, su …
 	env     []string      // beside the test's own
 	limit   time.Duration // of a run; 0: patience
@@ -136,10 +137,16 @@ type lab struct {
 // in the end that none is left.
 func newLab(t *testing.T, dir string) *lab {
 	t.Helper()
-	l := &lab{t: t, dir: dir, mark: fmt.Sprintf("%s-%d", t.Name(), time.Now().UnixNano())}
+	l := &lab{t: t, dir: dir, temp: t.TempDir(), mark: fmt.Sprintf("%s-%d", t.Name(), time.Now().UnixNano())}
 	t.Cleanup(func() {
 		if left := l.await(time.Now().Add(time.Second+busy), nil); len(left) > 0 {
 			t.Errorf("left behind: %s", strings.Join(left, "; "))
+		}
+		// What a killed compiler leaves isn't run-kernel's.
+		for _, pattern := range []string{"run-kernel*", "kconfig-*"} {
+			if left, _ := filepath.Glob(filepath.Join(l.temp, pattern)); len(left) > 0 {
+				t.Errorf("left behind: %s", strings.Join(left, "; "))
+			}
 		}
 	})
 	return l
@@ -158,10 +165,13 @@ func (l *lab) command(args ...string) *exec.Cmd {
 	argv := append(append(append([]string{}, l.wrap...), path), args...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = l.dir
+	cmd.Env = os.Environ()
 	if len(l.wrap) > 0 {
 		cmd.Dir = "/"
+	} else {
+		cmd.Env = append(cmd.Env, "TMPDIR="+l.temp)
 	}
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+l.t.TempDir(), "XDG_STATE_HOME="+l.t.TempDir(), markVariable+"="+l.mark)
+	cmd.Env = append(cmd.Env, "XDG_CONFIG_HOME="+l.t.TempDir(), "XDG_STATE_HOME="+l.t.TempDir(), markVariable+"="+l.mark)
 	cmd.Env = append(cmd.Env, l.env...)
 	return cmd
 }

@@ -3,6 +3,7 @@
 package private
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,7 +14,7 @@ import (
 )
 
 // removerName is the name under which this executable is started again to remove a
-// file when run-kernel was killed.
+// file or a directory when run-kernel was killed.
 const removerName = "run-kernel-remover"
 
 // isMain says that Main was called: an executable that doesn't call it can't be a
@@ -34,7 +35,7 @@ func Main() {
 	var b [1]byte
 	n, _ := os.NewFile(3, "life").Read(b[:])
 	if n == 0 && identity(path) == want {
-		_ = os.Remove(path)
+		_ = os.RemoveAll(path)
 	}
 	os.Exit(0)
 }
@@ -49,7 +50,23 @@ func identity(path string) string {
 	return fmt.Sprintf("%d:%d:%d:%d.%d", st.Dev_major, st.Dev_minor, st.Ino, st.Btime.Sec, st.Btime.Nsec)
 }
 
-// RemoveAtEnd has a file removed when this process ends without having called stop.
+// TempDir makes a directory that remove removes, or a remover if the process ends before.
+func TempDir(pattern string) (dir string, remove func(), err error) {
+	if dir, err = os.MkdirTemp("", pattern); err != nil {
+		return "", nil, err
+	}
+	stop, err := RemoveAtEnd(dir)
+	if err != nil {
+		return "", nil, errors.Join(err, os.Remove(dir))
+	}
+	return dir, func() {
+		_ = os.RemoveAll(dir)
+		stop()
+	}, nil
+}
+
+// RemoveAtEnd has a file, or a directory with what is in it, removed when this process
+// ends without having called stop.
 func RemoveAtEnd(path string) (stop func(), err error) {
 	if !isMain {
 		return func() {}, nil

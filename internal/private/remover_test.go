@@ -24,10 +24,10 @@ func keep(path string) {
 }
 
 func TestRemoveAtEnd(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
+	path := filepath.Join(t.TempDir(), "directory")
 	create := func() {
 		t.Helper()
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
+		if err := errors.Join(os.MkdirAll(path, 0o700), os.WriteFile(filepath.Join(path, "file"), nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}

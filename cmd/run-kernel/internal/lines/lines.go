@@ -14,6 +14,7 @@ import (
 
 	"github.com/metaspace/run-kernel/boot/report"
 	"github.com/metaspace/run-kernel/boot/report/decode"
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/kbuild"
 )
 
@@ -193,12 +194,13 @@ func (d *Decoder) compile(ctx context.Context, functions []decode.Function) []*d
 }
 
 func (d *Decoder) recompile(ctx context.Context, asOf time.Time, functions []kbuild.Function) {
-	dir, err := os.MkdirTemp("", "run-kernel-lines-")
+	// A compile takes seconds, and run-kernel can be killed meanwhile.
+	dir, remove, err := private.TempDir("run-kernel-lines-")
 	if err != nil {
 		return
 	}
 	// What is mapped stays.
-	defer os.RemoveAll(dir)
+	defer remove()
 	opened := make(map[string]*decode.File)
 	for i, path := range d.tree.Recompile(ctx, dir, asOf, functions) {
 		if path == "" {

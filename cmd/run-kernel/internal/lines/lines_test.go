@@ -14,12 +14,15 @@ import (
 	"time"
 
 	"github.com/metaspace/run-kernel/boot/report"
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/kbuild"
 )
 
 func TestMain(m *testing.M) {
-	proc.Main() // the compiler's guard is this executable
+	// The compiler's guard is this executable, and so is what removes its objects.
+	proc.Main()
+	private.Main()
 	os.Exit(m.Run())
 }
 
@@ -126,6 +129,8 @@ const (
 func TestDecode(t *testing.T) {
 	for name, flags := range map[string]string{"with debug information": " -g", "without": ""} {
 		t.Run(name, func(t *testing.T) {
+			temp := t.TempDir()
+			t.Setenv("TMPDIR", temp)
 			tree, log := build(t, flags)
 			d, err := Open(tree)
 			if err != nil {
@@ -143,7 +148,7 @@ func TestDecode(t *testing.T) {
 			if len(around) != 5 || around[0] != (Line{3, "static __attribute__((noipa)) int fault(int *p)"}) || around[2] != (Line{5, "\treturn *p;"}) || time.Since(edited) > time.Hour {
 				t.Errorf("%+v of %s", around, edited)
 			}
-			if leftovers, _ := filepath.Glob(filepath.Join(os.TempDir(), "run-kernel-lines-*")); len(leftovers) > 0 {
+			if leftovers, _ := os.ReadDir(temp); len(leftovers) > 0 {
 				t.Errorf("left behind: %s", leftovers)
 			}
 			// Another build takes the place of this one.

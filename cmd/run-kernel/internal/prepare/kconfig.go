@@ -18,6 +18,7 @@ import (
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/pattern"
+	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/spell"
 	"github.com/metaspace/run-kernel/kbuild"
 	"github.com/metaspace/run-kernel/kconfig"
@@ -284,11 +285,11 @@ func NotUnderstood(err error) bool {
 // Conf has the kernel's own conf make a configuration: of another one, or from
 // scratch with a mode that reads none.
 func (k *Kernel) Conf(ctx context.Context, mode tree.Mode, config []byte) ([]byte, error) {
-	dir, err := os.MkdirTemp("", "run-kernel-config-")
+	dir, remove, err := private.TempDir("run-kernel-config-")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	path := filepath.Join(dir, ".config")
 	if config != nil {
 		if err := os.WriteFile(path, config, 0o600); err != nil {
@@ -405,11 +406,11 @@ func (k *Kernel) FixFile(ctx context.Context, o FixOptions) (*kconfig.Report, er
 		}
 		k.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
 		if dryRun {
-			dir, err := os.MkdirTemp("", "run-kernel-config-")
+			dir, remove, err := private.TempDir("run-kernel-config-")
 			if err != nil {
 				return nil, err
 			}
-			defer os.RemoveAll(dir)
+			defer remove()
 			path = filepath.Join(dir, ".config")
 		}
 		if err := k.Tree.Configure(ctx, "defconfig", path); err != nil {
