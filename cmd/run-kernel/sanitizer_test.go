@@ -3,6 +3,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -10,10 +11,13 @@ import (
 )
 
 // A kernel with KASAN boots by bzImage: vmlinux would reset itself before its first
-// message.
+// message. It is another kernel to build, so that it is for those who ask for it.
 func TestSanitizerKernel(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("only x86 has two images to choose from")
+	}
+	if os.Getenv("RUN_KERNEL_TEST_KASAN") == "" {
+		t.Skip("RUN_KERNEL_TEST_KASAN isn't set: building the kernel takes minutes")
 	}
 	k := sanitizerKernel(t)
 	image := filepath.Join(k.build, "arch/x86/boot/bzImage")

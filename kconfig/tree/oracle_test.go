@@ -36,7 +36,9 @@ import (
 
 const (
 	defaultCases = 300
-	perArch      = 25 // each as it is and perturbed: 50 cases
+	// For each tree and architecture 8 configurations of presets, 16 defconfigs, and 14
+	// random ones, each as it is and perturbed: 52 cases.
+	perArch      = 14
 	perDefconfig = 16
 )
 
