@@ -201,6 +201,9 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 		err = context.Cause(ctx) // a make that fails at that moment is no failure
 	}
 
+	if p.here > 0 && ctx.Err() == nil {
+		o.Events.Emit(event.Notice{Text: fmt.Sprintf("distcc's hosts don't answer: %d of %d objects were compiled here; `run-kernel doctor --cc ...` asks each host", p.here, p.done)})
+	}
 	result := &Result{Image: o.Image, Objects: p.done, Elapsed: time.Since(began), Log: log.Name(), Steps: p.steps}
 	if !p.linking.IsZero() {
 		result.Link = time.Since(p.linking)
@@ -280,6 +283,7 @@ type output struct {
 	started  map[string]time.Time // when make began to compile an object
 	linking  time.Time            // when make began with what it does after the last object; zero: it hasn't
 	reported time.Time
+	here     int               // objects that a compile farm should have compiled, and didn't
 	pending  *event.Diagnostic // its detail may still grow
 	expanded bool              // the pending one was moved to where its macro is used
 	tail     []string
@@ -333,6 +337,10 @@ func (p *output) line(line string) {
 			elapsed, total := now.Sub(p.began), int(p.total.Load())
 			p.events.Emit(event.BuildProgress{Done: p.done, Total: total, Elapsed: elapsed, Left: left(p.done, total, elapsed), Current: step})
 		}
+		return
+	}
+	if notDistributed.MatchString(line) {
+		p.here++
 		return
 	}
 	if d, ok := parseDiagnostic(line); ok {

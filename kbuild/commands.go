@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/metaspace/run-kernel/internal/atomicfile"
+	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/kbuild/graph"
 )
 
@@ -29,7 +30,7 @@ const CommandsName = "compile_commands.json"
 // Commands keeps compile_commands.json in the build directory up to date: the compilation
 // database from which clangd and other tools know how each file is compiled. It holds what
 // scripts/clang-tools/gen_compile_commands.py of Linux 6.12 writes, when that looks at the
-// whole build directory.
+// whole build directory; but without the names of ccache and the like.
 //
 // See https://clang.llvm.org/docs/JSONCompilationDatabase.html.
 type Commands struct {
@@ -222,10 +223,20 @@ func compiles(line string) (command, source string) {
 		words := strings.TrimRight(rest[:end], " ")
 		i := strings.LastIndexByte(words, ' ')
 		if source := words[i+1:]; i >= 0 && (strings.HasSuffix(source, ".c") || strings.HasSuffix(source, ".S")) {
-			return asMade.Replace(words), source
+			return unwrap(asMade.Replace(words)), source
 		}
 	}
 	return "", ""
+}
+
+// unwrap takes ccache and the like off a command: clangd takes the first word for the
+// compiler, unless it knows better.
+func unwrap(command string) string {
+	wrap, _ := proc.SplitCompiler(command)
+	for _, word := range wrap {
+		command = strings.TrimLeft(strings.TrimPrefix(command, word), " ")
+	}
+	return command
 }
 
 // encodeCommands writes entries as the script does.

@@ -25,6 +25,7 @@ func TestCompiles(t *testing.T) {
 		{"as make has it", `cmd_a.o := gcc -DA='\#' -DB='$(pound)' -DC='$$x' -c -o a.o a.c`, `gcc -DA='#' -DB='#' -DC='$x' -c -o a.o a.c`, "a.c"},
 		{"several commands", "cmd_a.o := gcc -c -o a.o a.c; gcc -S -o b.s b.c ; nm a.o", "gcc -c -o a.o a.c; gcc -S -o b.s b.c", "b.c"},
 		{"a semicolon in an option", `cmd_a.o := gcc -DX='a;b' -c -o a.o a.c`, `gcc -DX='a;b' -c -o a.o a.c`, "a.c"},
+		{"wrapped", "savedcmd_a.o := ccache  /opt/bin/distcc cc -c -o a.o a.c", "cc -c -o a.o a.c", "a.c"},
 		{"rust", "savedcmd_rust/core.o := rustc --crate-type rlib core.rs", "", ""},
 		{"no object", "savedcmd_lib/crc32table.h := lib/gen_crc32table > lib/crc32table.h", "", ""},
 		{"a linker", "savedcmd_fs/ext4.o := ld -r -o fs/ext4.o @fs/ext4.mod", "", ""},

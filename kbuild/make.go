@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,11 +23,7 @@ const grace = 2 * time.Second
 
 // makeArgs are make's arguments that are the same for every target.
 func (t *Tree) makeArgs() []string {
-	jobs := t.options.Jobs
-	if jobs == 0 {
-		jobs = runtime.NumCPU()
-	}
-	args := []string{"-C", t.Source, "-j" + strconv.Itoa(jobs)}
+	args := []string{"-C", t.Source, "-j" + strconv.Itoa(t.Jobs())}
 	if !t.InTree() {
 		args = append(args, "O="+t.BuildDir)
 	}
@@ -125,13 +119,13 @@ func (t *Tree) lookCompiler() error {
 			}
 		}
 	}
-	// CC may be "ccache gcc", or "gcc -m32".
-	for _, word := range strings.Fields(cc) {
-		if _, err := proc.Look(word); err != nil {
-			return err
+	wrap, compiler := proc.SplitCompiler(cc)
+	for _, program := range append(wrap, compiler) {
+		if program == "" {
+			continue
 		}
-		if base := filepath.Base(word); base != "ccache" && base != "sccache" && base != "distcc" {
-			break
+		if _, err := proc.Look(program); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -145,7 +139,7 @@ func (t *Tree) Configure(ctx context.Context, target, path string, variables ...
 	if err != nil {
 		return fmt.Errorf("make %s: %w", target, err)
 	}
-	cmd.Env = append(cmd.Env, "KCONFIG_CONFIG="+path)
+	cmd.Env = append(append(cmd.Env, proc.CompileHere...), "KCONFIG_CONFIG="+path)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = proc.Run(ctx, cmd, grace)
@@ -227,6 +221,8 @@ func toolHint(lines []string) string {
 			return proc.InstallHint("libelf")
 		case strings.Contains(l, "openssl/") && (strings.Contains(l, "No such file") || strings.Contains(l, "file not found")):
 			return proc.InstallHint("openssl")
+		case strings.Contains(l, "failed to distribute and fallbacks are disabled"):
+			return "none of distcc's hosts compiles: `run-kernel doctor` asks each; without DISTCC_FALLBACK=0, distcc compiles here then"
 		case strings.Contains(l, "No space left on device"):
 			return fullHint
 		case strings.Contains(l, "Killed signal terminated program") || strings.Contains(l, "terminated with signal 9") ||

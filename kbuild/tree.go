@@ -24,7 +24,7 @@ type Options struct {
 	CrossCompile string   // CROSS_COMPILE=
 	LLVM         string   // LLVM=
 	CC           string   // CC=
-	Jobs         int      // -j; 0: one for each processor
+	Jobs         int      // -j; 0: see Jobs
 	External     []string // directories of modules outside of the tree, each as in M=; absolute
 
 	// Trust says whose trees and build directories are used: make runs what is in

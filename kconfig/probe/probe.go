@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/metaspace/run-kernel/internal/atomicfile"
+	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/kconfig/syntax"
 )
 
@@ -356,7 +357,7 @@ func (r *Runner) run(command string) (syntax.Output, error) {
 	defer os.RemoveAll(dir)
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(r.ctx, "/bin/sh", "-c", command)
-	cmd.Dir, cmd.Env = dir, append(slices.Clone(r.env), "PWD="+dir)
+	cmd.Dir, cmd.Env = dir, append(slices.Concat(r.env, proc.CompileHere), "PWD="+dir)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	// Its children, too, are killed with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -4,10 +4,12 @@ package doctor
 
 import (
 	"context"
+	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/metaspace/run-kernel/internal/arch"
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // A State is what a check found.
@@ -63,6 +65,13 @@ func Examine(ctx context.Context, o Options) []Check {
 	}
 	if g := arch.Of(o.Arch).Guest; g != nil && g.Firmware.File != "" {
 		checks = append(checks, firmware(o, g.Firmware))
+	}
+	wrap, _ := proc.SplitCompiler(o.CC)
+	for _, program := range wrap {
+		checks = append(checks, tool("build", program, filepath.Base(program)))
+	}
+	if program := proc.Farm(o.CC); program != "" {
+		checks = append(checks, farm(o, program))
 	}
 	if o.Arch != arch.Host().Name {
 		checks = append(checks, guestInit(o))

@@ -183,7 +183,7 @@ func TestCompiler(t *testing.T) {
 		{Options{LLVM: "0"}, "gcc"},
 		{Options{LLVM: "-18"}, "clang-18"},
 		{Options{LLVM: "/opt/llvm/bin/"}, "/opt/llvm/bin/clang"},
-		{Options{LLVM: "1", CC: "ccache gcc-13"}, "ccache"},
+		{Options{LLVM: "1", CC: "ccache gcc-13"}, "gcc-13"},
 	} {
 		if got := compilerName(c.o); got != c.want {
 			t.Errorf("%+v: got %q, want %q", c.o, got, c.want)

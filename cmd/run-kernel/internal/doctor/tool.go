@@ -98,9 +98,10 @@ func debugger(o Options) func(context.Context) Check {
 
 // compilerName is the C compiler that make will call.
 func compilerName(o Options) string {
+	_, compiler := proc.SplitCompiler(o.CC)
 	switch suffix, prefix := llvm(o.LLVM); {
-	case o.CC != "":
-		return strings.Fields(o.CC + " ")[0]
+	case compiler != "":
+		return compiler
 	case o.LLVM != "" && o.LLVM != "0":
 		return prefix + "clang" + suffix
 	}

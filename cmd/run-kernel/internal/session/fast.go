@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -258,11 +257,7 @@ func (b *builder) tellSize(files []string) {
 		text += fmt.Sprintf(" and %d more", n)
 	}
 	text = fmt.Sprintf("%s: rebuilds %d objects", text, len(list))
-	jobs := b.kernel.Config.Build.Jobs
-	if jobs == 0 {
-		jobs = runtime.NumCPU()
-	}
-	if d := b.graph.Estimate(list) / time.Duration(jobs); d > 0 {
+	if d := b.graph.Estimate(list) / time.Duration(b.kernel.Tree.Jobs()); d > 0 {
 		text += ", which takes about " + round(d)
 	}
 	b.events.Emit(event.Notice{Text: text})
