@@ -147,7 +147,7 @@ func (t *Tree) BuildExternal(ctx context.Context, o BuildOptions) (*Result, erro
 
 // build is Build; it returns what was done by a make that failed, too, if it ran.
 func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
-	cmd, err := t.command(o.goals()...)
+	m, err := t.maker(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("build: %w", err)
 	}
@@ -165,7 +165,7 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 		return nil, fmt.Errorf("build: %w", err)
 	}
 	defer r.Close()
-	cmd.Stdout, cmd.Stderr = w, w
+	m.cmd.Stdout, m.cmd.Stderr = w, w
 
 	before := identify(o.Image)
 	var modules string
@@ -175,8 +175,8 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 	began := time.Now()
 	counts := t.newCounts(state, o.Target)
 	found := &findings{events: o.Events}
-	p := &output{tree: t, events: o.Events, found: found, log: bufio.NewWriter(log), began: began}
-	o.Events.Emit(event.BuildStarted{Dir: t.BuildDir, Command: cmd.Args})
+	p := &output{tree: t, events: o.Events, found: found, log: bufio.NewWriter(log), began: began, host: m.host}
+	o.Events.Emit(event.BuildStarted{Dir: t.BuildDir, Command: m.shown})
 	// A make that is stopped has last words of its own, which are no news.
 	defer context.AfterFunc(ctx, found.close)()
 	var running sync.WaitGroup
@@ -188,14 +188,13 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 	}
 	early, stop := context.WithCancel(ctx)
 	running.Go(func() { t.preview(early, commands, found) })
-	run := proc.Run
-	if o.Idle {
-		run = proc.RunIdle
-	}
-	err = run(ctx, cmd, grace)
+	err = m.run(ctx, o.Idle)
 	stop()
 	_ = w.Close()
 	running.Wait()
+	if m.host != nil {
+		err = m.host.finish(ctx, err, o, p.tail)
+	}
 	logErr := p.log.Flush()
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // a make that fails at that moment is no failure
@@ -217,6 +216,9 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 		}
 		for i := 0; e.hint == "" && i < len(found.errors); i++ {
 			e.hint = toolHint([]string{found.errors[i].Message})
+		}
+		if e.hint == fullHint && m.host != nil {
+			e.hint = hostFullHint
 		}
 		if e.hint == "" && errors.Is(logErr, syscall.ENOSPC) {
 			e.hint = fullHint
@@ -245,6 +247,34 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 	}
 	o.Events.Emit(finished)
 	return result, err
+}
+
+// A maker is how make is run, here or on a build host.
+type maker struct {
+	cmd   *exec.Cmd
+	shown []string // the command, for people
+	host  *host    // nil: here
+}
+
+func (t *Tree) maker(ctx context.Context, o BuildOptions) (*maker, error) {
+	if t.options.Host != "" {
+		return t.makeAway(ctx, o)
+	}
+	cmd, err := t.command(o.goals()...)
+	if err != nil {
+		return nil, err
+	}
+	return &maker{cmd: cmd, shown: cmd.Args}, nil
+}
+
+func (m *maker) run(ctx context.Context, idle bool) error {
+	if m.host != nil {
+		return m.host.run(ctx, m.cmd)
+	}
+	if idle {
+		return proc.RunIdle(ctx, m.cmd, grace)
+	}
+	return proc.Run(ctx, m.cmd, grace)
 }
 
 // took measures how long objects took to compile, of which it is known when make began
@@ -276,6 +306,7 @@ type output struct {
 	found  *findings
 	log    *bufio.Writer
 	began  time.Time
+	host   *host        // where make runs; nil: here
 	total  atomic.Int64 // objects that there will be; 0: it isn't known
 
 	done     int
@@ -295,6 +326,9 @@ func (p *output) read(r io.Reader) {
 	for {
 		// A linker's line may have megabytes. The log has it all.
 		line, err := br.ReadString('\n')
+		if p.host != nil {
+			line = p.host.here(line)
+		}
 		if line != "" {
 			// A full disk shows at Flush, and at make, which is what counts.
 			_, _ = p.log.WriteString(line)

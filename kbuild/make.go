@@ -85,6 +85,9 @@ func (t *Tree) command(args ...string) (*exec.Cmd, error) {
 
 // Command returns the command that Build would run.
 func (t *Tree) Command(o BuildOptions) ([]string, error) {
+	if t.options.Host != "" {
+		return t.awayCommand(o), nil
+	}
 	cmd, err := t.command(o.goals()...)
 	if err != nil {
 		return nil, err
@@ -105,21 +108,26 @@ func (t *Tree) ExternalCommands() ([][]string, error) {
 	return list, nil
 }
 
+// compilerCommand is the compiler that make will call.
+func (t *Tree) compilerCommand() string {
+	if t.options.CC != "" {
+		return t.options.CC
+	}
+	if l := t.options.LLVM; l != "" && l != "0" {
+		switch {
+		case strings.HasPrefix(l, "-"):
+			return "clang" + l
+		case strings.HasSuffix(l, "/"):
+			return l + "clang"
+		}
+		return "clang"
+	}
+	return t.options.CrossCompile + "gcc"
+}
+
 // lookCompiler looks for the compiler that make will use.
 func (t *Tree) lookCompiler() error {
-	cc := t.options.CC
-	if cc == "" {
-		cc = t.options.CrossCompile + "gcc"
-		if l := t.options.LLVM; l != "" && l != "0" {
-			cc = "clang"
-			if strings.HasPrefix(l, "-") {
-				cc += l
-			} else if strings.HasSuffix(l, "/") {
-				cc = l + cc
-			}
-		}
-	}
-	wrap, compiler := proc.SplitCompiler(cc)
+	wrap, compiler := proc.SplitCompiler(t.compilerCommand())
 	for _, program := range append(wrap, compiler) {
 		if program == "" {
 			continue

@@ -25,6 +25,7 @@ type Options struct {
 	LLVM         string   // LLVM=
 	CC           string   // CC=
 	Jobs         int      // -j; 0: see Jobs
+	Host         string   // on which make builds, as ssh and rsync name it; empty: this machine
 	External     []string // directories of modules outside of the tree, each as in M=; absolute
 
 	// Trust says whose trees and build directories are used: make runs what is in

@@ -44,7 +44,7 @@ is missing.`,
 			}
 			o := doctor.Options{
 				Arch: cmp.Or(prepare.GuestArch(b.Arch), arch.Host().Name), QEMU: r.QEMU, GuestInit: r.GuestInit, MountType: r.MountType, Virtiofsd: r.Virtiofsd, MemoryMiB: r.MemoryMiB(),
-				CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, BuildDir: a.env.Dir,
+				CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, KernelArch: b.Arch, BuildHost: b.Host, BuildDir: a.env.Dir,
 			}
 			if tree, err := a.existingTree(); err == nil {
 				o.Root, o.BuildDir = tree.Source, tree.BuildDir

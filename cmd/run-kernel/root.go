@@ -267,7 +267,7 @@ func (a *app) tree() (*kbuild.Tree, error) { return a.treeIn(a.config.Build.Outp
 func (a *app) treeIn(output string) (*kbuild.Tree, error) {
 	b := a.config.Build
 	return kbuild.Find(kbuild.Options{
-		Dir: a.env.Dir, Output: output, Arch: b.Arch, CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, Jobs: b.Jobs,
+		Dir: a.env.Dir, Output: output, Arch: b.Arch, CrossCompile: b.CrossCompile, LLVM: b.LLVM, CC: b.CC, Jobs: b.Jobs, Host: b.Host,
 		External: b.External, Trust: a.trust,
 	})
 }

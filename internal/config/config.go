@@ -79,6 +79,7 @@ type Build struct {
 	LLVM         string   `koanf:"llvm" toml:"llvm" flag:"llvm" help:"build with LLVM, like make's LLVM="`
 	CC           string   `koanf:"cc" toml:"cc" flag:"cc" help:"compiler, like make's CC=, such as 'ccache distcc gcc'"`
 	Jobs         int      `koanf:"jobs" toml:"jobs" flag:"jobs" short:"j" help:"parallel jobs, like make's -j (0: one per processor, or per place that distcc has)"`
+	Host         string   `koanf:"host" toml:"host" flag:"build-host" help:"machine on which make runs, by ssh and rsync; what a guest needs comes back"`
 	External     []string `koanf:"external" toml:"external" flag:"external" path:"true" help:"directories of modules outside of the source tree, which are built against it, like make's M="`
 	Fast         bool     `koanf:"fast" toml:"fast" flag:"fast" help:"build in the loop without make's walk through the source tree where that links the same image; a full make confirms it while the guest boots"`
 

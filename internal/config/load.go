@@ -484,6 +484,9 @@ func (k key) resolve(value any, dir string) any {
 // hostname is what the kernel takes (__NEW_UTS_LEN), and programs get along with.
 var hostname = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
+// buildHost is what both ssh and rsync take for a machine, and nothing for an option.
+var buildHost = pattern.New(`^[A-Za-z0-9_][A-Za-z0-9_.@-]*$`)
+
 // validate looks at the values that have limits.
 func (l *Loaded) validate() error {
 	var errs []error
@@ -509,6 +512,12 @@ func (l *Loaded) validate() error {
 	}
 	if h := l.Run.Hostname; !hostname.MatchString(h) {
 		bad(keyNamed("run.hostname"), fmt.Sprintf("%q isn't a host name: up to 64 letters, digits, hyphens, dots and underscores", h))
+	}
+	if h := l.Build.Host; h != "" && !buildHost.MatchString(h) {
+		bad(keyNamed("build.host"), fmt.Sprintf("%q isn't a machine, as in buildbox or me@10.0.0.7; ~/.ssh/config sets its port and the like", h))
+	}
+	if l.Build.Host != "" && len(l.Build.External) > 0 {
+		bad(keyNamed("build.host"), "modules outside of the tree (build.external) aren't built on another machine")
 	}
 	for _, class := range l.Verdict.Fail {
 		if !slices.Contains(ReportClasses, class) {

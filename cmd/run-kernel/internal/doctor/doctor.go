@@ -46,6 +46,8 @@ type Options struct {
 	CrossCompile string // CROSS_COMPILE=
 	LLVM         string // LLVM=
 	CC           string // CC=; empty: by the two above
+	KernelArch   string // ARCH=
+	BuildHost    string // on which make builds; empty: this machine
 	MemoryMiB    int    // of a guest
 	Root         string // the kernel tree, or empty outside of one
 	BuildDir     string // where a kernel is built
@@ -61,10 +63,6 @@ func Examine(ctx context.Context, o Options) []Check {
 		header(o, "openssl", "openssl/opensslv.h", "signed modules are made with it"),
 		optional(tool("build", "pahole", "pahole"), "CONFIG_DEBUG_INFO_BTF needs it"),
 		optional(tool("build", "depmod", "depmod", "/usr/sbin", "/sbin"), "modules are made ready for modprobe with it"),
-		emulator(o), accelerator(o), filesystem(o), memory(o),
-	}
-	if g := arch.Of(o.Arch).Guest; g != nil && g.Firmware.File != "" {
-		checks = append(checks, firmware(o, g.Firmware))
 	}
 	wrap, _ := proc.SplitCompiler(o.CC)
 	for _, program := range wrap {
@@ -72,6 +70,13 @@ func Examine(ctx context.Context, o Options) []Check {
 	}
 	if program := proc.Farm(o.CC); program != "" {
 		checks = append(checks, farm(o, program))
+	}
+	if o.BuildHost != "" {
+		checks = append(checks, tool("build", "rsync", "rsync"), buildHost(o))
+	}
+	checks = append(checks, emulator(o), accelerator(o), filesystem(o), memory(o))
+	if g := arch.Of(o.Arch).Guest; g != nil && g.Firmware.File != "" {
+		checks = append(checks, firmware(o, g.Firmware))
 	}
 	if o.Arch != arch.Host().Name {
 		checks = append(checks, guestInit(o))

@@ -21,6 +21,7 @@ import (
 	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
+	"github.com/metaspace/run-kernel/kbuild"
 )
 
 // hostTime is how long a host of a compile farm may take for three words of C.
@@ -36,7 +37,7 @@ func farm(o Options, program string) func(context.Context) Check {
 	}
 	return func(ctx context.Context) Check {
 		_, cc := proc.SplitCompiler(o.CC)
-		d := &distcc{program: program, compiler: cc}
+		d := &distcc{program: program, compiler: cmp.Or(cc, "cc")} // as distcc has it
 		c := Check{Feature: "build", Name: "distcc's hosts", State: Note}
 		problems, err := d.examine(ctx)
 		switch {
@@ -159,6 +160,24 @@ func (d *distcc) run(ctx context.Context, program string, args ...string) (strin
 
 // distccSays is what distcc's messages begin with.
 var distccSays = pattern.New(`^distcc\[\d+\] (\(\w+\) )?(ERROR: )?`)
+
+// buildHost checks that the machine can be reached that make runs on.
+func buildHost(o Options) func(context.Context) Check {
+	return func(ctx context.Context) Check {
+		c := Check{Feature: "build", Name: "build host"}
+		text, err := kbuild.LookAtHost(ctx, kbuild.Options{Host: o.BuildHost, Arch: o.KernelArch, CrossCompile: o.CrossCompile, LLVM: o.LLVM, CC: o.CC})
+		if err != nil {
+			c.State, c.Text = Missing, err.Error()
+			var hinted interface{ Hint() string }
+			if errors.As(err, &hinted) {
+				c.Hint = hinted.Hint()
+			}
+			return c
+		}
+		c.State, c.Text = OK, o.BuildHost+": "+text
+		return c
+	}
+}
 
 // icecream checks for its daemon, by which the client reaches the scheduler.
 func icecream(ctx context.Context) Check {

@@ -112,6 +112,26 @@ exec ` + look(t, "objcopy") + ` --update-section .comment="$2.comment" "$2"
 	}
 }
 
+func TestBuildHost(t *testing.T) {
+	dir := path(t)
+	for _, c := range []struct {
+		ssh   string
+		state State
+		text  string
+	}{
+		{"printf 'new\n/cache\n'; uname -m; echo 40; echo gcc 12", OK, "buildbox: 40 processors, gcc 12"},
+		{"echo 'ssh: no route' >&2; exit 255", Missing, "build host buildbox: ssh: no route"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte("#!/bin/sh\nPATH=/usr/bin:/bin\n"+c.ssh+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		got := buildHost(Options{BuildHost: "buildbox"})(t.Context())
+		if got.State != c.state || got.Text != c.text || (got.Hint == "") != (c.state == OK) {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
 func look(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

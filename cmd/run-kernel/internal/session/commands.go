@@ -22,7 +22,7 @@ type commandsKeeper struct {
 // updateCommands writes compile_commands.json where the configuration has it. read returns
 // the objects of the build directory, and which targets changed since the last call.
 func (s *Session) updateCommands(read func() (objects []graph.Target, changed []string, err error)) {
-	if !s.Config.Build.CompileCommands {
+	if !s.Config.Build.CompileCommands || s.Config.Build.Host != "" { // there, the commands have other paths
 		return
 	}
 	k := &s.keeper

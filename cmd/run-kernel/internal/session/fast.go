@@ -42,7 +42,7 @@ type builder struct {
 }
 
 func newBuilder(s *Session) *builder {
-	return &builder{kernel: s.Kernel, events: s.Events, off: !s.Config.Build.Fast, told: map[string]bool{}}
+	return &builder{kernel: s.Kernel, events: s.Events, off: !s.Config.Build.Fast || s.Config.Build.Host != "", told: map[string]bool{}}
 }
 
 // walks begins the reason for a full make.
