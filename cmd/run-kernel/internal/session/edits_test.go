@@ -31,8 +31,8 @@ import (
 
 // What bench/edits sets for its long runs.
 var (
-	editCount  = flag.Int("edits", 6, "random edits of TestEdits")
-	editKills  = flag.Int("edits.kills", 2, "how many more builds are killed")
+	editCount  = flag.Int("edits", 4, "random edits of TestEdits")
+	editKills  = flag.Int("edits.kills", 1, "how many more builds are killed")
 	editSeed   = flag.Uint64("edits.seed", 1, "repeats the edits of another run")
 	editSource = flag.String("edits.source", os.Getenv("RUN_KERNEL_TEST_TREE"), "source tree")
 	editBuild  = flag.String("edits.build", "", "its build directory; empty: the tests' own")
