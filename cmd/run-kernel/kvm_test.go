@@ -16,7 +16,7 @@ import (
 // distribution's kernel there is a KVM that works, wherever the tests run. It is slow.
 
 // kvmPatience is how long a guest may take in which guests run.
-const kvmPatience = 6 * time.Minute
+const kvmPatience = 8 * time.Minute
 
 // An outerGuest is a guest with KVM.
 type outerGuest struct {
@@ -45,22 +45,28 @@ func (o *outerGuest) script(text string) result {
 	run := func() result {
 		return o.run("--kernel", o.stock, "--accel=tcg", "--memory-gib=3", "--boot-timeout=4m", "--", "sh", "-c", begin+text)
 	}
-	r := run()
-	if r.status == 128+int(syscall.SIGKILL) && r.elapsed > kvmPatience {
+	for again := 2; ; again-- {
+		r := run()
 		// An emulated processor can lose an interrupt, and more so on a busy host: one of ten
-		// runs hung, with 20 other programs for each processor.
-		o.t.Logf("it hung, and is run again: %s\n%s", r.stdout, r.stderr)
-		r = run()
+		// runs hung, with 20 other programs for each processor. And the outer kernel was seen
+		// to die in the midst of its KVM.
+		hung := r.status == 128+int(syscall.SIGKILL) && r.elapsed > kvmPatience
+		if again == 0 || !hung && r.status != statusCrash {
+			return r
+		}
+		o.t.Logf("it hung or crashed, and is run again: %s\n%s", r.stdout, r.stderr)
 	}
-	return r
 }
 
 // underKVM is a command for a guest: it says what shows that the guest runs under KVM, by
 // virtiofs, and needs nothing of what TCG does.
 const underKVM = "cat /proc/cmdline; dmesg | grep -o 'Hypervisor detected: KVM'; ls -d /sys/bus/virtio/drivers/virtiofs/virtio?"
 
-// checkUnderKVM checks what underKVM said, and what the outer guest's run-kernel did.
-func checkUnderKVM(t *testing.T, stdout, stderr string) {
+// innerSays begins the lines that the inner guest's run-kernel wrote.
+const innerSays = "inner: "
+
+// checkUnderKVM checks what underKVM said, and what the inner guest's run-kernel did.
+func checkUnderKVM(t *testing.T, stdout string) {
 	t.Helper()
 	if !strings.Contains(stdout, "panic=-1") || strings.Contains(stdout, "init_on_alloc") || strings.Contains(stdout, "no_timer_check") {
 		t.Errorf("the inner kernel's command line is %q", stdout)
@@ -68,8 +74,16 @@ func checkUnderKVM(t *testing.T, stdout, stderr string) {
 	if !strings.Contains(stdout, "Hypervisor detected: KVM\n") || !strings.Contains(stdout, "virtiofs/virtio") {
 		t.Errorf("the inner guest says %q", stdout)
 	}
-	if strings.Contains(stderr, "KVM") {
-		t.Errorf("there is nothing to say of KVM: %q", stderr)
+	said := false
+	for line := range strings.Lines(stdout) {
+		text, inner := strings.CutPrefix(line, innerSays)
+		said = said || inner && strings.Contains(text, "guest answers")
+		if inner && strings.Contains(text, "KVM") {
+			t.Errorf("there is nothing to say of KVM: %q", text)
+		}
+	}
+	if !said {
+		t.Errorf("the inner run-kernel says nothing: %q", stdout)
 	}
 }
 
@@ -80,12 +94,18 @@ func TestTrixieAutoTakesKVM(t *testing.T) {
 	o := newOuterGuest(t)
 	o.enterTrixie()
 	r := o.script(fmt.Sprintf(`
-status=0
-$program --kernel %s --memory-gib 1 --boot-timeout 4m -- "%s; exit 7" || status=$?
+for attempt in 1 2 3 4; do
+	status=0
+	$program --kernel %s --memory-gib 1 --boot-timeout 1m -- "%s; exit 7" 2>/run/err || status=$?
+	if test $status = 7; then break; fi
+	# The emulated processor resets or stops an inner guest now and then.
+	echo "attempt $attempt: status $status"; cat /run/err
+done
+sed 's/^/%s/' /run/err
 exit $status
-`, filepath.Join(k.build, "vmlinux"), underKVM))
+`, filepath.Join(k.build, "vmlinux"), underKVM, innerSays))
 	o.expect(r, 7)
-	checkUnderKVM(t, r.stdout, r.stderr)
+	checkUnderKVM(t, r.stdout)
 	t.Logf("it took %s", r.elapsed)
 }
 
@@ -112,6 +132,7 @@ boot() {
 	exit 99
 }
 boot
+sed 's/^/%s/' /run/err
 $program -O $build exec -- "%s"
 if $program -O $build exec -- 'exit 7'; then false; else echo "exec: $?"; fi
 if $program -O $build exec -- 'echo c >/proc/sysrq-trigger; sleep 1000'; then false; else echo "exec of a panic: $?"; fi
@@ -125,9 +146,9 @@ echo "left: $(pgrep -c -f '[q]emu-system|[v]irtiofsd')"
 if $program -O $build boot --no-build --memory-gib 100 -- true 2>&1; then false; else echo "memory: $?"; fi
 chgrp daemon /dev/kvm; chmod 660 /dev/kvm
 setpriv --reuid=65534 --regid=65534 --clear-groups $program doctor 2>&1 | grep kvm || :
-`, k.source, k.build, underKVM))
+`, k.source, k.build, innerSays, underKVM))
 	o.expect(r, 0)
-	checkUnderKVM(t, r.stdout, r.stderr)
+	checkUnderKVM(t, r.stdout)
 	for _, want := range []string{"exec: 7\n", "exec of a panic: 101\n", "boot: 101\nsysrq triggered crash\n", "left: 0\n", "100 GiB of memory, and this machine has 3", "memory: 125\n", "the group daemon may"} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("no %q", want)
