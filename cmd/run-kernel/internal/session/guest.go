@@ -32,6 +32,26 @@ type Guest struct {
 	modules map[string]kbuild.ModuleFile // that it may have, as they were when it was booted or got them
 }
 
+// once passes on what a boot notes, such as that there is no KVM, unless a boot before has
+// noted it: the loop boots often.
+func (s *Session) once(events event.Sink) event.Sink {
+	return func(e event.Event) {
+		if n, ok := e.(event.Notice); ok {
+			s.mu.Lock()
+			known := s.noted[n.Text]
+			if s.noted == nil {
+				s.noted = make(map[string]bool)
+			}
+			s.noted[n.Text] = true
+			s.mu.Unlock()
+			if known {
+				return
+			}
+		}
+		events.Emit(e)
+	}
+}
+
 // boot starts a guest and returns once it answers. Other terminals can act on it
 // from its start on.
 func (s *Session) boot(ctx context.Context, o boot.Options) (*Guest, error) {
@@ -41,6 +61,7 @@ func (s *Session) boot(ctx context.Context, o boot.Options) (*Guest, error) {
 		modules = s.Kernel.Tree.ModuleFiles()
 	}
 	t := s.newTraces(o.Kernel)
+	o.Events = s.once(o.Events)
 	o.Reported = t.take
 	more := o.Started
 	o.Started = func(vm *boot.VM) {

@@ -44,8 +44,9 @@ type Session struct {
 	command *commandFiles // of the loop
 
 	mu     sync.Mutex
-	guest  *Guest    // that runs; nil without any
-	before time.Time // when the build before the last one was linked; zero: unknown
+	guest  *Guest          // that runs; nil without any
+	before time.Time       // when the build before the last one was linked; zero: unknown
+	noted  map[string]bool // what boots have noted
 }
 
 // A source says how a guest is booted on an image.
