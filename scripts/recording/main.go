@@ -52,6 +52,7 @@ type recorder struct {
 	last   time.Time
 	screen bytes.Buffer // since the last step
 	more   chan struct{}
+	names  *strings.Replacer // of directories whose names say nothing to others
 }
 
 func (r *recorder) Write(p []byte) (int, error) {
@@ -60,7 +61,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 	now := time.Now()
 	r.at += min(now.Sub(r.last), longest)
 	r.last = now
-	event, err := json.Marshal([]any{r.at.Seconds(), "o", strings.ToValidUTF8(string(p), "?")})
+	event, err := json.Marshal([]any{r.at.Seconds(), "o", r.names.Replace(strings.ToValidUTF8(string(p), "?"))})
 	if err != nil {
 		return 0, err
 	}
@@ -100,14 +101,14 @@ func (r *recorder) await(pattern string) error {
 // A step edits a file of the tree, and waits.
 type step struct{ old, new, await string }
 
-// file is what the steps edit, and steps what they do. A turn ends with a line of its own.
+// file is what the steps edit, and steps what they do.
 const file = "init/main.c"
 
 var steps = []step{
-	{`pr_notice("%s", linux_banner);`, "pr_notice(\"%s\", linux_banner);\n\tpr_notice(\"hello from my patch\\n\")", `error: expected`},
-	{`my patch\n")`, `my patch\n");`, `hello from my patch[\s\S]*turn `},
-	{`pr_notice("hello from my patch\n");`, `panic("my patch is wrong");`, `my patch is wrong[\s\S]*turn `},
-	{`panic("my patch is wrong");`, `pr_notice("hello again\n");`, `hello again[\s\S]*turn `},
+	{"\tdo_initcalls();\n", "\tdo_initcalls();\n\tpr_notice(\"hello from my patch\\n\")\n", `error: expected`},
+	{`my patch\n")`, `my patch\n");`, `hello from my patch[\s\S]*waiting for changes`},
+	{`pr_notice("hello from my patch\n");`, `panic("my patch is wrong");`, `my patch is wrong[\s\S]*waiting for changes`},
+	{`panic("my patch is wrong");`, `pr_notice("hello again\n");`, `hello again[\s\S]*waiting for changes`},
 }
 
 func record(program, tree, build, out string) (err error) {
@@ -124,7 +125,7 @@ func record(program, tree, build, out string) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &recorder{last: time.Now(), more: make(chan struct{}, 1)}
+	r := &recorder{last: time.Now(), more: make(chan struct{}, 1), names: strings.NewReplacer(build, "~/build", tree, "~/linux")}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -142,7 +143,7 @@ func record(program, tree, build, out string) (err error) {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()
 	}()
-	if err := r.await(`turn `); err != nil {
+	if err := r.await(`waiting for changes`); err != nil {
 		return err
 	}
 	text := string(original)
