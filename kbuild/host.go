@@ -143,7 +143,7 @@ func (t *Tree) reach(ctx context.Context) (*host, error) {
 // ask runs a command in the host's cache, and asks what there is.
 func (t *Tree) ask(ctx context.Context, source, build, command string) (*host, error) {
 	h := &host{tree: t, name: t.options.Host}
-	wrap, compiler := proc.SplitCompiler(t.compilerCommand())
+	wrap, compiler := proc.SplitCompiler(t.options.Compiler())
 	var programs string
 	for _, program := range append([]string{"make", "rsync", compiler}, wrap...) {
 		if program != "" {
@@ -155,7 +155,7 @@ for p in`+programs+`; do command -v "$p" >/dev/null || { echo "$p: not found" >&
 cd "${XDG_CACHE_HOME:-$HOME/.cache}" 2>/dev/null || { mkdir -p "$HOME/.cache"; cd "$HOME/.cache"; }
 `+command+`
 [ -e `+shellQuote(source+"/Makefile")+` ] && echo known || echo new
-echo "$(pwd -P)"; uname -m; nproc; `+t.compilerCommand()+` --version | head -n1`)
+echo "$(pwd -P)"; uname -m; nproc; `+t.options.Compiler()+` --version | head -n1`)
 	if err != nil {
 		return nil, err
 	}
@@ -315,7 +315,7 @@ func (h *host) pull(ctx context.Context, o BuildOptions) error {
 
 // tell says so if the host's compiler isn't this machine's.
 func (h *host) tell(ctx context.Context, events event.Sink) {
-	out, err := exec.CommandContext(ctx, "sh", "-c", h.tree.compilerCommand()+" --version").Output()
+	out, err := exec.CommandContext(ctx, "sh", "-c", h.tree.options.Compiler()+" --version").Output()
 	here, _, _ := strings.Cut(string(out), "\n")
 	if err == nil && here != h.compiler {
 		events.Emit(event.Notice{Text: fmt.Sprintf("%s compiles with %s, and .config was made for %s: make may change it there", h.name, h.compiler, here)})

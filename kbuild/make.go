@@ -108,12 +108,12 @@ func (t *Tree) ExternalCommands() ([][]string, error) {
 	return list, nil
 }
 
-// compilerCommand is the compiler that make will call.
-func (t *Tree) compilerCommand() string {
-	if t.options.CC != "" {
-		return t.options.CC
+// Compiler is the command of the compiler that make will call.
+func (o *Options) Compiler() string {
+	if o.CC != "" {
+		return o.CC
 	}
-	if l := t.options.LLVM; l != "" && l != "0" {
+	if l := o.LLVM; l != "" && l != "0" {
 		switch {
 		case strings.HasPrefix(l, "-"):
 			return "clang" + l
@@ -122,12 +122,12 @@ func (t *Tree) compilerCommand() string {
 		}
 		return "clang"
 	}
-	return t.options.CrossCompile + "gcc"
+	return o.CrossCompile + "gcc"
 }
 
 // lookCompiler looks for the compiler that make will use.
 func (t *Tree) lookCompiler() error {
-	wrap, compiler := proc.SplitCompiler(t.compilerCommand())
+	wrap, compiler := proc.SplitCompiler(t.options.Compiler())
 	for _, program := range append(wrap, compiler) {
 		if program == "" {
 			continue

@@ -10,6 +10,7 @@ import (
 
 	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/proc"
+	"github.com/metaspace/run-kernel/kbuild"
 )
 
 // A State is what a check found.
@@ -51,6 +52,11 @@ type Options struct {
 	MemoryMiB    int    // of a guest
 	Root         string // the kernel tree, or empty outside of one
 	BuildDir     string // where a kernel is built
+}
+
+// kbuild is what make is told.
+func (o Options) kbuild() kbuild.Options {
+	return kbuild.Options{Host: o.BuildHost, Arch: o.KernelArch, CrossCompile: o.CrossCompile, LLVM: o.LLVM, CC: o.CC}
 }
 
 // Examine makes all checks, in an order that is always the same.

@@ -165,7 +165,7 @@ var distccSays = pattern.New(`^distcc\[\d+\] (\(\w+\) )?(ERROR: )?`)
 func buildHost(o Options) func(context.Context) Check {
 	return func(ctx context.Context) Check {
 		c := Check{Feature: "build", Name: "build host"}
-		text, err := kbuild.LookAtHost(ctx, kbuild.Options{Host: o.BuildHost, Arch: o.KernelArch, CrossCompile: o.CrossCompile, LLVM: o.LLVM, CC: o.CC})
+		text, err := kbuild.LookAtHost(ctx, o.kbuild())
 		if err != nil {
 			c.State, c.Text = Missing, err.Error()
 			var hinted interface{ Hint() string }

@@ -98,14 +98,13 @@ func debugger(o Options) func(context.Context) Check {
 
 // compilerName is the C compiler that make will call.
 func compilerName(o Options) string {
-	_, compiler := proc.SplitCompiler(o.CC)
-	switch suffix, prefix := llvm(o.LLVM); {
-	case compiler != "":
-		return compiler
-	case o.LLVM != "" && o.LLVM != "0":
-		return prefix + "clang" + suffix
+	k := o.kbuild()
+	_, name := proc.SplitCompiler(k.Compiler())
+	if name == "" { // CC is nothing but ccache and the like
+		k.CC = ""
+		name = k.Compiler()
 	}
-	return o.CrossCompile + "gcc"
+	return name
 }
 
 // llvm takes the value of LLVM= apart; see Documentation/kbuild/llvm.rst.
