@@ -289,6 +289,8 @@ func TestFileErrors(t *testing.T) {
 		{"negative", "[run]\nmemory_gib = 4\n[build]\njobs = -1\n", "4", "build.jobs: -1 is less than 0", ""},
 		{"no size", "[run]\nmemory = '4X'\n", "2", `run.memory: "4X" isn't a size such as 512M or 6G`, ""},
 		{"no host name", "[run]\nhostname = 'a b'\n", "2", `run.hostname: "a b" isn't a host name: up to 64 letters`, ""},
+		{"an option for a build host", "[build]\nhost = '-oProxyCommand=x'\n", "2", `build.host: "-oProxyCommand=x" isn't a machine`, ""},
+		{"modules for a build host", "[build]\nhost = 'a'\nexternal = ['m']\n", "2", "aren't built on another machine", ""},
 		{"a long host name", "[run]\nhostname = '" + strings.Repeat("x", 65) + "'\n", "2", "isn't a host name", ""},
 		{"no such value", "[run]\naccel = 'xen'\n", "2", `run.accel: "xen" isn't one of auto, kvm, tcg`, ""},
 		{"no such userland", "[run]\nuserland = 'debian'\n", "2", `run.userland: "debian" isn't auto, nix, host or a path`, ""},
