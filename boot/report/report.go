@@ -85,15 +85,25 @@ func (r *Report) Frames() []Frame {
 }
 
 // Locate takes File and Line from the guilty function's frame, once the frames have
-// theirs, for a report whose headline names no place.
+// theirs, for a report whose headline names no place. Where that frame is at the call of
+// a function of the same file that the compiler inlined, it is the line in this one. An
+// inlined function of a header is rather a helper that anybody calls.
 func (r *Report) Locate() {
 	if r.File != "" || r.Function == "" {
 		return
 	}
-	for _, f := range r.Frames() {
-		if f.Line > 0 && baseName(f.Function) == r.Function {
-			r.File, r.Line = f.File, f.Line
-			return
+	frames := r.Frames()
+	for i, f := range frames {
+		if f.Line == 0 || baseName(f.Function) != r.Function {
+			continue
 		}
+		at := f
+		for i--; i >= 0 && frames[i].Inlined; i-- {
+			if frames[i].File == f.File {
+				at = frames[i]
+			}
+		}
+		r.File, r.Line = at.File, at.Line
+		return
 	}
 }

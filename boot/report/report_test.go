@@ -48,3 +48,37 @@ func TestFramesOnce(t *testing.T) {
 		t.Errorf("it is in %s:%d, the headline said elsewhere", r.File, r.Line)
 	}
 }
+
+// The line at fault is in the function that the compiler inlined into the guilty one, if
+// that is of the same file.
+func TestLocateInlined(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		frames []Frame
+		line   int
+	}{
+		{"of the same file", []Frame{
+			{Function: "inner", File: "a.c", Line: 1, Inlined: true},
+			{Function: "outer", File: "a.c", Line: 5, Inlined: true},
+			{Function: "guilty", File: "a.c", Line: 9},
+		}, 1},
+		{"of a header below it", []Frame{
+			{Function: "list_del", File: "list.h", Line: 1, Inlined: true},
+			{Function: "outer", File: "a.c", Line: 5, Inlined: true},
+			{Function: "guilty", File: "a.c", Line: 9},
+		}, 5},
+		{"of another frame", []Frame{
+			{Function: "inner", File: "a.c", Line: 1, Inlined: true},
+			{Function: "panic", File: "a.c", Line: 5},
+			{Function: "guilty", File: "a.c", Line: 9},
+		}, 9},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := Report{Function: "guilty", Stacks: []Stack{{Frames: test.frames}}}
+			r.Locate()
+			if r.File != "a.c" || r.Line != test.line {
+				t.Errorf("it is in %s:%d, want line %d", r.File, r.Line, test.line)
+			}
+		})
+	}
+}
