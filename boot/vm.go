@@ -25,6 +25,7 @@ import (
 
 	"github.com/metaspace/run-kernel/boot/console"
 	"github.com/metaspace/run-kernel/boot/guest"
+	"github.com/metaspace/run-kernel/boot/launch"
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/report"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
@@ -205,7 +206,7 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		}
 		cmd := exec.Command(p.qemu, args...)
 		if p.mounter.Type == NineP && slices.ContainsFunc(p.shares, func(s Share) bool { return !s.ReadOnly }) {
-			cmd = virtiofs.Confine(p.qemu, args)
+			cmd = launch.Command(launch.Files(), p.qemu, args...)
 		}
 		cmd.ExtraFiles = w.files.Extra()
 		cmd.Stderr = vm.stderr

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/metaspace/run-kernel/boot/launch"
 	"github.com/metaspace/run-kernel/boot/readonly"
-	"github.com/metaspace/run-kernel/boot/virtiofs"
 	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
@@ -31,7 +31,7 @@ func Main() {
 	proc.Main()
 	private.Main()
 	readonly.Main()
-	virtiofs.Main()
+	launch.Main()
 	switch os.Getenv(roleVariable) {
 	case "qemu":
 		os.Exit(fakeQEMU(os.Args[1:], os.Getenv(guestVariable)))

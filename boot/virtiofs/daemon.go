@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/metaspace/run-kernel/boot/launch"
 	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/internal/confine"
 	"github.com/metaspace/run-kernel/internal/grant"
@@ -63,11 +64,11 @@ func (p *Program) command(s Share) *exec.Cmd {
 	case !s.ReadOnly:
 		// What the guest writes is the invoking user's, also under sudo.
 		o.uid, o.gid = trust.SudoOwner()
-		return wrap(p.Path, p.args(s, s.Dir, o), toWrite)
+		return launch.Command(launch.Files(), p.Path, p.args(s, s.Dir, o)...)
 	case o.privileged:
-		return readOnlyCommand(s.Dir, p.Path, p.args(s, readonly.Place, o), s.Hide...)
+		return launch.Command(launch.Mounted(s.Dir, s.Hide...), p.Path, p.args(s, readonly.Place, o)...)
 	case confine.CanReadOnly():
-		return wrap(p.Path, p.args(s, s.Dir, o), toReadOnly)
+		return launch.Command(launch.ReadOnly(), p.Path, p.args(s, s.Dir, o)...)
 	}
 	// The daemon's word is the only one to be had; see needsReadOnlyError.
 	return exec.Command(p.Path, p.args(s, s.Dir, o)...)

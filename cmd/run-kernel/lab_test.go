@@ -23,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"github.com/metaspace/run-kernel/boot/launch"
 	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
 	"github.com/metaspace/run-kernel/internal/leftover"
@@ -83,7 +84,7 @@ func TestMain(m *testing.M) {
 	proc.Main()
 	private.Main()
 	readonly.Main()
-	virtiofs.Main()
+	launch.Main()
 	tty.Main()
 	testscript.Main(tests{m}, map[string]func(){"run-kernel": main})
 }

@@ -12,8 +12,8 @@ import (
 	"syscall"
 
 	"github.com/metaspace/run-kernel/boot/guest"
+	"github.com/metaspace/run-kernel/boot/launch"
 	"github.com/metaspace/run-kernel/boot/readonly"
-	"github.com/metaspace/run-kernel/boot/virtiofs"
 	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/internal/tty"
@@ -24,7 +24,7 @@ func main() {
 	proc.Main()
 	private.Main()
 	readonly.Main()
-	virtiofs.Main()
+	launch.Main()
 	tty.Main()
 	guest.AgentMain()
 	guest.SFTPMain()

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-only
 
-package virtiofs
+// Package launch starts the programs of a VM with fewer rights on the host than
+// run-kernel has: each is run by a wrapper, which gives up what it won't need.
+package launch
 
 import (
 	"fmt"
@@ -16,31 +18,38 @@ import (
 	"github.com/metaspace/run-kernel/internal/confine"
 )
 
-const wrapperName = "run-kernel-virtiofsd"
+const wrapperName = "run-kernel-launch"
+
+// A Limit is what a program is kept from.
+type Limit struct{ do []string }
 
 // What the wrapper does before it becomes the program.
 const (
-	toMount    = "mount"     // readonly.Mount, for who may mount
-	toReadOnly = "read-only" // confine.ReadOnly, for others
-	toWrite    = "write"     // confine.Files
+	toMount    = "mount"     // readonly.Mount
+	toReadOnly = "read-only" // confine.ReadOnly
+	toFiles    = "files"     // confine.Files
 )
 
-// readOnlyCommand runs program in a mount namespace of its own, in which
-// readonly.Place is dir, mounted read-only, without what is hidden. The C virtiofsd has
-// no such option, and this holds even against a guest that breaks into the daemon.
-func readOnlyCommand(dir, program string, args []string, hide ...string) *exec.Cmd {
-	return wrap(program, args, slices.Concat([]string{toMount, dir}, hide)...)
+// Mounted is for who may mount. The program runs in a mount namespace of its own, in which
+// readonly.Place is dir, mounted read-only, without what is hidden. This holds even
+// against a guest that breaks into the program.
+func Mounted(dir string, hide ...string) Limit {
+	return Limit{slices.Concat([]string{toMount, dir}, hide)}
 }
 
-// Confine returns a command of a program that writes files for a guest, but can make
-// no devices, and no files with the rights of their owner.
-func Confine(program string, args []string) *exec.Cmd { return wrap(program, args, toWrite) }
+// ReadOnly keeps the program from changing any file: see confine.ReadOnly.
+func ReadOnly() Limit { return Limit{[]string{toReadOnly}} }
 
-// wrap runs program with as many descriptors as it may have, after what is to be done.
-func wrap(program string, args []string, do ...string) *exec.Cmd {
+// Files keeps the program from making devices, and files with the rights of their owner:
+// see confine.Files.
+func Files() Limit { return Limit{[]string{toFiles}} }
+
+// Command returns a command of a program with as many descriptors as it may have, within
+// a limit. It ends with who starts it. The wrapper is this executable, which calls Main.
+func Command(limit Limit, program string, args ...string) *exec.Cmd {
 	return &exec.Cmd{
 		Path: "/proc/self/exe",
-		Args: slices.Concat([]string{wrapperName, strconv.Itoa(len(do))}, do, []string{program}, args),
+		Args: slices.Concat([]string{wrapperName, strconv.Itoa(len(limit.do))}, limit.do, []string{program}, args),
 	}
 }
 
@@ -53,7 +62,7 @@ func Main() {
 	rest := os.Args[2:]
 	n, err := strconv.Atoi(os.Args[1])
 	if err != nil || n < 1 || n >= len(rest) {
-		fmt.Fprintf(os.Stderr, "wrap virtiofsd: bad arguments %q\n", os.Args)
+		fmt.Fprintf(os.Stderr, "launch: bad arguments %q\n", os.Args)
 		os.Exit(125)
 	}
 	do, program, args := rest[:n], rest[n], rest[n+1:]
@@ -62,7 +71,7 @@ func Main() {
 	// are the thread's.
 	runtime.LockOSThread()
 	if err := limit(do); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintf(os.Stderr, "launch %s: %v\n", program, err)
 		os.Exit(125)
 	}
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
@@ -83,11 +92,11 @@ func limit(do []string) error {
 		}
 	case toReadOnly:
 		if err := confine.ReadOnly(); err != nil {
-			return fmt.Errorf("make virtiofsd unable to write: %w", err)
+			return fmt.Errorf("make it unable to write: %w", err)
 		}
 	default:
 		if err := confine.Files(); err != nil {
-			return fmt.Errorf("confine virtiofsd: %w", err)
+			return fmt.Errorf("confine it: %w", err)
 		}
 	}
 	return nil
