@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/metaspace/run-kernel/boot/console"
 	"github.com/metaspace/run-kernel/boot/qemu"
 )
 
@@ -26,6 +27,19 @@ func (e *Evidence) busy() bool {
 	return e != nil && slices.ContainsFunc(e.CPUs, func(c CPU) bool {
 		return len(c.Frames) > 0 && (c.State == InKernel || c.State == Halted)
 	})
+}
+
+// panicHead begins the message of a kernel that panics: see kernel/panic.c.
+const panicHead = "Kernel panic - not syncing: "
+
+// panicked returns the panic that stands in the kernel's memory, or nil.
+func (e *Evidence) panicked() error {
+	for i, line := range e.Log {
+		if _, reason, found := strings.Cut(line, panicHead); found {
+			return &CrashError{Crash: console.Crash{Message: panicHead + reason, Panic: true}, Tail: e.Log[i:]}
+		}
+	}
+	return nil
 }
 
 // A CPU is what a processor was doing.
@@ -70,18 +84,9 @@ const (
 // the kernel still works or not, and then by the magic SysRq, as far as that answers.
 // It takes some seconds at most, and ends with ctx.
 func (vm *VM) Evidence(ctx context.Context) *Evidence {
-	seen := make(chan *Evidence, 1)
-	silent := len(vm.console.Tail()) == 0
-	go func() { seen <- vm.look(silent) }()
-	var e *Evidence
-	select {
-	case e = <-seen:
-	case <-vm.done:
-		return new(Evidence)
-	case <-ctx.Done():
-		return new(Evidence)
-	case <-time.After(evidenceTime):
-		return new(Evidence) // qemu itself hangs
+	e, ok := vm.lookBriefly(ctx, len(vm.console.Tail()) == 0)
+	if !ok {
+		return e
 	}
 	// w: blocked tasks; d: held locks, with lockdep only.
 	for _, key := range []string{"w", "d"} {
@@ -92,6 +97,21 @@ func (vm *VM) Evidence(ctx context.Context) *Evidence {
 		e.Tasks = append(e.Tasks, lines...)
 	}
 	return e
+}
+
+// lookBriefly is look with a limit of evidenceTime. It is not ok, and the evidence empty,
+// where the VM or ctx ends before, or where qemu itself hangs.
+func (vm *VM) lookBriefly(ctx context.Context, log bool) (e *Evidence, ok bool) {
+	seen := make(chan *Evidence, 1)
+	go func() { seen <- vm.look(log) }()
+	select {
+	case e := <-seen:
+		return e, true
+	case <-vm.done:
+	case <-ctx.Done():
+	case <-time.After(evidenceTime):
+	}
+	return new(Evidence), false
 }
 
 // look looks at the guest from outside, and with log also at the kernel's messages.

@@ -42,6 +42,9 @@ const (
 	kvmSilence = 15 * time.Second
 	// kvmPatience is when it is on a host that was too busy to run it.
 	kvmPatience = time.Minute
+	// muteTime is how often the messages in the memory of a guest that has printed nothing
+	// are searched for a panic. Where that comes before panic= is read, the guest stays.
+	muteTime = 2 * time.Second
 	// stallTime is when a guest without KVM is given up whose kernel has said that a
 	// processor stands still. By then that has stood still for 21 s or more.
 	stallTime = 5 * time.Second
@@ -301,6 +304,8 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	peek := time.NewTicker(muteTime)
+	defer peek.Stop()
 	var failed error
 	var giveUp, stalled <-chan time.Time
 	stall := vm.console.Stalled()
@@ -338,6 +343,15 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 			return vm.err
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-peek.C:
+			if len(vm.console.Tail()) > 0 || p.options.Debug {
+				peek.Stop()
+				continue
+			}
+			seen, _ := vm.lookBriefly(ctx, true)
+			if err := seen.panicked(); err != nil {
+				return err
+			}
 		case <-tick.C:
 			if len(vm.console.Tail()) > 0 && !p.options.Debug {
 				limit, patience = p.options.Timeout, 0
@@ -380,16 +394,11 @@ func (vm *VM) timeout(ctx context.Context) error {
 func (vm *VM) hung(ctx context.Context, e TimeoutError) error {
 	e.Tail = vm.console.Tail() // before what the kernel answers
 	e.Evidence = vm.Evidence(ctx)
-	for i, line := range e.Evidence.Log {
-		if _, reason, found := strings.Cut(line, panicHead); found {
-			return &CrashError{Crash: console.Crash{Message: panicHead + reason, Panic: true}, Tail: e.Evidence.Log[i:]}
-		}
+	if err := e.Evidence.panicked(); err != nil {
+		return err
 	}
 	return &e
 }
-
-// panicHead begins the message of a kernel that panics: see kernel/panic.c.
-const panicHead = "Kernel panic - not syncing: "
 
 // supervise waits for the end of the VM, whoever brings it about, and clears up.
 func (vm *VM) supervise(events event.Sink, closeOurs func()) {

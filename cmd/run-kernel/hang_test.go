@@ -30,6 +30,15 @@ func TestHang(t *testing.T) {
 			}
 		})
 	}
+	t.Run("panics before its console", func(t *testing.T) {
+		const setup = "\tsetup_arch(&command_line);\n"
+		main.write(strings.Replace(main.original, setup, "\tpanic(\"too early\");\n"+setup, 1))
+		// It is seen long before the limit.
+		r := k.lab.expect(k.lab.run(k.flags("boot", "--boot-timeout=1h", "--", "true")...), statusCrash)
+		if !strings.Contains(r.stderr, "Kernel panic - not syncing: too early") || !strings.Contains(r.stderr, "Call Trace:") {
+			t.Error(r.stderr)
+		}
+	})
 	main.restore()
 	// A kernel that works answers requests of the magic SysRq.
 	r := k.lab.expect(k.lab.run(k.flags("boot", "--timeout=3s", "--", "sleep 1000")...), statusTimeout)
