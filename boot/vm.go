@@ -11,9 +11,7 @@ import (
 	"math"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,7 +23,6 @@ import (
 
 	"github.com/metaspace/run-kernel/boot/console"
 	"github.com/metaspace/run-kernel/boot/guest"
-	"github.com/metaspace/run-kernel/boot/launch"
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/report"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
@@ -207,10 +204,7 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		if err := writeModules(w.initramfs, modules); err != nil {
 			return fmt.Errorf("write the initramfs: %w", err)
 		}
-		cmd := exec.Command(p.qemu, args...)
-		if p.mounter.Type == NineP && slices.ContainsFunc(p.shares, func(s Share) bool { return !s.ReadOnly }) {
-			cmd = launch.Command(launch.Files(), p.qemu, args...)
-		}
+		cmd := p.command(machine, args)
 		cmd.ExtraFiles = w.files.Extra()
 		cmd.Stderr = vm.stderr
 		o.Events.Emit(event.BootStarted{Image: o.Kernel, Accel: string(p.accel), Command: append([]string{p.qemu}, args...)})

@@ -37,8 +37,11 @@ func Mounted(dir string, hide ...string) Limit {
 	return Limit{slices.Concat([]string{toMount, dir}, hide)}
 }
 
-// ReadOnly keeps the program from changing any file: see confine.ReadOnly.
-func ReadOnly() Limit { return Limit{[]string{toReadOnly}} }
+// ReadOnly keeps the program from changing any file but those at and below some paths:
+// see confine.ReadOnly.
+func ReadOnly(except ...string) Limit {
+	return Limit{slices.Concat([]string{toReadOnly}, except)}
+}
 
 // Files keeps the program from making devices, and files with the rights of their owner:
 // see confine.Files.
@@ -91,7 +94,7 @@ func limit(do []string) error {
 			return fmt.Errorf("mount read-only: %w", err)
 		}
 	case toReadOnly:
-		if err := confine.ReadOnly(); err != nil {
+		if err := confine.ReadOnly(do[1:]...); err != nil {
 			return fmt.Errorf("make it unable to write: %w", err)
 		}
 	default:

@@ -24,10 +24,13 @@ const (
 	TCG Accel = "tcg" // translated
 )
 
+// KVMDevice is what qemu opens for KVM, to read and to write.
+const KVMDevice = "/dev/kvm"
+
 // A Host is what the choice of the accelerator looks at.
 type Host struct {
 	Arch    string       // as in qemu-system-<arch>
-	OpenKVM func() error // opens /dev/kvm for reading and writing
+	OpenKVM func() error // opens KVMDevice
 	StatKVM func() (os.FileInfo, error)
 	CPUInfo func() ([]byte, error)
 }
@@ -37,13 +40,13 @@ func ThisHost() Host {
 	return Host{
 		Arch: arch.Host().Name,
 		OpenKVM: func() error {
-			f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+			f, err := os.OpenFile(KVMDevice, os.O_RDWR, 0)
 			if err == nil {
 				err = f.Close()
 			}
 			return err
 		},
-		StatKVM: func() (os.FileInfo, error) { return os.Stat("/dev/kvm") },
+		StatKVM: func() (os.FileInfo, error) { return os.Stat(KVMDevice) },
 		CPUInfo: func() ([]byte, error) { return os.ReadFile("/proc/cpuinfo") },
 	}
 }

@@ -40,6 +40,9 @@ type Machine struct {
 	Extra []string // the user's own arguments, last
 }
 
+// MemoryPath is where qemu opens MemoryFD.
+func (m *Machine) MemoryPath() string { return fmt.Sprintf("/proc/self/fd/%d", m.MemoryFD) }
+
 // A Device is a part of a machine.
 type Device interface {
 	// Args are qemu's arguments. The id is unique in the machine.
@@ -77,7 +80,7 @@ func (m *Machine) Args() ([]string, error) {
 		backend := "memory-backend-memfd,id=mem"
 		if m.MemoryFD != 0 {
 			// Without the alignment the mapping could not use the huge pages.
-			backend = fmt.Sprintf("memory-backend-file,id=mem,mem-path=/proc/self/fd/%d,align=2M", m.MemoryFD)
+			backend = fmt.Sprintf("memory-backend-file,id=mem,mem-path=%s,align=2M", m.MemoryPath())
 		}
 		// An anonymous file rather than /dev/shm, which containers limit to 64 MB.
 		machine += ",memory-backend=mem"

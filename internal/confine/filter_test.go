@@ -21,11 +21,14 @@ const dirVariable = "RUN_KERNEL_TEST_DIR"
 // readOnlyVariable makes it try what ReadOnly denies.
 const readOnlyVariable = "RUN_KERNEL_TEST_READ_ONLY"
 
+// exceptVariable lists the files that can be changed nevertheless.
+const exceptVariable = "RUN_KERNEL_TEST_EXCEPT"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(dirVariable); dir != "" {
 		confine, attempt := Files, try
 		if os.Getenv(readOnlyVariable) != "" {
-			confine, attempt = ReadOnly, tryChanges
+			confine, attempt = func() error { return ReadOnly(filepath.SplitList(os.Getenv(exceptVariable))...) }, tryChanges
 		}
 		runtime.LockOSThread()
 		if err := confine(); err != nil {

@@ -3,6 +3,7 @@
 package confine
 
 import (
+	"errors"
 	"os"
 	"unsafe"
 
@@ -40,6 +41,9 @@ var landlockRights = []struct {
 	{5, unix.LANDLOCK_ACCESS_FS_IOCTL_DEV},
 }
 
+// fileRights are those of them that a file can have.
+const fileRights = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+
 // CanReadOnly says whether ReadOnly can work: the host's kernel has Landlock, since
 // Linux 5.13, and lets this process use it.
 func CanReadOnly() bool { return landlockVersion() > 0 }
@@ -53,10 +57,10 @@ func landlockVersion() int {
 }
 
 // ReadOnly makes the calling thread, and what it executes, unable to change any file,
-// whoever's it is. It takes no privileges, and no namespace of users, in which the
-// files of all others would look like nobody's. What is open stays as it is. The
-// thread must be locked.
-func ReadOnly() error {
+// whoever's it is, but the contents of those at and below the paths of except that exist.
+// It takes no privileges, and no namespace of users, in which the files of all others
+// would look like nobody's. What is open stays as it is. The thread must be locked.
+func ReadOnly(except ...string) error {
 	p := newFilter()
 	for _, number := range changes {
 		p.deny(number, unix.EPERM)
@@ -66,6 +70,11 @@ func ReadOnly() error {
 	if err := p.install(); err != nil {
 		return err
 	}
+	return landlock(except)
+}
+
+// landlock takes the rights to write, but at and below some paths.
+func landlock(except []string) error {
 	var attr unix.LandlockRulesetAttr
 	version := landlockVersion()
 	for _, r := range landlockRights {
@@ -81,8 +90,35 @@ func ReadOnly() error {
 		return os.NewSyscallError("landlock_create_ruleset (since Linux 5.13)", errno)
 	}
 	defer unix.Close(int(rules))
+	for _, path := range except {
+		if err := allow(int(rules), path, attr.Handled_access_fs); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
 	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, rules, 0, 0); errno != 0 {
 		return os.NewSyscallError("landlock_restrict_self", errno)
+	}
+	return nil
+}
+
+// allow adds a rule for a path.
+func allow(rules int, path string, rights uint64) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		rights &= fileRights // it refuses others
+	}
+	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}
+	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(rules), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0)
+	if errno != 0 {
+		return &os.PathError{Op: "landlock_add_rule", Path: path, Err: errno}
 	}
 	return nil
 }

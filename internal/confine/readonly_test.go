@@ -136,3 +136,35 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("it was %s, and is %s", before, after)
 	}
 }
+
+// Of the files that may be written the contents can be changed, and nothing else; others
+// aren't, and one that isn't there is no mistake.
+func TestReadOnlyExcept(t *testing.T) {
+	if !CanReadOnly() {
+		t.Skip("this kernel has no Landlock")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := os.WriteFile(path, []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for except, want := range map[string]string{
+		path:                         "read, write, read and write, append, truncate as it is opened, what is open, to write, ",
+		path + ".none":               "read, ",
+		filepath.Join(dir, "dir"):    "read, ",
+		path + ".none:" + path + ":": "read, write, read and write, append, truncate as it is opened, what is open, to write, ",
+	} {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), dirVariable+"="+dir, readOnlyVariable+"=1", exceptVariable+"="+except)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if got := strings.ReplaceAll(string(out), "\n", ", "); got != want {
+			t.Errorf("except %s these work: %s", except, got)
+		}
+	}
+}
