@@ -81,6 +81,7 @@ type Loop struct {
 
 	inputs chan Input
 	booted chan bootResult
+	done   chan guestResult
 	ended  chan struct{} // gets the end of a guest
 	stops  sync.WaitGroup
 
@@ -100,13 +101,19 @@ type bootResult struct {
 	err error
 }
 
+// A guestResult is what came of something that was done in the guest.
+type guestResult struct {
+	in       Input
+	executed chan struct{} // of the Loop, when it began
+}
+
 // Run loops until ctx ends and everything that was started has been stopped.
 //
 // It survives the watcher: a guest that somebody works in must not end because
 // an edit will not be noticed. But it warns, and once nothing runs any more it
 // returns, as nothing could happen.
 func (l *Loop) Run(ctx context.Context) {
-	l.inputs, l.booted = make(chan Input), make(chan bootResult)
+	l.inputs, l.booted, l.done = make(chan Input), make(chan bootResult), make(chan guestResult)
 	l.ended = make(chan struct{})
 	l.state.Exec, l.state.Swap = l.Exec, l.Swap
 	defer l.stops.Wait()
@@ -121,6 +128,11 @@ func (l *Loop) Run(ctx context.Context) {
 		case in = <-l.Asked:
 		case b := <-l.booted:
 			in = l.takeGuest(b)
+		case d := <-l.done:
+			if d.executed != l.executed {
+				continue // it ended while the next one was begun
+			}
+			in = d.in
 		case <-l.ended:
 			l.awaitCommand()
 			continue
@@ -338,7 +350,7 @@ func (l *Loop) inGuest(do func(context.Context, VM) Input) {
 		case <-vm.Done():
 			// GuestGone is about to follow, and says it all.
 		default:
-			l.inputs <- in
+			l.done <- guestResult{in, done}
 		}
 	}()
 }

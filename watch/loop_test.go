@@ -49,6 +49,7 @@ type fakePass struct {
 	builds, boots, proofs chan *call
 	late                  VM // what a cancelled boot returns all the same
 	lost                  int
+	hold                  chan struct{} // Relevant returns once it is closed; nil: at once
 }
 
 func (p *fakePass) Build(ctx context.Context) (Image, error) {
@@ -72,6 +73,9 @@ func (p *fakePass) Boot(ctx context.Context, image string) (VM, error) {
 }
 
 func (p *fakePass) Relevant(paths []string) (build, command []string) {
+	if p.hold != nil {
+		<-p.hold
+	}
 	for _, path := range paths {
 		switch {
 		case strings.HasSuffix(path, ".c"):
@@ -317,6 +321,30 @@ func TestLoopKeepsGuestWhenBuildFails(t *testing.T) {
 		if !vm.running() {
 			r.Error("the guest was stopped")
 		}
+	})
+}
+
+// A command that ends while it is looked at what was saved doesn't count as the end of the
+// next one.
+func TestLoopCommandThatEndsLate(t *testing.T) {
+	loopTest(t, &Loop{Exec: true}, func(r *rig) {
+		r.built(newImage)
+		vm := r.up()
+		command := <-vm.execs
+		r.hold = make(chan struct{})
+		r.save("/src/test.sh")
+		command.end <- result{}
+		synctest.Wait()
+		close(r.hold)
+		next := <-vm.execs
+		r.saw(event.Changed{Paths: []string{"test.sh"}, Total: 1})
+		r.asked <- RunAsked{}
+		synctest.Wait()
+		if next.ctx.Err() != nil {
+			t.Error("the command that runs is ended to be run")
+		}
+		next.end <- result{}
+		r.saw(event.Waiting{VM: true})
 	})
 }
 
