@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +67,7 @@ func TempDir(pattern string) (dir string, remove func(), err error) {
 }
 
 // RemoveAtEnd has a file, or a directory with what is in it, removed when this process
-// ends without having called stop.
+// ends without having called stop, which may be called more than once.
 func RemoveAtEnd(path string) (stop func(), err error) {
 	if !isMain {
 		return func() {}, nil
@@ -83,11 +84,11 @@ func RemoveAtEnd(path string) (stop func(), err error) {
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("remover: %w", err)
+		return nil, errors.Join(fmt.Errorf("remover: %w", err), w.Close())
 	}
-	return func() {
+	return sync.OnceFunc(func() {
 		_, _ = w.Write([]byte{0})
 		_ = w.Close()
 		_ = cmd.Wait()
-	}, nil
+	}), nil
 }

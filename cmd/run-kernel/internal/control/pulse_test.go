@@ -3,6 +3,7 @@
 package control
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,10 +12,10 @@ import (
 func TestPulse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pulse
-		asked := 0
+		var asked atomic.Int32
 		answer := make(chan struct{})
 		silence := func() time.Duration {
-			return p.silence(func() { asked++; <-answer }, 2*time.Second)
+			return p.silence(func() { asked.Add(1); <-answer }, 2*time.Second)
 		}
 		go func() { answer <- struct{}{} }()
 		if s := silence(); s != 0 {
@@ -28,8 +29,8 @@ func TestPulse(t *testing.T) {
 		if s := silence(); s != 5*time.Second {
 			t.Errorf("silent for %s", s)
 		}
-		if asked != 2 {
-			t.Errorf("it was asked %d times", asked)
+		if n := asked.Load(); n != 2 {
+			t.Errorf("it was asked %d times", n)
 		}
 		// It comes back.
 		answer <- struct{}{}
