@@ -120,7 +120,7 @@ func (vm *VM) Dump(f *os.File, virtual bool) error {
 	if stood := time.Since(began); vm.up.Load() != notUp {
 		// A guest that hangs answers never.
 		go func() {
-			_, _, _ = vm.client.SendRequest(guest.ClockRequest, false, ssh.Marshal(guest.Clock{Nanoseconds: uint64(stood)}))
+			_, _, _ = vm.Client().SendRequest(guest.ClockRequest, false, ssh.Marshal(guest.Clock{Nanoseconds: uint64(stood)}))
 		}()
 	}
 	return nil

@@ -355,7 +355,7 @@ func parseModule(data []byte) (*moduleFile, error) {
 // Swap replaces modules in the guest. What the kernel reports meanwhile is in the result.
 func (vm *VM) Swap(ctx context.Context, s Swap) (*Swapped, error) {
 	mark := vm.console.Mark()
-	done, err := s.Swap(ctx, vm.client)
+	done, err := s.Swap(ctx, vm.Client())
 	if err != nil || len(done.Modules) == 0 {
 		return done, err
 	}

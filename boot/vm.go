@@ -65,7 +65,7 @@ type VM struct {
 	console *console.Console
 	serial  io.Writer // to the guest's serial port
 	daemons []*virtiofs.Daemon
-	client  *ssh.Client
+	client  atomic.Pointer[ssh.Client] // nil as long as the agent doesn't answer
 	log     io.Closer
 	arch    string // as in qemu-system-<arch>
 	vmlinux string // of Kernel; may be another kind of file
@@ -281,7 +281,7 @@ func (vm *VM) connect(conn net.Conn) error {
 		return err
 	}
 	vm.taint.begin(answer)
-	vm.client = client
+	vm.client.Store(client)
 	return nil
 }
 
@@ -632,8 +632,8 @@ func (vm *VM) CrashReport() *report.Report {
 // Tail returns the last lines of the console.
 func (vm *VM) Tail() []string { return vm.console.Tail() }
 
-// Client is the connection to the guest's agent.
-func (vm *VM) Client() *ssh.Client { return vm.client }
+// Client is the connection to the guest's agent; nil as long as that doesn't answer.
+func (vm *VM) Client() *ssh.Client { return vm.client.Load() }
 
 // Sync makes the guest write everything back to its shares. It gives up after
 // a second, or when the VM ends.
@@ -641,7 +641,7 @@ func (vm *VM) Sync() {
 	synced := make(chan struct{})
 	go func() {
 		defer close(synced)
-		if _, answer, err := vm.client.SendRequest(guest.SyncRequest, true, nil); err == nil {
+		if _, answer, err := vm.Client().SendRequest(guest.SyncRequest, true, nil); err == nil {
 			vm.taint.update(answer)
 		}
 	}()
@@ -660,7 +660,7 @@ func (vm *VM) PowerOff(silence, limit time.Duration) bool {
 	asked := time.Now()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	go func() { _, _, _ = vm.client.SendRequest(guest.PowerOffRequest, true, nil) }()
+	go func() { _, _, _ = vm.Client().SendRequest(guest.PowerOffRequest, true, nil) }()
 	for {
 		select {
 		case <-vm.done:

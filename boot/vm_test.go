@@ -126,6 +126,34 @@ func TestGuestThatAnswers(t *testing.T) {
 	}
 }
 
+// Who knows the guest from its start on may ask for its agent at any time; see also
+// go test -race.
+func TestClientBeforeTheAgent(t *testing.T) {
+	l := newLab(t, "answers")
+	o := l.options()
+	var looking sync.WaitGroup
+	var early bool
+	o.Started = func(vm *VM) {
+		early = vm.Client() != nil
+		looking.Go(func() {
+			for vm.Client() == nil {
+				select {
+				case <-vm.Done():
+					return
+				case <-time.After(time.Millisecond):
+				}
+			}
+		})
+	}
+	if _, err := start(t, o); err != nil {
+		t.Fatal(err)
+	}
+	looking.Wait()
+	if early {
+		t.Error("the agent answers before the guest runs")
+	}
+}
+
 func TestGuestEndsByItself(t *testing.T) {
 	for line, check := range map[string]func(vm *VM, err error) bool{
 		"kill -USR1 $PPID; sleep 1000": func(_ *VM, err error) bool { return err == nil },
