@@ -89,13 +89,14 @@ func ssh(name, script string) (*exec.Cmd, error) {
 }
 
 // rsync copies between this machine and the host. Owners stay behind: they are others there.
+// So do the rights of what comes back, which may be those of a program that is setuid.
 func (h *host) rsync(ctx context.Context, args ...string) error {
 	path, err := proc.Look("rsync")
 	if err != nil {
 		return err
 	}
 	shell := "ssh " + strings.Join(sshOptions, " ")
-	cmd := exec.Command(path, append([]string{"--recursive", "--perms", "--times", "--rsh=" + shell}, args...)...)
+	cmd := exec.Command(path, append([]string{"--recursive", "--times", "--rsh=" + shell}, args...)...)
 	cmd.Env = Environ()
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -229,7 +230,7 @@ func (h *host) push(ctx context.Context) error {
 			hint: "build outside of the source tree: -O DIR, after `make mrproper`",
 		}
 	}
-	args := []string{"--links", "--delete", "--exclude=/.git", "--exclude=/.run-kernel"}
+	args := []string{"--links", "--perms", "--delete", "--exclude=/.git", "--exclude=/.run-kernel"}
 	if inside, err := filepath.Rel(h.tree.Source, h.tree.BuildDir); err == nil && filepath.IsLocal(inside) {
 		args = append(args, "--exclude=/"+inside)
 	}

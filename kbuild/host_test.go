@@ -219,6 +219,24 @@ func TestBuildHostDiffers(t *testing.T) {
 	}
 }
 
+// What comes back has the rights that files of this user have, whatever it has there: a
+// program of the build host's that anybody may run with this user's rights is none here.
+func TestBuildHostRights(t *testing.T) {
+	l := newHostLab(t, `echo >vmlinux; chmod 6777 vmlinux; echo >drivers.ko; chmod 4777 drivers.ko`, Options{})
+	if _, err := l.build(t.Context(), BuildOptions{Modules: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"vmlinux", "drivers.ko"} {
+		st, err := os.Stat(filepath.Join(l.tree.BuildDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Mode()&(os.ModeSetuid|os.ModeSetgid|0o022) != 0 {
+			t.Errorf("%s has the mode %s", name, st.Mode())
+		}
+	}
+}
+
 // When the connection ends, so does make there.
 func TestBuildHostLifeLine(t *testing.T) {
 	l := newHostLab(t, `trap 'echo ended; exit 3' TERM; echo runs; while :; do sleep 0.01; done`, Options{})
