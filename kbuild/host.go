@@ -146,7 +146,7 @@ func (t *Tree) ask(ctx context.Context, source, build, command string) (*host, e
 	h := &host{tree: t, name: t.options.Host}
 	wrap, compiler := proc.SplitCompiler(t.options.Compiler())
 	var programs string
-	for _, program := range append([]string{"make", "rsync", compiler}, wrap...) {
+	for _, program := range append([]string{"make", "rsync", "setsid", compiler}, wrap...) {
 		if program != "" {
 			programs += " " + shellQuote(program)
 		}
@@ -241,7 +241,8 @@ func (h *host) push(ctx context.Context) error {
 }
 
 // command is make on the host. Its standard input is its life line: when that ends, so does
-// make.
+// make's process group. make alone ends its children, but not what a shell of a recipe has
+// started, such as the linker.
 func (h *host) command(goals []string) (*exec.Cmd, error) {
 	env := []string{"LC_MESSAGES=C", "GCC_COLORS="}
 	set := map[string]string{}
@@ -263,8 +264,8 @@ func (h *host) command(goals []string) (*exec.Cmd, error) {
 		env = append(env, shellQuote(a))
 	}
 	return ssh(h.name, `exec 3<&0 </dev/null
-env `+strings.Join(env, " ")+` 3<&- & make=$!
-{ cat <&3; kill "$make"; } >/dev/null 2>&1 & guard=$!
+setsid env `+strings.Join(env, " ")+` 3<&- & make=$!
+{ cat <&3; kill -TERM "-$make" || kill "$make"; } >/dev/null 2>&1 & guard=$!
 exec 3<&-
 wait "$make"; status=$?
 kill "$guard" 2>/dev/null
