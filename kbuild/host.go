@@ -96,7 +96,7 @@ func (h *host) rsync(ctx context.Context, args ...string) error {
 		return err
 	}
 	shell := "ssh " + strings.Join(sshOptions, " ")
-	cmd := exec.Command(path, append([]string{"--recursive", "--times", "--rsh=" + shell}, args...)...)
+	cmd := exec.Command(path, append([]string{"--recursive", "--rsh=" + shell}, args...)...)
 	cmd.Env = Environ()
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -230,14 +230,36 @@ func (h *host) push(ctx context.Context) error {
 			hint: "build outside of the source tree: -O DIR, after `make mrproper`",
 		}
 	}
-	args := []string{"--links", "--perms", "--delete", "--exclude=/.git", "--exclude=/.run-kernel"}
+	args := append([]string{"--links", "--perms", "--delete", "--exclude=/.git", "--exclude=/.run-kernel"}, exactTimes...)
 	if inside, err := filepath.Rel(h.tree.Source, h.tree.BuildDir); err == nil && filepath.IsLocal(inside) {
 		args = append(args, "--exclude=/"+inside)
 	}
 	if err := h.rsync(ctx, append(args, h.tree.Source+"/", h.name+":"+h.source+"/")...); err != nil {
 		return err
 	}
-	return h.rsync(ctx, h.tree.ConfigPath(), h.name+":"+h.build+"/.config")
+	return h.rsync(ctx, "--checksum", h.tree.ConfigPath(), h.name+":"+h.build+"/"+configHere)
+}
+
+// configHere is .config as this machine has it. make's own, there, may be another for that
+// compiler, and is replaced only when this one has changed.
+const configHere = ".config.here"
+
+// exactTimes are what rsync tells changed files by. On its own, it takes a file of the same
+// size that was saved in the same second for the same.
+var exactTimes = []string{"--times", "--modify-window=-1"}
+
+// outdate is a script for what make there can't see: a file that came after make had ended,
+// and yet was saved before, by its time. It was saved while make compiled what reads it, or
+// the clocks differ. make takes a target without a .cmd file for out of date.
+func (h *host) outdate() string {
+	return `source=` + shellQuote(h.source) + `; cd ` + shellQuote(h.build) + ` || exit
+[ -e .config ] && cmp -s ` + configHere + ` .config.last || { cp ` + configHere + ` .config && cp .config .config.last; }
+find "$source" -type f -newercm .ended ! -newer .ended >.late 2>/dev/null
+if [ -s .late ]; then
+	grep -rlFf .late --include='.*.cmd' . | xargs -r rm -f
+	! grep -q /Kconfig .late || touch .config
+fi
+`
 }
 
 // command is make on the host. Its standard input is its life line: when that ends, so does
@@ -264,10 +286,11 @@ func (h *host) command(goals []string) (*exec.Cmd, error) {
 		env = append(env, shellQuote(a))
 	}
 	return ssh(h.name, `exec 3<&0 </dev/null
-setsid env `+strings.Join(env, " ")+` 3<&- & make=$!
+`+h.outdate()+`setsid env `+strings.Join(env, " ")+` 3<&- & make=$!
 { cat <&3; kill -TERM "-$make" || kill "$make"; } >/dev/null 2>&1 & guard=$!
 exec 3<&-
 wait "$make"; status=$?
+touch .ended
 kill "$guard" 2>/dev/null
 exit $status`)
 }
@@ -311,7 +334,7 @@ func (h *host) pull(ctx context.Context, o BuildOptions) error {
 	if o.Modules {
 		args = append(args, "--include=*/", "--include=*.ko")
 	}
-	args = append(args, "--exclude=*", "--prune-empty-dirs", h.name+":"+h.build+"/", h.tree.BuildDir+"/")
+	args = append(append(args, exactTimes...), "--exclude=*", "--prune-empty-dirs", h.name+":"+h.build+"/", h.tree.BuildDir+"/")
 	return h.rsync(ctx, args...)
 }
 

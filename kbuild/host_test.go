@@ -219,6 +219,61 @@ func TestBuildHostDiffers(t *testing.T) {
 	}
 }
 
+// Two saves in one second are two, also when the file keeps its size.
+func TestBuildHostSecondSave(t *testing.T) {
+	l := newHostLab(t, `cat .config "$source/init/main.c" >vmlinux`, Options{})
+	second := time.Now().Truncate(time.Second)
+	for i, text := range []string{"1\n", "2\n"} {
+		for _, path := range []string{l.src + "/init/main.c", l.tree.ConfigPath()} {
+			write(t, filepath.Dir(path), map[string]string{filepath.Base(path): text})
+			saved := second.Add(time.Duration(i+1) * time.Second / 4)
+			if err := os.Chtimes(path, saved, saved); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := l.build(t.Context(), BuildOptions{})
+		if got := read(t, l.tree.BuildDir+"/vmlinux"); err != nil || got != text+text {
+			t.Errorf("%v: built from %q, want %q", err, got, text+text)
+		}
+	}
+}
+
+// A file that was saved before an object was written, and copied after that, is compiled: it
+// was saved while make ran, or the clock there is ahead.
+func TestBuildHostLateSave(t *testing.T) {
+	l := newHostLab(t, `
+[ main.o -nt "$source/init/main.c" ] && [ -e .main.o.cmd ] || { cat "$source/init/main.c" "$source/init/a.h" >main.o; echo "deps := $source/init/a.h $source/init/main.c" >.main.o.cmd; }
+[ auto.conf -nt .config ] || { echo CONFIG_THERE=y >>.config; sleep .02; cp .config auto.conf; }
+cat main.o auto.conf >vmlinux`, Options{})
+	save := func(path, text string, ago time.Duration) {
+		t.Helper()
+		write(t, filepath.Dir(path), map[string]string{filepath.Base(path): text})
+		if saved := time.Now().Add(-ago); os.Chtimes(path, saved, saved) != nil {
+			t.Fatal(path)
+		}
+	}
+	build := func(want string) {
+		t.Helper()
+		_, err := l.build(t.Context(), BuildOptions{})
+		if got := read(t, l.tree.BuildDir+"/vmlinux"); err != nil || got != want {
+			t.Errorf("%v: built from %q, want %q", err, got, want)
+		}
+	}
+	main, header := l.src+"/init/main.c", l.src+"/init/a.h"
+	save(main, "main 1\n", time.Hour)
+	save(header, "a.h 1\n", time.Hour)
+	save(l.tree.ConfigPath(), "CONFIG_A=1\n", time.Hour)
+	build("main 1\na.h 1\nCONFIG_A=1\nCONFIG_THERE=y\n")
+	save(main, "main 2\n", time.Minute)
+	build("main 2\na.h 1\nCONFIG_A=1\nCONFIG_THERE=y\n")
+	save(header, "a.h 2\n", time.Minute)
+	build("main 2\na.h 2\nCONFIG_A=1\nCONFIG_THERE=y\n")
+	save(l.tree.ConfigPath(), "CONFIG_A=2\n", time.Minute)
+	build("main 2\na.h 2\nCONFIG_A=2\nCONFIG_THERE=y\n")
+	// make there keeps its .config as long as this one is as it was.
+	build("main 2\na.h 2\nCONFIG_A=2\nCONFIG_THERE=y\n")
+}
+
 // What comes back has the rights that files of this user have, whatever it has there: a
 // program of the build host's that anybody may run with this user's rights is none here.
 func TestBuildHostRights(t *testing.T) {
