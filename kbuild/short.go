@@ -510,6 +510,37 @@ func (t *Tree) Repair(g *graph.Graph) error {
 	return nil
 }
 
+// Outdate removes the .cmd files of targets that make has made since a time from files that
+// were saved since it: they may have what was in a file before, and make would go by their
+// times. Without files, it looks at all that the graph knows.
+func (t *Tree) Outdate(g *graph.Graph, since time.Time, files []string) error {
+	late := Saved(since, files)
+	if files == nil {
+		late = Saved(since, slices.DeleteFunc(g.Files(), func(file string) bool { return byTools(t.Rel(file)) }))
+	}
+	for _, target := range g.Rebuilt(late...) {
+		st, err := os.Stat(filepath.Join(t.BuildDir, target.Name))
+		if err != nil || st.ModTime().Before(since) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(t.BuildDir, cmdFile(target.Name))); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Saved returns those of the files that were saved since a time.
+func Saved(since time.Time, files []string) []string {
+	var saved []string
+	for _, file := range files {
+		if st, err := os.Stat(file); err == nil && !st.ModTime().Before(since) {
+			saved = append(saved, file)
+		}
+	}
+	return saved
+}
+
 // A Missed is a case where the full make behind a short build had something to do.
 type Missed struct {
 	Time     time.Time `json:"time"`

@@ -315,6 +315,9 @@ func (g *Graph) file(path string) (uint32, bool) {
 	return n, ok
 }
 
+// Files lists what anything was made from.
+func (g *Graph) Files() []string { return slices.Clone(g.files) }
+
 // Knows says whether anything was made from a file.
 func (g *Graph) Knows(path string) bool {
 	_, ok := g.file(path)

@@ -36,6 +36,7 @@ type builder struct {
 	missed  bool           // a short build was wrong: there is no other one
 	broken  []graph.Target // what short builds began to make that failed since
 	last    lastShort
+	began   time.Time       // when make was started last; zero: it wasn't
 	told    map[string]bool // reasons for full makes
 
 	rewritten []string // targets that changed since objects was called
@@ -143,7 +144,7 @@ func (b *builder) build(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Res
 	}
 	b.mu.Unlock()
 	if plan != nil {
-		began := time.Now()
+		began := b.begin()
 		r, err := tree.Short(ctx, plan, o)
 		b.mu.Lock()
 		switch u := (*kbuild.UncertainError)(nil); {
@@ -172,7 +173,11 @@ func (b *builder) build(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Res
 			}
 		}
 	}
+	if err := b.outdate(now); err != nil {
+		b.events.Emit(event.Warning{Text: err.Error()})
+	}
 	b.mu.Unlock()
+	b.begin()
 	r, err := tree.Build(ctx, o)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -190,6 +195,33 @@ func (b *builder) build(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Res
 		b.sound = b.learn(r) == nil
 	}
 	return r, nil
+}
+
+// begin notes that make is started now.
+func (b *builder) begin() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.began = time.Now()
+	return b.began
+}
+
+// outdate has make compile what the last one compiled while its source was saved. That make
+// was stopped for it, but not before the save had settled, and an object may have been
+// written in between: it is newer than its source, and has what was there before.
+func (b *builder) outdate(now changes) error {
+	files := now.files
+	switch {
+	case b.began.IsZero(), b.kernel.Config.Build.Host != "": // which has its own way
+		return nil
+	case now.unknown:
+		files = nil
+	case len(kbuild.Saved(b.began, files)) == 0:
+		return nil
+	}
+	if _, err := b.read(); err != nil {
+		return err
+	}
+	return b.kernel.Tree.Outdate(b.graph, b.began, files)
 }
 
 // undo takes changes for pending again.
@@ -316,6 +348,7 @@ func (b *builder) prove(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Res
 			b.events.Emit(d)
 		}
 	}
+	b.begin()
 	steps, r, err := tree.Prove(ctx, o)
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -176,6 +176,34 @@ func (l *builderLab) must(err error) {
 	}
 }
 
+// An object that make wrote after its source had been saved, but had compiled before, is
+// compiled again, although its time says that it is up to date.
+func TestBuilderSaveWhileItCompiles(t *testing.T) {
+	for name, tell := range map[string]func(l *builderLab){
+		"a file":    func(l *builderLab) { l.saved([]string{filepath.Join(l.Dir, "init/main.c")}) },
+		"a header":  func(l *builderLab) { l.saved([]string{filepath.Join(l.Dir, "include/linux/a.h")}) },
+		"too many":  func(l *builderLab) { l.lost() },
+		"not short": func(l *builderLab) { l.off = true; l.saved([]string{filepath.Join(l.Dir, "init/main.c")}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newBuilderLab(t)
+			l.must(l.builds("full"))
+			saved := "init/main.c"
+			if name == "a header" {
+				saved = "include/linux/a.h"
+			}
+			l.lost()
+			l.plays("full", "sleep .1; echo '/* new */' >"+saved+"; sleep .02; echo >init/main.o; exit 2")
+			if err := l.builds("full"); err == nil {
+				t.Error("make didn't fail")
+			}
+			tell(l)
+			l.plays("full", "[ -e init/.main.o.cmd ] || echo compiles >>../made; [ -e kernel/.fork.o.cmd ] || echo too much >>../made")
+			l.must(l.builds("full", "compiles"))
+		})
+	}
+}
+
 const shortMain = "single-goals=./init/main.o"
 
 // A change of a module outside of the tree builds nothing in it.
