@@ -183,7 +183,7 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 	running.Go(func() { p.total.Store(int64(counts.expected())) })
 	running.Go(func() { p.read(r) })
 	commands := o.commands
-	if commands == nil {
+	if commands == nil && m.host == nil { // what was built here last, if anything, is another kernel
 		commands = t.checkCommands(o.Changed)
 	}
 	early, stop := context.WithCancel(ctx)

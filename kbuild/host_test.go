@@ -219,6 +219,25 @@ func TestBuildHostDiffers(t *testing.T) {
 	}
 }
 
+// The commands of an earlier build on this machine say nothing about one there.
+func TestBuildHostAfterOneHere(t *testing.T) {
+	l := newHostLab(t, "sleep .5; : >vmlinux", Options{})
+	write(t, l.tree.BuildDir, map[string]string{
+		"init/.main.o.cmd":         "savedcmd_init/main.o := ./cc -c -o init/main.o main.c\n",
+		"cc":                       "#!/bin/sh\necho 'init/main.c:1:1: error: the configuration here was another'\n",
+		"include/config/auto.conf": "",
+	})
+	if err := os.Chmod(l.tree.BuildDir+"/cc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.build(t.Context(), BuildOptions{Changed: []string{l.src + "/init/main.c"}}); err != nil {
+		t.Fatal(err)
+	}
+	if d := of[event.Diagnostic](l.events); len(d) > 0 {
+		t.Errorf("told: %+v", d)
+	}
+}
+
 // Two saves in one second are two, also when the file keeps its size.
 func TestBuildHostSecondSave(t *testing.T) {
 	l := newHostLab(t, `cat .config "$source/init/main.c" >vmlinux`, Options{})
