@@ -174,6 +174,9 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 	}
 	began := time.Now()
 	counts := t.newCounts(state, o.Target)
+	if m.host != nil {
+		counts.scratch = m.host.isNew // the objects are there
+	}
 	found := &findings{events: o.Events}
 	p := &output{tree: t, events: o.Events, found: found, log: bufio.NewWriter(log), began: began, host: m.host}
 	o.Events.Emit(event.BuildStarted{Dir: t.BuildDir, Command: m.shown})

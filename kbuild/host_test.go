@@ -139,8 +139,14 @@ echo drivers/net/foo.o >modules.order; cp vmlinux drivers/net/foo.ko`, Options{A
 		t.Errorf("%q %v", shown, err)
 	}
 
-	// An edit, a file that is gone, and the same image.
+	// An edit, a file that is gone, and the same image. What it compiles says nothing of
+	// how many objects there are.
 	l.events = new(recorder)
+	counted := read(t, build+"/.run-kernel/objects.vmlinux")
+	if !strings.HasPrefix(counted, "1 ") {
+		t.Errorf("counted: %q", counted)
+	}
+	write(t, l.dir, map[string]string{"bin/make": strings.Replace(read(t, l.dir+"/bin/make"), "cat .config", "echo '  CC      init/version.o'; cat .config", 1)})
 	write(t, l.src, map[string]string{"init/main.c": "int x;\n"})
 	if err := os.Remove(l.src + "/drivers/net/foo.c"); err != nil {
 		t.Fatal(err)
@@ -153,6 +159,9 @@ echo drivers/net/foo.o >modules.order; cp vmlinux drivers/net/foo.ko`, Options{A
 	}
 	if n := of[event.Notice](l.events); len(n) > 0 {
 		t.Errorf("told: %+v", n)
+	}
+	if now := read(t, build+"/.run-kernel/objects.vmlinux"); now != counted {
+		t.Errorf("counted: %q, and it was %q", now, counted)
 	}
 }
 
