@@ -70,6 +70,9 @@ func (s *Session) commandFiles() (*commandFiles, error) {
 		if err != nil {
 			return nil, fmt.Errorf("rerun: %w", err)
 		}
+		if prepare.Within(real, s.Kernel.Tree.Source) {
+			return nil, &rerunTreeError{path, s.Kernel.Tree.Source}
+		}
 		c.paths = append(c.paths, real)
 	}
 	return c, nil
@@ -102,4 +105,16 @@ func (e *rerunError) Error() string {
 
 func (e *rerunError) Hint() string {
 	return "a directory is shared with the guest: --rerun " + filepath.Dir(e.path)
+}
+
+// A rerunTreeError is about a directory with the source tree in it, of which no change
+// would be built.
+type rerunTreeError struct{ path, tree string }
+
+func (e *rerunTreeError) Error() string {
+	return "rerun: all of the source tree " + e.tree + " is in " + e.path + ", and no change of it would be built"
+}
+
+func (e *rerunTreeError) Hint() string {
+	return "name a directory that only the command reads, such as --rerun tools/testing/selftests/mine"
 }
