@@ -98,16 +98,22 @@ func (a *app) gdb(args []string) error {
 	if err != nil {
 		return err
 	}
-	command := []string{
-		"gdb", "-q", "-iex", "add-auto-load-safe-path " + address.Build,
+	command := gdbCommandLine(self, address.Build, address.Name, vmlinux)
+	command = append(command, args...)
+	return fmt.Errorf("gdb: %w", unix.Exec(gdb, command, a.env.Environ))
+}
+
+// gdbCommandLine is gdb's for the guest of a build directory. Of what is in that, gdb runs
+// the kernel's own script, and none that vmlinux has in it: that may be a build host's.
+func gdbCommandLine(self, build, name, vmlinux string) []string {
+	return []string{
+		"gdb", "-q", "-iex", "add-auto-load-safe-path " + filepath.Join(build, "vmlinux-gdb.py"),
 		// By default it waits for 2 s, takes what comes later for the answer to another
 		// question, and shows what is in the file for what is in the guest. A guest
 		// without KVM on a busy host takes longer.
 		"-iex", "set remotetimeout 60", vmlinux,
-		"-ex", "target remote | " + qemu.Quote([]string{self, "gdb", "--stdio", "-O", address.Build, "--name=" + address.Name}),
+		"-ex", "target remote | " + qemu.Quote([]string{self, "gdb", "--stdio", "-O", build, "--name=" + name}),
 	}
-	command = append(command, args...)
-	return fmt.Errorf("gdb: %w", unix.Exec(gdb, command, a.env.Environ))
 }
 
 func (a *app) dumpCommand() *cobra.Command {
