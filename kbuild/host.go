@@ -316,7 +316,9 @@ func (h *host) here(line string) string {
 	return strings.NewReplacer(h.source, h.tree.Source, h.build, h.tree.BuildDir).Replace(line)
 }
 
-// pull brings back what a guest and its debugger need.
+// pull brings back what a guest and its debugger need. It brings nothing that a make here
+// would read, such as include/config/auto.conf: it would take that for its own, whoever has
+// written it.
 func (h *host) pull(ctx context.Context, o BuildOptions) error {
 	var args []string
 	include := func(path string) {
@@ -325,7 +327,7 @@ func (h *host) pull(ctx context.Context, o BuildOptions) error {
 		}
 		args = append(args, "--include=/"+path)
 	}
-	for _, path := range []string{"vmlinux", "System.map", "Module.symvers", "modules.order", "modules.builtin", "modules.builtin.modinfo", "include/config/auto.conf", "include/config/kernel.release"} {
+	for _, path := range []string{"vmlinux", "System.map", "Module.symvers", "modules.order", "modules.builtin", "modules.builtin.modinfo", "include/config/kernel.release"} {
 		include(path)
 	}
 	if image, err := filepath.Rel(h.tree.BuildDir, o.Image); err == nil && filepath.IsLocal(image) {

@@ -91,7 +91,7 @@ func TestBuildHost(t *testing.T) {
 printf '  CC      init/main.o\n%s/init/main.c:1:2: warning: odd\n  LD      vmlinux\n' "$source"
 cat .config "$source/init/main.c" >vmlinux; [ -L "$source/link" ] && ln -sf vmlinux System.map
 mkdir -p include/config drivers/net
-echo 6.1 >include/config/kernel.release; : >include/config/other; : >drivers/net/foo.o
+echo 6.1 >include/config/kernel.release; : >include/config/other; : >include/config/auto.conf; : >drivers/net/foo.o
 echo drivers/net/foo.o >modules.order; cp vmlinux drivers/net/foo.ko`, Options{Arch: "arm64"})
 	r, err := l.build(t.Context(), BuildOptions{Modules: true, GDB: true})
 	if err != nil {
@@ -107,7 +107,7 @@ echo drivers/net/foo.o >modules.order; cp vmlinux drivers/net/foo.ko`, Options{A
 	if got := read(t, build+"/include/config/kernel.release"); got != "6.1\n" {
 		t.Errorf("the release is %q", got)
 	}
-	for _, name := range []string{"include/config/other", "drivers/net/foo.o", "System.map"} {
+	for _, name := range []string{"include/config/other", "include/config/auto.conf", "drivers/net/foo.o", "System.map"} {
 		if _, err := os.Stat(filepath.Join(build, name)); err == nil {
 			t.Errorf("%s came back", name)
 		}
