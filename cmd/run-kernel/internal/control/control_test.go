@@ -230,6 +230,34 @@ func TestBusyNamesTheOwner(t *testing.T) {
 	}
 }
 
+// An owner that can't take a connection, for want of descriptors, takes the next.
+func TestServerOutOfDescriptors(t *testing.T) {
+	build := t.TempDir()
+	s := listen(t, build, func() {})
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: s.socket})
+	time.Sleep(100 * time.Millisecond) // until it has failed, which nothing tells
+	if err := errors.Join(err, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dial(t, build).Status(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNoSuchDirectory(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none")
 	if _, err := Dial(Address{Build: missing}); !errors.Is(err, os.ErrNotExist) {

@@ -168,11 +168,19 @@ func (s *Server) SetGuest(g *Guest) {
 	}
 }
 
+// acceptPause is how long no connection is taken after one couldn't be.
+const acceptPause = 50 * time.Millisecond
+
 func (s *Server) accept() {
 	for {
 		conn, err := s.listener.AcceptUnix()
-		if err != nil {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
+		case err != nil:
+			// Without descriptors, say, of which there may be some again soon.
+			time.Sleep(acceptPause)
+			continue
 		}
 		go s.serve(conn)
 	}
