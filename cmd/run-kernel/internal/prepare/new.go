@@ -46,10 +46,5 @@ func (k *Kernel) NewConfig(ctx context.Context) (set int, err error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
-	for _, symbol := range report.Config.Symbols() {
-		if value, ok := report.Config.Get(symbol); ok && value != "n" {
-			set++
-		}
-	}
-	return set, atomicfile.Write(own, report.Config.Bytes(), 0o644)
+	return len(report.Config.Symbols()), atomicfile.Write(own, report.Config.Bytes(), 0o644)
 }
