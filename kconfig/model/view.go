@@ -89,9 +89,6 @@ func (m *Model) Names() []string {
 	return names
 }
 
-// Mentions tells whether a symbol occurs in the expression.
-func (e *Expr) Mentions(s *Symbol) bool { return e.mentions(s) }
-
 // String is the expression as it would be written.
 func (e *Expr) String() string {
 	var b strings.Builder

@@ -38,17 +38,6 @@ type Expansion struct {
 	Value   string // what it came to
 }
 
-// Lookup returns the symbol of a name that is mentioned, and nil for others.
-// It is no constant.
-func (t *Tree) Lookup(name string) *Symbol {
-	for _, s := range t.Symbols {
-		if s.Name == name && !s.Const {
-			return s
-		}
-	}
-	return nil
-}
-
 // A Diagnostic is text for one of the standard streams, with its newline.
 type Diagnostic struct {
 	Stdout bool // else standard error
