@@ -410,7 +410,7 @@ func TestBootOptions(t *testing.T) {
 	t.Setenv("HOME", "/home/me")
 	c := config.Default()
 	c.Run.Share = []string{"a:/one", "b:/two:ro"}
-	o, err := BootOptions(&c, Userland{Kind: userland.Host}, "/image", "/work", "/tree", "/state", nil)
+	o, err := Boot{Config: &c, Userland: Userland{Kind: userland.Host}, Image: "/image", Dir: "/work", Tree: "/tree", State: "/state"}.Options()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -425,7 +425,7 @@ func TestBootOptions(t *testing.T) {
 		t.Error(diff)
 	}
 	c.Run.Network = "none"
-	o, err = BootOptions(&c, Userland{Kind: "/other"}, "/image", "/work", "", "", nil)
+	o, err = Boot{Config: &c, Userland: Userland{Kind: "/other"}, Image: "/image", Dir: "/work"}.Options()
 	if err != nil || o.Userland != "/other" || o.Shell != "" || o.Network || o.ConsoleLog != "" {
 		t.Errorf("got %+v", o)
 	}
