@@ -40,6 +40,7 @@ type Session struct {
 
 	source  source
 	place   place
+	verdict verdict
 	keeper  commandsKeeper
 	command *commandFiles // of the loop
 
@@ -68,13 +69,15 @@ func Open(ctx context.Context, tree *kbuild.Tree, o Options) (context.Context, *
 		return nil, nil, err
 	}
 	remember(tree)
-	return ctx, &Session{Options: o, Kernel: k, source: k, place: p}, nil
+	return ctx, &Session{Options: o, Kernel: k, source: k, place: p, verdict: newVerdict(o.Config.Verdict)}, nil
 }
 
 // OpenImage begins a session without a source tree, to boot the image that the
 // configuration names. Other terminals don't find its guest.
 func OpenImage(o Options) *Session {
-	return &Session{Options: o, source: &prepare.Foreign{Config: o.Config, Events: o.Events}, place: nowhere{}}
+	return &Session{
+		Options: o, source: &prepare.Foreign{Config: o.Config, Events: o.Events}, place: nowhere{}, verdict: newVerdict(o.Config.Verdict),
+	}
 }
 
 // Close gives the build directory back. The guest must have been stopped.

@@ -57,7 +57,7 @@ func (g *Guest) Swap(ctx context.Context) bool {
 	}
 	e := SwapEvent(done, err, time.Since(began))
 	if e.Refused == "" {
-		if failing := newVerdict(s.Config.Verdict).failing(done.Reports); len(failing) > 0 {
+		if failing := s.verdict.failing(done.Reports); len(failing) > 0 {
 			e.Refused = "the kernel reported " + failing[0].Title
 		}
 	}
