@@ -45,9 +45,9 @@ var errRefused = errors.New("the guest refused the request")
 
 // A Terminal is what the guest's pty shall be like.
 type Terminal struct {
-	Type          string // TERM
-	Rows, Columns int
-	Resize        <-chan Size // new sizes; may be nil
+	Type   string // TERM
+	Size   Size
+	Resize <-chan Size // new sizes; may be nil
 }
 
 // Size is the size of a terminal, in characters.
@@ -234,7 +234,7 @@ func request(channel ssh.Channel, c Command) error {
 		}
 	}
 	if t := c.Terminal; t != nil {
-		pty := guest.PTY{Term: t.Type, Columns: uint32(t.Columns), Rows: uint32(t.Rows)}
+		pty := guest.PTY{Term: t.Type, Columns: uint32(t.Size.Columns), Rows: uint32(t.Size.Rows)}
 		if err := ask("pty-req", ssh.Marshal(pty)); err != nil {
 			return err
 		}
