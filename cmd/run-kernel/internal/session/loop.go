@@ -24,8 +24,6 @@ import (
 // Loop makes a turn, and another each time a source file changes, until ctx ends.
 // configFiles are the files that the configuration was read from, once.
 func (s *Session) Loop(ctx context.Context, configFiles []string) error {
-	s.Events = (&recorder{tree: s.Kernel.Tree, next: s.Events}).sink
-	s.Kernel.Events = s.Events
 	if err := s.CheckHost(ctx); err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type Options struct {
 	// Baseline is the log that new lines are told against; nil: the one that is kept of
 	// good turns.
 	Baseline *console.Baseline
+	// Turns has the turns of the loop measured and kept, for the function Turns.
+	Turns bool
 }
 
 // A Session is run-kernel at work.
@@ -62,6 +64,9 @@ type source interface {
 // asks for that.
 func Open(ctx context.Context, tree *kbuild.Tree, o Options) (context.Context, *Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	if o.Turns {
+		o.Events = (&recorder{tree: tree, next: o.Events}).sink
+	}
 	k := &prepare.Kernel{Tree: tree, Config: o.Config, Events: o.Events, VM: o.Name}
 	p, err := occupy(tree, o, func() { cancel(ErrStopped) })
 	if err != nil {
