@@ -98,7 +98,7 @@ understands:
 	return c
 }
 
-// boot makes one pass.
+// boot makes one turn.
 func (a *app) boot(c *cobra.Command, args []string) error {
 	ctx, argv := c.Context(), dashed(c, args)
 	if a.timeout < 0 {

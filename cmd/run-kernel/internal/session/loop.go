@@ -68,7 +68,7 @@ func (s *Session) Loop(ctx context.Context, configFiles []string) error {
 		go builder.list(watching)
 	}
 	loop := &watch.Loop{
-		Pass: &turns{Session: s, configFiles: configFiles, builder: builder}, Changes: watchers.changes(cancel), Err: watchers.err, Asked: asked,
+		Actions: &turns{Session: s, configFiles: configFiles, builder: builder}, Changes: watchers.changes(cancel), Err: watchers.err, Asked: asked,
 		Root: s.Kernel.Tree.Source, Exec: s.Config.Watch.Exec != "", Swap: s.Config.Watch.Swap, Events: s.Events,
 	}
 	loop.Run(ctx)

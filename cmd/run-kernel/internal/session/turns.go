@@ -33,7 +33,7 @@ type turns struct {
 	tests comparison // Boot's alone
 }
 
-// Build implements watch.Pass.
+// Build implements watch.Actions.
 func (t *turns) Build(ctx context.Context) (watch.Image, error) {
 	defer t.place.SetPhase("wait")
 	// What the fix writes isn't a change of the user's.
@@ -62,7 +62,7 @@ func (t *turns) Build(ctx context.Context) (watch.Image, error) {
 	return image, nil
 }
 
-// Prove implements watch.Pass.
+// Prove implements watch.Actions.
 func (t *turns) Prove(ctx context.Context) (watch.Image, error) {
 	f, err := t.Kernel.ReadConfig()
 	if err != nil {
@@ -79,7 +79,7 @@ func (t *turns) Prove(ctx context.Context) (watch.Image, error) {
 	return watch.Image{Path: r.Image, New: r.NewImage || r.NewModules}, nil
 }
 
-// Lost implements watch.Pass.
+// Lost implements watch.Actions.
 func (t *turns) Lost() { t.builder.lost() }
 
 // readConfig takes .config as it is now for what we last saw or wrote.
@@ -106,7 +106,7 @@ func (t *turns) report(err error) {
 	}
 }
 
-// Boot implements watch.Pass.
+// Boot implements watch.Actions.
 func (t *turns) Boot(ctx context.Context, image string) (watch.VM, error) {
 	t.place.SetPhase(string(event.PhaseBoot))
 	defer t.place.SetPhase("wait")
@@ -146,7 +146,7 @@ func (t *turns) bootSystem(ctx context.Context, image string) (*Guest, error) {
 	return g, err
 }
 
-// Relevant implements watch.Pass.
+// Relevant implements watch.Actions.
 func (t *turns) Relevant(paths []string) (build, command []string) {
 	paths, command = t.command.split(paths)
 	relevant := slices.DeleteFunc(paths, func(path string) bool {
