@@ -164,19 +164,7 @@ func (s *State) compare(e *Expr) bool {
 	default:
 		order = cmp.Compare(a.signed, b.signed)
 	}
-	switch e.Op {
-	case syntax.Equal:
-		return order == 0
-	case syntax.Unequal:
-		return order != 0
-	case syntax.Less:
-		return order < 0
-	case syntax.LessEqual:
-		return order <= 0
-	case syntax.Greater:
-		return order > 0
-	}
-	return order >= 0
+	return e.Op.Holds(order)
 }
 
 // String is the value of a symbol as a text. A symbol that is nowhere defined

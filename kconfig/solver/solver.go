@@ -352,19 +352,7 @@ func compare(op syntax.Op, left, right string) bool {
 	} else if op != syntax.Equal && op != syntax.Unequal {
 		return false
 	}
-	switch op {
-	case syntax.Equal:
-		return order == 0
-	case syntax.Unequal:
-		return order != 0
-	case syntax.Less:
-		return order < 0
-	case syntax.LessEqual:
-		return order <= 0
-	case syntax.Greater:
-		return order > 0
-	}
-	return order >= 0
+	return op.Holds(order)
 }
 
 func tristate(name string) (model.Tristate, bool) {

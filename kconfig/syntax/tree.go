@@ -209,6 +209,24 @@ var opNames = [...]string{"", "!", "&&", "||", "=", "!=", "<", "<=", ">", ">="}
 
 func (o Op) String() string { return opNames[o] }
 
+// Holds says whether a comparison holds of two values whose order is as cmp.Compare has
+// it.
+func (o Op) Holds(order int) bool {
+	switch o {
+	case Equal:
+		return order == 0
+	case Unequal:
+		return order != 0
+	case Less:
+		return order < 0
+	case LessEqual:
+		return order <= 0
+	case Greater:
+		return order > 0
+	}
+	return order >= 0
+}
+
 // An Expr is an expression over symbols.
 type Expr struct {
 	Op          Op
