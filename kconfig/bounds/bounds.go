@@ -50,7 +50,7 @@ func (b *Bounds) Reset() {
 // Fix leaves the configurations in which a symbol has a wanted value.
 func (b *Bounds) Fix(sym *model.Symbol, want kconfig.Want) {
 	b.forget()
-	if !isTristate(sym) {
+	if !sym.Type.Logical() {
 		b.texts[sym] = want
 		return
 	}
@@ -61,10 +61,6 @@ func (b *Bounds) Fix(sym *model.Symbol, want kconfig.Want) {
 		}
 	}
 	b.mask(sym, mask)
-}
-
-func isTristate(sym *model.Symbol) bool {
-	return sym.Type == syntax.Bool || sym.Type == syntax.Tristate
 }
 
 func (b *Bounds) forget() { b.known = map[*model.Symbol]*domain{} }
@@ -171,7 +167,7 @@ func (b *Bounds) require(e *model.Expr, set levels) {
 		case e.Left.Constant():
 		case e.Left.Type == syntax.Bool && set&n == 0:
 			b.mask(e.Left, y)
-		case e.Left.Defined() && isTristate(e.Left) || set&n == 0:
+		case e.Left.Defined() && e.Left.Type.Logical() || set&n == 0:
 			b.mask(e.Left, set)
 		}
 	case syntax.Not:
@@ -205,7 +201,7 @@ func (b *Bounds) require(e *model.Expr, set levels) {
 		}
 	case syntax.Equal, syntax.Unequal:
 		sym, value := e.Left, e.Right
-		if !isTristate(sym) || !sym.Defined() || !value.Constant() {
+		if !sym.Type.Logical() || !sym.Defined() || !value.Constant() {
 			return
 		}
 		match := b.of(value).levels
@@ -262,7 +258,7 @@ func (b *Bounds) compute(sym *model.Symbol) *domain {
 		}
 		return d
 	}
-	if isTristate(sym) {
+	if sym.Type.Logical() {
 		d := &domain{levels: b.tristate(sym)}
 		if mask, ok := b.masks[sym]; ok {
 			d.levels &= mask

@@ -215,7 +215,7 @@ func lesser(a, b *big.Int) *big.Int {
 
 // values are the texts of a domain, where these are few.
 func (d *domain) values(s *model.Symbol) ([]string, bool) {
-	if s.Defined() && (s.Type == syntax.Bool || s.Type == syntax.Tristate) {
+	if s.Defined() && s.Type.Logical() {
 		var list []string
 		for level, text := range []string{"n", "m", "y"} {
 			if d.levels&(1<<level) != 0 {

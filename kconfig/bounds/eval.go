@@ -17,8 +17,7 @@ func (b *Bounds) eval(e *model.Expr) levels {
 	}
 	switch e.Op {
 	case syntax.Sym:
-		switch e.Left.Type {
-		case syntax.Bool, syntax.Tristate:
+		if e.Left.Type.Logical() {
 			return b.of(e.Left).levels
 		}
 		return n
@@ -153,5 +152,5 @@ func holds(op syntax.Op, x, z string, left, right *model.Symbol) levels {
 }
 
 func tristates(s *model.Symbol, text string) bool {
-	return (s.Type == syntax.Bool || s.Type == syntax.Tristate || s.Constant()) && len(text) == 1 && strings.Contains("nmy", text)
+	return (s.Type.Logical() || s.Constant()) && len(text) == 1 && strings.Contains("nmy", text)
 }

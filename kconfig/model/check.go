@@ -49,9 +49,9 @@ func (m *Model) checkProperty(s *Symbol, p *property) {
 			m.warn(at, "choice default symbol '%s' is not contained in the choice", value.Name)
 		}
 	case syntax.Select, syntax.Imply:
-		if !isTristate(s.Type) {
+		if !s.Type.Logical() {
 			m.warn(at, "config symbol '%s' uses %s, but is not bool or tristate", s.Name, p.source.Kind)
-		} else if p.target.Type != syntax.NoType && !isTristate(p.target.Type) {
+		} else if p.target.Type != syntax.NoType && !p.target.Type.Logical() {
 			m.warn(at, "'%s' has wrong type. '%s' only accept arguments of bool and tristate type", p.target.Name, p.source.Kind)
 		}
 	case syntax.Range:

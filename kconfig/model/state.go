@@ -266,7 +266,7 @@ func (s *State) calc(sym *Symbol) {
 	v.write = v.visible != No
 	var from *property // the default that counts
 	switch {
-	case sym.Type == syntax.Bool || sym.Type == syntax.Tristate:
+	case sym.Type.Logical():
 		tri, from = s.tristate(sym, v)
 		text = "n"
 	case v.visible != No && v.user:
@@ -431,5 +431,3 @@ func (s *State) clamp(sym *Symbol) {
 		v.text = s.of(high).text
 	}
 }
-
-func isTristate(t syntax.Type) bool { return t == syntax.Bool || t == syntax.Tristate }

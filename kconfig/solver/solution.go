@@ -278,7 +278,7 @@ func (x *solution) root(r kconfig.Requirement) *node {
 	if mistyped(sym, r.Want) != "" {
 		return &node{goal: goal{symbol: sym, value: r.Want.Setting()}} // without a way
 	}
-	if level, ok := tristate(r.Want.Value); ok && (sym.Type == syntax.Bool || sym.Type == syntax.Tristate) {
+	if level, ok := tristate(r.Want.Value); ok && sym.Type.Logical() {
 		switch {
 		case level == model.No:
 			return x.add(goal{symbol: sym, most: true})

@@ -71,6 +71,9 @@ var typeNames = [...]string{"unknown", "bool", "tristate", "int", "hex", "string
 
 func (t Type) String() string { return typeNames[t] }
 
+// Logical says whether the values of a type are n, m and y, and no texts.
+func (t Type) Logical() bool { return t == Bool || t == Tristate }
+
 // A Kind is that of a node.
 type Kind uint8
 
