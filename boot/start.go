@@ -85,7 +85,7 @@ func (p *plan) boot(ctx context.Context) (*VM, error) {
 	return vm, nil
 }
 
-func (p *plan) start(ctx context.Context) (_ *VM, err error) {
+func (p *plan) start(ctx context.Context) (*VM, error) {
 	began := time.Now()
 	o := &p.options
 	modules, err := p.earlyModules(ctx)
@@ -119,60 +119,15 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 		return nil, err
 	}
 
-	// All at once: qemu waits at its sockets until the daemons answer.
-	var starts errgroup.Group
-	for _, d := range vm.daemons {
-		starts.Go(d.Start)
-	}
-	var process *proc.Process
-	starts.Go(func() (err error) {
-		if err := writeInitramfs(w.initramfs, p.init, &p.guest); err != nil {
-			return fmt.Errorf("write the initramfs: %w", err)
-		}
-		if err := writeModules(w.initramfs, modules); err != nil {
-			return fmt.Errorf("write the initramfs: %w", err)
-		}
-		cmd := exec.Command(p.qemu, args...)
-		if p.mounter.Type == NineP && slices.ContainsFunc(p.shares, func(s Share) bool { return !s.ReadOnly }) {
-			cmd = virtiofs.Confine(p.qemu, args)
-		}
-		cmd.ExtraFiles = w.files.Extra()
-		cmd.Stderr = vm.stderr
-		o.Events.Emit(event.BootStarted{Image: o.Kernel, Accel: string(p.accel), Command: append([]string{p.qemu}, args...)})
-		process, err = proc.Start(cmd)
-		return err
-	})
-	if err := starts.Wait(); err != nil {
-		if process != nil {
-			process.Kill()
-			_ = process.Wait() // killed
-		}
+	process, err := p.launch(w, args, modules, vm.stderr)
+	if err != nil {
 		return nil, err
 	}
 	vm.qemu = process
 	// Only qemu's end of qemu may keep them open: their end is how we see it.
 	w.files.Close()
 	vm.qmp = qemu.NewQMP(w.monitor)
-	onLine := func(line string) {
-		o.Events.Emit(event.Console{Line: line})
-		vm.overheard.line(line)
-	}
-	first := func(c chan<- string) func(string) {
-		return func(text string) {
-			select {
-			case c <- text:
-			default:
-			}
-		}
-	}
-	vm.up.Store(notUp)
-	warn := func(text string) { o.Events.Emit(event.Warning{Text: text}) }
-	vm.console = console.Read(w.console, log, console.Handlers{
-		Line:    onLine,
-		Markers: map[string]func(string){guest.FatalPrefix: first(vm.initErr), guest.WarningPrefix: warn, systemdGaveUp: first(vm.frozen)},
-		Report:  vm.tellReports(o),
-	})
-	vm.serial = w.console
+	vm.listen(w.console, log, o)
 	if o.Started != nil {
 		o.Started(vm)
 	}
@@ -189,6 +144,65 @@ func (p *plan) start(ctx context.Context) (_ *VM, err error) {
 	return vm, nil
 }
 
+// launch starts the daemons and qemu with its arguments, all at once: qemu waits at its
+// sockets until the daemons answer.
+func (p *plan) launch(w *wiring, args []string, modules []earlyModule, stderr io.Writer) (*proc.Process, error) {
+	var starts errgroup.Group
+	for _, d := range w.daemons {
+		starts.Go(d.Start)
+	}
+	var process *proc.Process
+	starts.Go(func() (err error) {
+		if err := writeInitramfs(w.initramfs, p.init, &p.guest); err != nil {
+			return fmt.Errorf("write the initramfs: %w", err)
+		}
+		if err := writeModules(w.initramfs, modules); err != nil {
+			return fmt.Errorf("write the initramfs: %w", err)
+		}
+		cmd := exec.Command(p.qemu, args...)
+		if p.mounter.Type == NineP && slices.ContainsFunc(p.shares, func(s Share) bool { return !s.ReadOnly }) {
+			cmd = virtiofs.Confine(p.qemu, args)
+		}
+		cmd.ExtraFiles = w.files.Extra()
+		cmd.Stderr = stderr
+		p.options.Events.Emit(event.BootStarted{Image: p.options.Kernel, Accel: string(p.accel), Command: append([]string{p.qemu}, args...)})
+		process, err = proc.Start(cmd)
+		return err
+	})
+	if err := starts.Wait(); err != nil {
+		if process != nil {
+			process.Kill()
+			_ = process.Wait() // killed
+		}
+		return nil, err
+	}
+	return process, nil
+}
+
+// listen reads the guest's console from now on, and keeps it in log.
+func (vm *VM) listen(serial net.Conn, log io.Writer, o *Options) {
+	first := func(c chan<- string) func(string) {
+		return func(text string) {
+			select {
+			case c <- text:
+			default:
+			}
+		}
+	}
+	warn := func(text string) { o.Events.Emit(event.Warning{Text: text}) }
+	vm.up.Store(notUp)
+	vm.serial = serial
+	vm.console = console.Read(serial, log, console.Handlers{
+		Line: func(line string) {
+			o.Events.Emit(event.Console{Line: line})
+			vm.overheard.line(line)
+		},
+		Markers: map[string]func(string){guest.FatalPrefix: first(vm.initErr), guest.WarningPrefix: warn, systemdGaveUp: first(vm.frozen)},
+		Report:  vm.tellReports(o),
+	})
+}
+
+// connect waits until the agent at the other end answers.
 func (vm *VM) connect(conn net.Conn) error {
 	// The other end is the qemu that we have just started: there is nobody else
 	// whose key this could be.
