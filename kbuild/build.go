@@ -201,20 +201,7 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 	finished := event.BuildFinished{External: o.external, Elapsed: result.Elapsed, Link: result.Link, Objects: p.done, Log: log.Name()}
 	switch exit := (*exec.ExitError)(nil); {
 	case errors.As(err, &exit):
-		e := &BuildError{Err: err, Log: log.Name(), Diagnostics: found.errors, hint: toolHint(p.tail)}
-		if len(found.errors) == 0 {
-			e.Tail = p.tail
-		}
-		for i := 0; e.hint == "" && i < len(found.errors); i++ {
-			e.hint = toolHint([]string{found.errors[i].Message})
-		}
-		if e.hint == fullHint && m.host != nil {
-			e.hint = hostFullHint
-		}
-		if e.hint == "" && errors.Is(logErr, syscall.ENOSPC) {
-			e.hint = fullHint
-		}
-		err = e
+		err = p.failure(err, log.Name(), logErr)
 	case err != nil:
 	case logErr != nil:
 		err = fmt.Errorf("build: log: %w", logErr)
@@ -238,6 +225,25 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 	}
 	o.Events.Emit(finished)
 	return result, err
+}
+
+// failure is the error of a make that ended with err. logErr is what kept its log from
+// being written.
+func (p *output) failure(err error, log string, logErr error) *BuildError {
+	e := &BuildError{Err: err, Log: log, Diagnostics: p.found.errors, hint: toolHint(p.tail)}
+	if len(e.Diagnostics) == 0 {
+		e.Tail = p.tail
+	}
+	for i := 0; e.hint == "" && i < len(e.Diagnostics); i++ {
+		e.hint = toolHint([]string{e.Diagnostics[i].Message})
+	}
+	switch {
+	case e.hint == fullHint && p.host != nil:
+		e.hint = hostFullHint
+	case e.hint == "" && errors.Is(logErr, syscall.ENOSPC):
+		e.hint = fullHint
+	}
+	return e
 }
 
 // A maker is how make is run, here or on a build host.

@@ -94,7 +94,7 @@ func (t *Tree) PlanShort(g *graph.Graph, o BuildOptions, changed []string, more 
 	if len(s.Objects) > shortObjects {
 		return nil, uncertain("it rebuilds %d objects", len(s.Objects))
 	}
-	if err := checkRules(t, s.Objects); err != nil {
+	if err := t.checkRules(s.Objects); err != nil {
 		return nil, err
 	}
 	if s.modules = t.modulesOf(s.Objects); len(s.modules) > 0 {
@@ -115,7 +115,7 @@ func (t *Tree) PlanShort(g *graph.Graph, o BuildOptions, changed []string, more 
 
 // checkRules checks that objects are compiled from a source of the same name by make's
 // general rule.
-func checkRules(t *Tree, objects []graph.Target) error {
+func (t *Tree) checkRules(objects []graph.Target) error {
 	for _, o := range objects {
 		stem, isObject := strings.CutSuffix(o.Name, ".o")
 		rel := t.Rel(o.Source)
