@@ -198,7 +198,7 @@ fix. Without a .config, fix starts from the architecture's defconfig.`,
 			if file != "" {
 				path = file
 			}
-			report, err := s.Kernel.FixFile(ctx, prepare.FixOptions{Path: path, DryRun: a.dryRun, KeepGoing: keepGoing})
+			report, err := s.Kernel.Fix(ctx, prepare.FixOptions{Path: path, DryRun: a.dryRun, KeepGoing: keepGoing})
 			if err != nil {
 				return err
 			}

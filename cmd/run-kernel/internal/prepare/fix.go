@@ -3,6 +3,7 @@
 package prepare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,48 +82,29 @@ func (k *Kernel) tellUnknown(f *kconfig.File, m *model.Model) {
 	}
 }
 
-// Fix makes .config meet the requirements, starting from defconfig where there
-// is none, and reports what it changed. With dryRun it changes nothing, and reports
-// what it would.
-func (k *Kernel) Fix(ctx context.Context, dryRun bool) (*kconfig.Report, error) {
-	return k.FixFile(ctx, FixOptions{Path: k.Tree.ConfigPath(), DryRun: dryRun})
-}
-
-// FixOptions say what FixFile does.
+// FixOptions say what Fix does.
 type FixOptions struct {
-	Path      string // of the configuration
+	Path      string // of the configuration; empty: .config
 	DryRun    bool   // report what would be changed
 	KeepGoing bool   // set what can be had where not all can
 	Quiet     bool   // don't tell what has changed
 }
 
-// FixFile is Fix of any configuration. What was found of .config before, and what
-// the user switched off in it, is of no account for another one.
-func (k *Kernel) FixFile(ctx context.Context, o FixOptions) (*kconfig.Report, error) {
-	dryRun := o.DryRun
+// Fix makes .config meet the requirements, starting from defconfig where there is none,
+// and reports what it changed, or would change. What was found of .config before, and
+// what the user switched off in it, is of no account for another configuration.
+func (k *Kernel) Fix(ctx context.Context, o FixOptions) (*kconfig.Report, error) {
+	o.Path = cmp.Or(o.Path, k.Tree.ConfigPath())
 	own := o.Path == k.Tree.ConfigPath()
 	requirements, err := k.Requirements(ctx)
 	if err != nil {
 		return nil, err
 	}
-	path := o.Path
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && own {
-		if err := k.noConfig(); !errors.Is(err, ErrNoConfig) {
-			return nil, err
-		}
-		k.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
-		if dryRun {
-			dir, remove, err := private.TempDir("run-kernel-config-")
-			if err != nil {
-				return nil, err
-			}
-			defer remove()
-			path = filepath.Join(dir, ".config")
-		}
-		if err := k.Tree.Configure(ctx, "defconfig", path); err != nil {
-			return nil, err
-		}
+	path, remove, err := k.begin(ctx, o)
+	if err != nil {
+		return nil, err
 	}
+	defer remove()
 	f, err := kconfig.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -142,7 +124,7 @@ func (k *Kernel) FixFile(ctx context.Context, o FixOptions) (*kconfig.Report, er
 		k.tellUnknown(f, m)
 	}
 	fixer := kconfig.Fixer{
-		Path: path, DryRun: dryRun, KeepGoing: o.KeepGoing,
+		Path: path, DryRun: o.DryRun, KeepGoing: o.KeepGoing,
 		Olddefconfig: func(ctx context.Context, path string) error {
 			return k.olddefconfig(ctx, path, m, environ)
 		},
@@ -178,7 +160,7 @@ func (k *Kernel) FixFile(ctx context.Context, o FixOptions) (*kconfig.Report, er
 			})
 		}
 	}
-	if !dryRun && own {
+	if own && !o.DryRun {
 		if _, err := k.Tree.StateDir(); err == nil {
 			k.remember(report.Config, requirements, declined)
 			k.settle(fixed, settledKey(report.Config.Bytes(), requirements, environ), m, nil)
@@ -190,6 +172,33 @@ func (k *Kernel) FixFile(ctx context.Context, o FixOptions) (*kconfig.Report, er
 	return report, nil
 }
 
+// begin returns the path of the configuration that a fix starts from. Where there is no
+// .config, that is the architecture's defconfig, which a dry run has until remove.
+func (k *Kernel) begin(ctx context.Context, o FixOptions) (path string, remove func(), err error) {
+	remove = func() {}
+	if _, err := os.Stat(o.Path); !errors.Is(err, os.ErrNotExist) || o.Path != k.Tree.ConfigPath() {
+		return o.Path, remove, nil
+	}
+	if err := k.noConfig(); !errors.Is(err, ErrNoConfig) {
+		return "", nil, err
+	}
+	k.Events.Emit(event.Notice{Text: "there is no .config: starting from the architecture's defconfig"})
+	path = o.Path
+	if o.DryRun {
+		dir, removeDir, err := private.TempDir("run-kernel-config-")
+		if err != nil {
+			return "", nil, err
+		}
+		path, remove = filepath.Join(dir, ".config"), removeDir
+	}
+	if err := k.Tree.Configure(ctx, "defconfig", path); err != nil {
+		remove()
+		return "", nil, err
+	}
+	return path, remove, nil
+}
+
+// configFixed is the event for what a fix changed, each with its reason.
 func configFixed(path string, report *kconfig.Report, requirements []kconfig.Requirement) event.ConfigFixed {
 	why := make(map[string]string)
 	for _, s := range report.Settings {

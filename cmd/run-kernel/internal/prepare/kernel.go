@@ -51,7 +51,7 @@ func (e *UnfixedError) Hint() string {
 // Configure checks or fixes .config, as the configuration says, and returns it.
 func (k *Kernel) Configure(ctx context.Context) (*kconfig.File, error) {
 	if k.Config.Kconfig.Fix {
-		report, err := k.Fix(ctx, false)
+		report, err := k.Fix(ctx, FixOptions{})
 		if err != nil {
 			return nil, err
 		}

@@ -34,7 +34,7 @@ func (k *Kernel) NewConfig(ctx context.Context) (set int, err error) {
 	if err := k.Tree.Configure(ctx, "tinyconfig", path, "KCONFIG_ALLCONFIG="+wide); err != nil {
 		return 0, err
 	}
-	report, err := k.FixFile(ctx, FixOptions{Path: path, Quiet: true})
+	report, err := k.Fix(ctx, FixOptions{Path: path, Quiet: true})
 	if err != nil {
 		return 0, err
 	}
