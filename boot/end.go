@@ -25,7 +25,7 @@ func (vm *VM) stopDaemons() {
 	_ = vm.log.Close()
 }
 
-// supervise waits for the end of the VM, whoever brings it about, and clears up.
+// supervise waits for the end of the VM, whatever its cause, and clears up.
 func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 	defer close(vm.done)
 	daemon := make(chan *virtiofs.Daemon, len(vm.daemons))

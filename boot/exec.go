@@ -43,11 +43,11 @@ func (e *UserError) Hint() string { return "it is /etc/passwd of the guest's use
 
 var errRefused = errors.New("the guest refused the request")
 
-// A Terminal is what the guest's pty shall be like.
+// A Terminal describes the pty that a command gets in the guest.
 type Terminal struct {
 	Type   string // TERM
 	Size   Size
-	Resize <-chan Size // new sizes; may be nil
+	Resize <-chan Size // its later sizes; may be nil
 }
 
 // Size is the size of a terminal, in characters.

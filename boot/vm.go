@@ -34,8 +34,8 @@ type VM struct {
 	vmlinux string // of Kernel; may be another kind of file
 
 	debug     sync.Mutex // guards the two below
-	debugged  bool       // by whom has called Debugger
-	debuggers int        // that there were
+	debugged  bool       // one is connected
+	debuggers int        // how many have been
 	dumping   sync.Mutex // held while Dump runs
 
 	overheard overheard

@@ -21,12 +21,12 @@ import (
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
-// BuildOptions say what make shall make.
+// BuildOptions say what make builds.
 type BuildOptions struct {
 	Image   string   // path of the image that is wanted
 	Target  string   // its make target
-	Modules bool     // whether there are modules to be made as well
-	GDB     bool     // whether gdb's scripts are to be made as well: CONFIG_GDB_SCRIPTS
+	Modules bool     // build modules, too
+	GDB     bool     // make gdb's scripts, too: CONFIG_GDB_SCRIPTS
 	Args    []string // more targets and variables for make
 	Changed []string // source files that have just been saved: their errors are shown before make gets there
 	Log     string   // name of the log in the state directory; empty: build.log

@@ -131,7 +131,7 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 	defer removeCandidate(candidate)
 	if !x.KeepGoing {
 		for _, r := range refused {
-			solution.File.Set(r.Symbol, r.Want.Setting()) // olddefconfig shall see what was asked for
+			solution.File.Set(r.Symbol, r.Want.Setting()) // so that olddefconfig sees what was asked for
 		}
 	}
 	possible := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool {

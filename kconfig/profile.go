@@ -77,8 +77,8 @@ func Fragment(path string) ([]Requirement, error) {
 	return list, nil
 }
 
-// parseProfile parses a fragment with annotations, be it a user's. An empty arch
-// takes all.
+// parseProfile parses a fragment with annotations. An empty arch takes the options of
+// all architectures.
 func parseProfile(name, arch, text string, fragment bool) (Group, error) {
 	g := Group{Name: name}
 	var why, symptom, previous []string

@@ -108,7 +108,7 @@ func (PauseAsked) input()     {}
 func (WatchLost) input()      {}
 func (QuitAsked) input()      {}
 
-// An Effect is what the loop shall do.
+// An Effect is something that the loop does next.
 type Effect int
 
 // The effects.

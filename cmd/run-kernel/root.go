@@ -275,7 +275,7 @@ func (a *app) treeIn(output string) (*kbuild.Tree, error) {
 	})
 }
 
-// existingTree is tree for those who only look: a slip in -O shall not leave a
+// existingTree is tree for commands that only look: a slip in -O must not leave a
 // directory.
 func (a *app) existingTree() (*kbuild.Tree, error) {
 	if _, err := a.treeIn(""); err != nil {

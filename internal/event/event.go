@@ -130,7 +130,7 @@ type BuildFinished struct {
 // BuildProved ends the full make that confirms a build of a few objects.
 type BuildProved struct {
 	Elapsed time.Duration
-	Missed  []string // what it did all the same; empty: the build was right
+	Missed  []string // what it still had to do; empty: the build was right
 }
 
 // UserlandStarted says that nix builds the guest's system.

@@ -32,7 +32,7 @@ const kept = 32
 
 // places are the variables that name the build directory. What a command writes
 // depends on them only if the command, or the script that it calls, speaks of them:
-// a new build directory shall not ask everything anew. The same goes for those that
+// a new build directory must not ask everything again. The same goes for those that
 // Setenv sets, and for those that are given to New as being apart.
 var places = []string{"objtree", "abs_objtree"}
 
@@ -105,7 +105,7 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 	r.path = filepath.Join(dir, "probes-"+hex.EncodeToString(h.Sum(nil)[:16])+".json")
 	data, err := os.ReadFile(r.path)
 	if err == nil {
-		// It is in use: prune shall remove others. A file that can't be touched is
+		// It is in use, so that prune removes others first. A file that can't be touched is
 		// kept for a shorter time.
 		now := time.Now()
 		_ = os.Chtimes(r.path, now, now)

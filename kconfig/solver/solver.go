@@ -17,7 +17,7 @@ type solver struct {
 	raisers map[*model.Symbol][]model.Property // selects and implies, by their target
 	wants   map[*model.Symbol]*kconfig.Requirement
 	locks   map[*model.Symbol]*lock
-	// What was set in vain before.
+	// Values that an earlier attempt set, and that were in the way of what it missed.
 	regretted map[*model.Symbol]string
 
 	// thorough looks for ways by which what the user has set becomes invisible, so

@@ -115,7 +115,7 @@ type Node struct {
 	Transitional bool
 
 	help   string // raw
-	helped bool   // with a help text, be it empty
+	helped bool   // there is a help text, which may be empty
 }
 
 // A Prompt is the text that a user sees.

@@ -66,7 +66,7 @@ var seen = pattern.New("^(" + strings.Join([]string{
 }, "|") + ")$")
 
 // unseen are the variables that the tools don't look at: an unrelated one that is new
-// shall not ask everything anew. A tool that is a script may look at any.
+// must not ask everything again. A tool that is a script may look at any.
 func (e environ) unseen(o Options) []string {
 	for _, name := range []string{"CC", "LD", "AR", "NM", "OBJCOPY", "OBJDUMP", "RUSTC", "BINDGEN", "PAHOLE"} {
 		fields := strings.Fields(e[name])

@@ -52,7 +52,7 @@ func (k *Kernel) Check(ctx context.Context) ([]kconfig.Result, error) {
 	}
 	k.tellUnknown(f, m)
 	results := solver.Check(m, solver.Evaluate(m, f), requirements)
-	// A slip of the user's isn't kept: the next check shall tell of it as well.
+	// A slip of the user's isn't kept, so that the next check tells of it too.
 	slip := func(r kconfig.Result) bool { return r.Proof != nil && r.Group == "require" }
 	if environ != "" && !slices.ContainsFunc(results, slip) {
 		k.settle(checked, key, m, results)
@@ -91,8 +91,8 @@ type FixOptions struct {
 }
 
 // Fix makes .config meet the requirements, starting from defconfig where there is none,
-// and reports what it changed, or would change. What was found of .config before, and
-// what the user switched off in it, is of no account for another configuration.
+// and reports what it changed, or would change. For another configuration, it ignores
+// what is kept of earlier checks of .config, and what the user switched off in it.
 func (k *Kernel) Fix(ctx context.Context, o FixOptions) (*kconfig.Report, error) {
 	o.Path = cmp.Or(o.Path, k.Tree.ConfigPath())
 	own := o.Path == k.Tree.ConfigPath()

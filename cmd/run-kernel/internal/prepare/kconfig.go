@@ -88,7 +88,7 @@ func (k *Kernel) Model(ctx context.Context) (*model.Model, error) {
 		debug.SetGCPercent(percent) // there is none
 	}
 	if opened := k.opened; opened != nil {
-		k.opened = nil // the next one shall see what has changed
+		k.opened = nil // the next Model sees what has changed until then
 		opened.Environ = k.treeOptions().Environ
 		return opened.Load(ctx)
 	}
