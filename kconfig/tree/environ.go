@@ -196,7 +196,7 @@ func askedEnviron(ctx context.Context, o Options) (environ, error) {
 
 // versions asks the compilers for theirs, as the Makefile does.
 func (e environ) versions(ctx context.Context, o Options, rust bool) error {
-	runner, err := probe.New(ctx, o.Cache, append(e.list(), "LC_ALL=C"), e.tools(), "", e.unseen(o)...)
+	runner, err := probe.New(ctx, probe.Options{Dir: o.Cache, Env: append(e.list(), "LC_ALL=C"), Tools: e.tools(), Apart: e.unseen(o)})
 	if err != nil {
 		return err
 	}

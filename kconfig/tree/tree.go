@@ -137,7 +137,9 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.runner, err = probe.New(ctx, o.Cache, in.env.list(), in.env.tools(), filepath.Join(in.Srctree, "scripts"), in.env.unseen(o)...)
+	in.runner, err = probe.New(ctx, probe.Options{
+		Dir: o.Cache, Env: in.env.list(), Tools: in.env.tools(), Scripts: filepath.Join(in.Srctree, "scripts"), Apart: in.env.unseen(o),
+	})
 	if err == nil && !asked {
 		in.exported, err = newExported(in)
 	}
