@@ -34,8 +34,8 @@ func (g *Guest) stale(files map[string]kbuild.ModuleFile) []string {
 // Swap implements watch.VM.
 func (g *Guest) Swap(ctx context.Context) bool {
 	s := g.session
-	s.place.SetPhase("swap")
-	defer s.place.SetPhase("wait")
+	s.place.SetPhase(phaseSwap)
+	defer s.place.SetPhase(phaseWait)
 	began := time.Now()
 	files := s.Kernel.Tree.ModuleFiles()
 	names := g.stale(files)

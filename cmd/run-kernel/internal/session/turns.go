@@ -35,7 +35,7 @@ type turns struct {
 
 // Build implements watch.Actions.
 func (t *turns) Build(ctx context.Context) (watch.Image, error) {
-	defer t.place.SetPhase("wait")
+	defer t.place.SetPhase(phaseWait)
 	// What the fix writes isn't a change of the user's.
 	defer t.readConfig()
 	_, absent := os.Stat(t.Kernel.Tree.ConfigPath())
@@ -109,7 +109,7 @@ func (t *turns) report(err error) {
 // Boot implements watch.Actions.
 func (t *turns) Boot(ctx context.Context, image string) (watch.VM, error) {
 	t.place.SetPhase(string(event.PhaseBoot))
-	defer t.place.SetPhase("wait")
+	defer t.place.SetPhase(phaseWait)
 	g, err := t.bootSystem(ctx, image)
 	if err != nil {
 		t.report(err)
