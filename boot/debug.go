@@ -47,7 +47,7 @@ type Debugger struct {
 	once sync.Once
 }
 
-// Debugger connects to qemu's debugging stub. One at a time may; for others the
+// Debugger connects to qemu's debugging stub. While another debugger is connected, the
 // error is ErrDebugged. The guest stops, as gdb expects.
 func (vm *VM) Debugger() (*Debugger, error) {
 	vm.debug.Lock()

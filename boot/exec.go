@@ -43,11 +43,11 @@ func (e *UserError) Hint() string { return "it is /etc/passwd of the guest's use
 
 var errRefused = errors.New("the guest refused the request")
 
-// A Terminal is what the guest's pty shall be like.
+// A Terminal describes the pty that a command gets in the guest.
 type Terminal struct {
-	Type          string // TERM
-	Rows, Columns int
-	Resize        <-chan Size // new sizes; may be nil
+	Type   string // TERM
+	Size   Size
+	Resize <-chan Size // its later sizes; may be nil
 }
 
 // Size is the size of a terminal, in characters.
@@ -234,7 +234,7 @@ func request(channel ssh.Channel, c Command) error {
 		}
 	}
 	if t := c.Terminal; t != nil {
-		pty := guest.PTY{Term: t.Type, Columns: uint32(t.Columns), Rows: uint32(t.Rows)}
+		pty := guest.PTY{Term: t.Type, Columns: uint32(t.Size.Columns), Rows: uint32(t.Size.Rows)}
 		if err := ask("pty-req", ssh.Marshal(pty)); err != nil {
 			return err
 		}

@@ -110,7 +110,7 @@ func TestSilentAgent(t *testing.T) {
 		<-started
 		return channel
 	}
-	terminal := &Terminal{Type: "vt100", Rows: 24, Columns: 80}
+	terminal := &Terminal{Type: "vt100", Size: Size{Rows: 24, Columns: 80}}
 	for _, tt := range []struct {
 		name  string
 		serve func(c ssh.NewChannel)

@@ -30,9 +30,9 @@ func bootable(name string) string {
 }
 
 // checkKernel says what is wrong with an image. qemu would hand anything to the
-// firmware, which jumps into it and is silent for ever.
+// firmware, which jumps into it and never says a word.
 func checkKernel(path, guest string) error {
-	// Before it is opened: to open a named pipe could take for ever.
+	// Before it is opened: opening a named pipe waits for a writer.
 	st, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("boot: kernel image: %w", err)

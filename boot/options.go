@@ -60,7 +60,7 @@ type Options struct {
 	Env      []string
 
 	ConsoleLog string        // file that gets all of the console; empty: none
-	Timeout    time.Duration // how long the guest may be silent before its agent answers; 0: for ever
+	Timeout    time.Duration // how long the guest may be silent before its agent answers; 0: no limit
 	Limit      time.Duration // how long it may take to answer, whatever it writes; 0: no limit. Without a Timeout it doesn't count
 	Console    *Size         // a shell on the serial port, which is connected to such a terminal; nil: none, as NixOS has its own
 	Debug      bool          // the guest waits for a debugger before its first instruction; Timeout doesn't count

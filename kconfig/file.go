@@ -127,10 +127,7 @@ func (f *File) HasModules() bool {
 
 // Set gives a symbol a value, in its line or in a new one at the end.
 func (f *File) Set(symbol, value string) {
-	text := "CONFIG_" + symbol + "=" + value
-	if value == "n" {
-		text = "# CONFIG_" + symbol + " is not set"
-	}
+	text := Setting{Symbol: symbol, Value: value}.Line()
 	if i, ok := f.last[symbol]; ok {
 		old := f.lines[i].text
 		end := old[len(strings.TrimRight(old, "\r\n")):]

@@ -131,26 +131,18 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 	defer removeCandidate(candidate)
 	if !x.KeepGoing {
 		for _, r := range refused {
-			solution.File.Set(r.Symbol, r.Want.Setting()) // olddefconfig shall see what was asked for
+			solution.File.Set(r.Symbol, r.Want.Setting()) // so that olddefconfig sees what was asked for
 		}
 	}
 	possible := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool {
 		return slices.ContainsFunc(solution.Refused, func(p Result) bool { return p.Symbol == r.Symbol })
 	})
 	fixed, err := x.solve(ctx, solution.File, candidate, possible)
+	if err == nil {
+		fixed, err = x.withoutOptional(ctx, old, fixed, candidate, requirements)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
-	}
-	if x.Solve == nil && len(required(unmet(fixed, requirements))) > 0 && slices.ContainsFunc(unmet(old, requirements), isOptional) {
-		// An optional requirement may have been in the way, as when both are of one choice.
-		strict := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool { return r.Optional })
-		without, err := x.solve(ctx, old, candidate, strict)
-		if err != nil {
-			return nil, fmt.Errorf("fix %s: %w", x.Path, err)
-		}
-		if len(unmet(without, strict)) == 0 {
-			fixed = without
-		}
 	}
 	open := unmet(fixed, requirements)
 	var failed *UnmetError
@@ -181,15 +173,8 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 	if x.DryRun {
 		return report, nil
 	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("fix %s: %w", x.Path, context.Cause(ctx))
-	}
-	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, old.Bytes()) {
-		// Whoever saved it meanwhile would lose that.
-		return nil, fmt.Errorf("fix: %w", errors.Join(err, &pathError{x.Path, "changed while it was being fixed", "run it again"}))
-	}
-	if err := atomicfile.Update(path, fixed.Bytes(), candidate); err != nil {
-		return nil, fmt.Errorf("fix %s: %w", x.Path, err)
+	if err := x.replace(ctx, path, old, fixed, candidate); err != nil {
+		return nil, err
 	}
 	if failed != nil {
 		failed.Kept = true
@@ -262,7 +247,7 @@ func removeStale(dir string) {
 }
 
 // solve sets what is required and lets olddefconfig judge, as long as that
-// helps: what one pass made possible the next may set.
+// helps: what one round made possible the next may set.
 func (x *Fixer) solve(ctx context.Context, old *File, candidate string, requirements []Requirement) (*File, error) {
 	f, err := Parse(x.Path, old.Bytes())
 	if err != nil {
@@ -288,6 +273,36 @@ func (x *Fixer) solve(ctx context.Context, old *File, candidate string, requirem
 		}
 		refused = n
 	}
+}
+
+// withoutOptional solves for what isn't optional alone, where the whole was in vain: an
+// optional requirement may have been in the way, as when both are of one choice. It
+// returns the better configuration.
+func (x *Fixer) withoutOptional(ctx context.Context, old, fixed *File, candidate string, requirements []Requirement) (*File, error) {
+	if x.Solve != nil || len(required(unmet(fixed, requirements))) == 0 || !slices.ContainsFunc(unmet(old, requirements), isOptional) {
+		return fixed, nil
+	}
+	strict := slices.DeleteFunc(slices.Clone(requirements), func(r Requirement) bool { return r.Optional })
+	without, err := x.solve(ctx, old, candidate, strict)
+	if err != nil || len(unmet(without, strict)) > 0 {
+		return fixed, err
+	}
+	return without, nil
+}
+
+// replace puts the fixed configuration in the place of the old one, by way of candidate,
+// unless that has changed meanwhile: who saved it would lose that.
+func (x *Fixer) replace(ctx context.Context, path string, old, fixed *File, candidate string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("fix %s: %w", x.Path, context.Cause(ctx))
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, old.Bytes()) {
+		return fmt.Errorf("fix: %w", errors.Join(err, &pathError{x.Path, "changed while it was being fixed", "run it again"}))
+	}
+	if err := atomicfile.Update(path, fixed.Bytes(), candidate); err != nil {
+		return fmt.Errorf("fix %s: %w", x.Path, err)
+	}
+	return nil
 }
 
 // unmet lists what a file doesn't meet, optional ones included.

@@ -77,8 +77,8 @@ func Fragment(path string) ([]Requirement, error) {
 	return list, nil
 }
 
-// parseProfile parses a fragment with annotations, be it a user's. An empty arch
-// takes all.
+// parseProfile parses a fragment with annotations. An empty arch takes the options of
+// all architectures.
 func parseProfile(name, arch, text string, fragment bool) (Group, error) {
 	g := Group{Name: name}
 	var why, symptom, previous []string
@@ -121,42 +121,44 @@ func parseProfile(name, arch, text string, fragment bool) (Group, error) {
 			previous = why
 			r := Requirement{Group: name, Why: strings.Join(why, " "), Symptom: strings.Join(symptom, " ")}
 			r.Symbol, r.Want.Value = f.lines[0].symbol, f.lines[0].value
-			arches := 0
-			match, exact := false, false
-			for _, n := range notes {
-				switch n {
-				case "optional":
-					r.Optional = true
-				case "m":
-					r.Want.Module = true
-				case "exact":
-					exact = true
-				case "min":
-					r.Want.Min = true
-				case "seen":
-					r.SymptomSeen = true
-				default:
-					if room, ok := strings.CutPrefix(n, "min:"); ok {
-						r.Want.Min, r.Want.Room = true, room
-						break
-					}
-					if version, ok := strings.CutPrefix(n, "before:"); ok {
-						r.Before = version
-						break
-					}
-					arches++
-					match = match || n == arch
-				}
-			}
+			exact, concerned := r.annotate(notes, arch)
 			r.Want.Builtin = fragment && r.Want.Value == "m" && !exact
 			reset()
-			if arches > 0 && !match && arch != "" {
-				continue
+			if concerned {
+				g.Requirements = append(g.Requirements, r)
 			}
-			g.Requirements = append(g.Requirements, r)
 		}
 	}
 	return g, nil
+}
+
+// annotate applies annotations. exact says that what is to be m may not be built in, and
+// concerned that the requirement is one of the architecture's; an empty arch is any.
+func (r *Requirement) annotate(notes []string, arch string) (exact, concerned bool) {
+	var arches []string
+	for _, n := range notes {
+		switch n {
+		case "optional":
+			r.Optional = true
+		case "m":
+			r.Want.Module = true
+		case "exact":
+			exact = true
+		case "min":
+			r.Want.Min = true
+		case "seen":
+			r.SymptomSeen = true
+		default:
+			if room, ok := strings.CutPrefix(n, "min:"); ok {
+				r.Want.Min, r.Want.Room = true, room
+			} else if version, ok := strings.CutPrefix(n, "before:"); ok {
+				r.Before = version
+			} else {
+				arches = append(arches, n)
+			}
+		}
+	}
+	return exact, len(arches) == 0 || arch == "" || slices.Contains(arches, arch)
 }
 
 // GroupNames lists the embedded groups.

@@ -18,8 +18,8 @@ type Requirement struct {
 	Group    string `json:"group"`    // the profile or the file it comes from
 	Why      string `json:"why"`
 	Symptom  string `json:"symptom"` // what happens without it
-	// SymptomSeen: a guest without the option did so; else it's what the kernel's
-	// sources let one expect.
+	// SymptomSeen says that the symptom was seen in a guest without the option. Others
+	// are expected from the kernel's sources.
 	SymptomSeen bool `json:"symptom_seen"`
 	// Before is the version from which the kernel knows no such option, such as 6.2;
 	// empty: all do.

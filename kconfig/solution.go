@@ -41,6 +41,14 @@ type Setting struct {
 	At     string `json:"at,omitempty"`  // file:line of what makes it needed
 }
 
+// Line is the line of a .config, without its end.
+func (s Setting) Line() string {
+	if s.Value == "n" {
+		return "# CONFIG_" + s.Symbol + " is not set"
+	}
+	return "CONFIG_" + s.Symbol + "=" + s.Value
+}
+
 // A Step of a proof says why a symbol can't be what is wanted.
 type Step struct {
 	Symbol  string `json:"symbol"`

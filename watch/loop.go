@@ -34,10 +34,10 @@ type Image struct {
 	Proof   bool // Prove is to confirm it
 }
 
-// A Pass does what the loop decides. Its methods report to the user
+// Actions do what the loop decides. The methods report to the user
 // themselves, errors included, and return soon after ctx has ended. The cause
 // of ctx is then ErrOvertaken, ErrReplaced, or that of Run's context.
-type Pass interface {
+type Actions interface {
 	// Build checks the configuration and runs make.
 	Build(ctx context.Context) (Image, error)
 	// Prove runs the full make that confirms the last build. The image is new if the
@@ -68,9 +68,9 @@ type VM interface {
 	Exec(ctx context.Context)
 }
 
-// A Loop connects a watcher's changes, the rule of Step, and a Pass.
+// A Loop connects a watcher's changes, the rule of Step, and the Actions that follow from it.
 type Loop struct {
-	Pass    Pass
+	Actions Actions
 	Changes <-chan Set
 	Err     func() error // why Changes was closed; may be nil
 	Asked   <-chan Input // what the user asks for; may be nil
@@ -187,10 +187,10 @@ func (l *Loop) matters(set Set) []Input {
 	}
 	if set.Rescan {
 		l.Events.Emit(event.Notice{Text: "too many changes at once to tell which: building what make finds"})
-		l.Pass.Lost()
+		l.Actions.Lost()
 		return []Input{FilesChanged{}}
 	}
-	build, command := l.Pass.Relevant(set.Paths)
+	build, command := l.Actions.Relevant(set.Paths)
 	var inputs []Input
 	if len(build) > 0 {
 		inputs = append(inputs, FilesChanged{})
@@ -265,7 +265,7 @@ func (l *Loop) startBuild() {
 	l.cancelBuild = cancel
 	booted := l.image
 	go func() {
-		image, err := l.Pass.Build(ctx)
+		image, err := l.Actions.Build(ctx)
 		cancel(nil)
 		in := Built{Image: image.Path, New: image.New, Modules: image.Modules, OK: err == nil, Proof: image.Proof}
 		if in.OK && booted != nil && !in.New {
@@ -281,7 +281,7 @@ func (l *Loop) startProof() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l.cancelBuild = cancel
 	go func() {
-		image, err := l.Pass.Prove(ctx)
+		image, err := l.Actions.Prove(ctx)
 		cancel(nil)
 		l.inputs <- Proved{Image: image.Path, New: image.New, OK: err == nil}
 	}()
@@ -294,7 +294,7 @@ func (l *Loop) startGuest() {
 	ctx, image := l.guest, l.state.Image
 	l.image = stat(image)
 	go func() {
-		vm, err := l.Pass.Boot(ctx, image)
+		vm, err := l.Actions.Boot(ctx, image)
 		l.booted <- bootResult{vm, err}
 	}()
 }

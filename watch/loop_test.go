@@ -45,36 +45,36 @@ func begin(ctx context.Context, started chan<- *call, image string) result {
 	}
 }
 
-type fakePass struct {
+type fakeActions struct {
 	builds, boots, proofs chan *call
 	late                  VM // what a cancelled boot returns all the same
 	lost                  int
 	hold                  chan struct{} // Relevant returns once it is closed; nil: at once
 }
 
-func (p *fakePass) Build(ctx context.Context) (Image, error) {
-	r := begin(ctx, p.builds, "")
+func (a *fakeActions) Build(ctx context.Context) (Image, error) {
+	r := begin(ctx, a.builds, "")
 	return r.image, r.err
 }
 
-func (p *fakePass) Prove(ctx context.Context) (Image, error) {
-	r := begin(ctx, p.proofs, "")
+func (a *fakeActions) Prove(ctx context.Context) (Image, error) {
+	r := begin(ctx, a.proofs, "")
 	return r.image, r.err
 }
 
-func (p *fakePass) Lost() { p.lost++ }
+func (a *fakeActions) Lost() { a.lost++ }
 
-func (p *fakePass) Boot(ctx context.Context, image string) (VM, error) {
-	r := begin(ctx, p.boots, image)
-	if r.err != nil && p.late != nil {
-		return p.late, nil
+func (a *fakeActions) Boot(ctx context.Context, image string) (VM, error) {
+	r := begin(ctx, a.boots, image)
+	if r.err != nil && a.late != nil {
+		return a.late, nil
 	}
 	return r.vm, r.err
 }
 
-func (p *fakePass) Relevant(paths []string) (build, command []string) {
-	if p.hold != nil {
-		<-p.hold
+func (a *fakeActions) Relevant(paths []string) (build, command []string) {
+	if a.hold != nil {
+		<-a.hold
 	}
 	for _, path := range paths {
 		switch {
@@ -118,7 +118,7 @@ func isClosed(c <-chan struct{}) bool {
 // A rig is a loop that runs.
 type rig struct {
 	*testing.T
-	*fakePass
+	*fakeActions
 	changes chan Set
 	asked   chan Input
 	quit    context.CancelCauseFunc
@@ -137,10 +137,10 @@ func loopTest(t *testing.T, loop *Loop, f func(r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, quit := context.WithCancelCause(context.Background())
 		r := &rig{
-			T: t, fakePass: &fakePass{builds: make(chan *call), boots: make(chan *call), proofs: make(chan *call)},
+			T: t, fakeActions: &fakeActions{builds: make(chan *call), boots: make(chan *call), proofs: make(chan *call)},
 			changes: make(chan Set), asked: make(chan Input), quit: quit, ended: make(chan struct{}),
 		}
-		loop.Pass, loop.Changes, loop.Asked, loop.Root, loop.Events = r.fakePass, r.changes, r.asked, "/src", r.record
+		loop.Actions, loop.Changes, loop.Asked, loop.Root, loop.Events = r.fakeActions, r.changes, r.asked, "/src", r.record
 		go func() {
 			defer close(r.ended)
 			loop.Run(ctx)

@@ -29,7 +29,7 @@ type batch struct {
 	changes []fileChange
 	rescan  bool  // others went unnoticed
 	lost    error // why some will not be noticed from now on
-	err     error // why it is over
+	err     error // why the source ended
 }
 
 // any says whether there is anything to tell.

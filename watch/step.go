@@ -108,7 +108,7 @@ func (PauseAsked) input()     {}
 func (WatchLost) input()      {}
 func (QuitAsked) input()      {}
 
-// An Effect is what the loop shall do.
+// An Effect is something that the loop does next.
 type Effect int
 
 // The effects.
@@ -143,110 +143,26 @@ func Step(s State, in Input) (State, []Effect) {
 		if s.Quitting {
 			return s, nil
 		}
-		return s.change()
+		return s.rebuild()
 	case FilesChanged:
-		switch {
-		case s.Quitting:
-			return s, nil
-		case s.Paused:
-			s.Missed = true
-			return s, s.rest()
-		}
-		return s.change()
+		return s.changed()
 	case CommandChanged:
 		s.Unrun = s.Exec
 		return s.rerun()
 	case PauseAsked:
-		s.Paused = !s.Paused
-		if !s.Paused && s.Missed && !s.Quitting {
-			s.Missed = false
-			return s.change()
-		}
-		if s.Unrun {
-			return s.rerun()
-		}
-		if s.Executes {
-			return s, nil // the command's end is followed by the state
-		}
-		return s, s.rest()
+		return s.pause()
 	case BootAsked:
 		return s.again()
 	case RunAsked:
-		switch {
-		case s.Executes:
-			return s, nil
-		case s.Guest != Running || !s.Exec || s.Quitting:
-			return s, s.rest()
-		}
-		s.Unrun, s.Executes = false, true
-		return s, []Effect{StartExec}
+		return s.run()
 	case Built:
-		s.Build, s.Failed = NoBuild, !in.OK
-		if in.OK {
-			s.Image = in.Image
-			s.Fresh = s.Fresh || in.New
-			s.Stale = in.Modules
-		}
-		switch {
-		case s.Quitting:
-			return s, s.rest()
-		case s.Again:
-			// Whatever it brought, it isn't what is on the disk now.
-			s.Again = false
-			s.Build = Building
-			return s, []Effect{StartBuild}
-		}
-		if in.OK && in.Proof {
-			// The guest first: it is what is waited for.
-			s, effects := s.boot()
-			s.Build = Proving
-			return s, append(effects, StartProof)
-		}
-		return s.boot()
+		return s.built(in)
 	case Proved:
-		cancelled := s.Build == Cancelling
-		s.Build = NoBuild
-		switch {
-		case cancelled:
-		case in.OK:
-			s.Image = in.Image
-			s.Fresh = s.Fresh || in.New
-		default:
-			s.Failed = true
-		}
-		switch {
-		case s.Quitting:
-			return s, s.rest()
-		case s.Again:
-			s.Again = false
-			s.Build = Building
-			return s, []Effect{StartBuild}
-		case in.OK && !in.New:
-			// Nothing that wasn't told.
-			if s.Blind {
-				return s, s.rest()
-			}
-			return s, nil
-		}
-		return s.boot()
+		return s.proved(in)
 	case Booted:
-		switch {
-		case s.Guest == Replacing && in.OK:
-			// It came up just before it was to be stopped.
-			return s, []Effect{StopGuest}
-		case !in.OK:
-			return s.gone()
-		}
-		return s.ready()
+		return s.booted(in)
 	case Swapped:
-		if s.Guest != Swapping {
-			return s, nil // its end follows
-		}
-		if !in.OK {
-			s.Guest, s.Fresh = Running, true
-			return s.boot()
-		}
-		return s.ready()
+		return s.swapped(in)
 	case GuestGone:
 		return s.gone()
 	case Executed:
@@ -256,25 +172,148 @@ func Step(s State, in Input) (State, []Effect) {
 		s.Blind = true
 		return s, s.rest()
 	case QuitAsked:
-		if s.Quitting {
-			return s, nil
-		}
-		s.Quitting, s.Again = true, false
-		var effects []Effect
-		if s.Build == Building || s.Build == Proving {
-			s.Build = Cancelling
-			effects = append(effects, CancelBuild)
-		}
-		if s.Guest == Booting || s.Guest == Running || s.Guest == Swapping {
-			s.Guest, s.Executes = Replacing, false
-			effects = append(effects, StopGuest)
-		}
-		return s, append(effects, s.rest()...)
+		return s.quit()
 	}
 	return s, nil
 }
 
-func (s State) change() (State, []Effect) {
+// changed is a change of source files.
+func (s State) changed() (State, []Effect) {
+	switch {
+	case s.Quitting:
+		return s, nil
+	case s.Paused:
+		s.Missed = true
+		return s, s.rest()
+	}
+	return s.rebuild()
+}
+
+// pause lets changes wait, or no longer.
+func (s State) pause() (State, []Effect) {
+	s.Paused = !s.Paused
+	if !s.Paused && s.Missed && !s.Quitting {
+		s.Missed = false
+		return s.rebuild()
+	}
+	if s.Unrun {
+		return s.rerun()
+	}
+	if s.Executes {
+		return s, nil // the command's end is followed by the state
+	}
+	return s, s.rest()
+}
+
+// run runs the command again, as the user asked.
+func (s State) run() (State, []Effect) {
+	switch {
+	case s.Executes:
+		return s, nil
+	case s.Guest != Running || !s.Exec || s.Quitting:
+		return s, s.rest()
+	}
+	s.Unrun, s.Executes = false, true
+	return s, []Effect{StartExec}
+}
+
+// built is the end of a build.
+func (s State) built(in Built) (State, []Effect) {
+	s.Build, s.Failed = NoBuild, !in.OK
+	if in.OK {
+		s.Image = in.Image
+		s.Fresh = s.Fresh || in.New
+		s.Stale = in.Modules
+	}
+	switch {
+	case s.Quitting:
+		return s, s.rest()
+	case s.Again:
+		// Whatever it brought, it isn't what is on the disk now.
+		s.Again = false
+		return s.rebuild()
+	}
+	if in.OK && in.Proof {
+		// The guest first: it is what is waited for.
+		s, effects := s.boot()
+		s.Build = Proving
+		return s, append(effects, StartProof)
+	}
+	return s.boot()
+}
+
+// proved is the end of the full make that confirms a build.
+func (s State) proved(in Proved) (State, []Effect) {
+	cancelled := s.Build == Cancelling
+	s.Build = NoBuild
+	switch {
+	case cancelled:
+	case in.OK:
+		s.Image = in.Image
+		s.Fresh = s.Fresh || in.New
+	default:
+		s.Failed = true
+	}
+	switch {
+	case s.Quitting:
+		return s, s.rest()
+	case s.Again:
+		s.Again = false
+		return s.rebuild()
+	case in.OK && !in.New:
+		// Nothing that wasn't told.
+		if s.Blind {
+			return s, s.rest()
+		}
+		return s, nil
+	}
+	return s.boot()
+}
+
+// booted is the end of the start of a guest.
+func (s State) booted(in Booted) (State, []Effect) {
+	switch {
+	case s.Guest == Replacing && in.OK:
+		// It came up just before it was to be stopped.
+		return s, []Effect{StopGuest}
+	case !in.OK:
+		return s.gone()
+	}
+	return s.ready()
+}
+
+// swapped is the end of the replacement of modules.
+func (s State) swapped(in Swapped) (State, []Effect) {
+	if s.Guest != Swapping {
+		return s, nil // its end follows
+	}
+	if !in.OK {
+		s.Guest, s.Fresh = Running, true
+		return s.boot()
+	}
+	return s.ready()
+}
+
+// quit ends all that is under way.
+func (s State) quit() (State, []Effect) {
+	if s.Quitting {
+		return s, nil
+	}
+	s.Quitting, s.Again = true, false
+	var effects []Effect
+	if s.Build == Building || s.Build == Proving {
+		s.Build = Cancelling
+		effects = append(effects, CancelBuild)
+	}
+	if s.Guest == Booting || s.Guest == Running || s.Guest == Swapping {
+		s.Guest, s.Executes = Replacing, false
+		effects = append(effects, StopGuest)
+	}
+	return s, append(effects, s.rest()...)
+}
+
+// rebuild starts a build, and ends the one that runs, if any, before that.
+func (s State) rebuild() (State, []Effect) {
 	switch s.Build {
 	case NoBuild:
 		s.Build = Building

@@ -360,7 +360,7 @@ func TestBackgroundOutput(t *testing.T) {
 }
 
 func TestClientGoesAway(t *testing.T) {
-	terminal := &boot.Terminal{Type: "dumb", Rows: 24, Columns: 80}
+	terminal := &boot.Terminal{Type: "dumb", Size: boot.Size{Rows: 24, Columns: 80}}
 	for name, c := range map[string]boot.Command{
 		"a group":                   {Shell: "sleep 1000 & echo ready; sleep 1000 | sleep 1000"},
 		"writes, without SIGHUP":    {Shell: "trap '' HUP; echo ready; while echo x; do :; done"},
@@ -438,7 +438,7 @@ func TestTerminal(t *testing.T) {
 	a := startAgent(t, &guest.Config{Dir: "/", Env: []string{"TERM=wrong"}})
 	before := a.settle()
 	command := func(line string) boot.Command {
-		return boot.Command{Shell: line, Terminal: &boot.Terminal{Type: "dumb", Rows: 33, Columns: 77}}
+		return boot.Command{Shell: line, Terminal: &boot.Terminal{Type: "dumb", Size: boot.Size{Rows: 33, Columns: 77}}}
 	}
 	out, _, status := a.run(command("tty; stty size; echo $TERM; test -t 0 -a -t 1 -a -t 2"))
 	lines := strings.Split(out, "\r\n")
@@ -471,7 +471,7 @@ func TestResize(t *testing.T) {
 	done := make(chan int, 1)
 	go func() {
 		status, err := boot.Run(context.Background(), a.Client, boot.Command{
-			Shell: "trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.01; done", Stdin: in, Stdout: w, Terminal: &boot.Terminal{Rows: 1, Columns: 2, Resize: resize},
+			Shell: "trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.01; done", Stdin: in, Stdout: w, Terminal: &boot.Terminal{Size: boot.Size{Rows: 1, Columns: 2}, Resize: resize},
 		})
 		if err != nil {
 			t.Error(err)

@@ -423,7 +423,7 @@ func hangup(session int) {
 	}
 }
 
-// tell sends SIGHUP to a process, be it stopped.
+// tell sends SIGHUP to a process, also to a stopped one.
 func tell(pid int) {
 	_ = unix.Kill(pid, unix.SIGHUP)
 	_ = unix.Kill(pid, unix.SIGCONT)

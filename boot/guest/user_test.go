@@ -37,7 +37,7 @@ func TestUser(t *testing.T) {
 			{boot.Command{Argv: []string{"id", "-G"}}, u.Gid + "\n"},
 			{boot.Command{Shell: "echo opened >/dev/stdout; echo opened >/dev/stderr"}, "opened\n"},
 			{boot.Command{Shell: "cat /dev/stdin", Stdin: strings.NewReader("read\n")}, "read\n"},
-			{boot.Command{Shell: "echo opened >/dev/tty; id -un", Terminal: &boot.Terminal{Type: "dumb", Rows: 24, Columns: 80}}, "opened\r\n" + u.Username + "\r\n"},
+			{boot.Command{Shell: "echo opened >/dev/tty; id -un", Terminal: &boot.Terminal{Type: "dumb", Size: boot.Size{Rows: 24, Columns: 80}}}, "opened\r\n" + u.Username + "\r\n"},
 			{boot.Command{Shell: "ls " + closed + " 2>&1 | grep -o denied"}, "denied\n"},
 			{boot.Command{Shell: "grep -E '^Cap(Eff|Prm)' /proc/self/status | sort -u | cut -f 2"}, "0000000000000000\n0000000000000000\n"},
 		} {

@@ -124,7 +124,7 @@ func (NineP) KernelArgs(string) []string { return nil }
 // UserNetwork is an Ethernet interface on qemu's user-mode network.
 type UserNetwork struct {
 	Forwards   []Forward
-	Restricted bool // the guest reaches nothing through it; Forwards lead into the guest all the same
+	Restricted bool // the guest reaches nothing through it; Forwards still lead into the guest
 }
 
 // A Forward makes a TCP port of the host's loopback one of the guest's.

@@ -387,7 +387,7 @@ func sleeps(frames []Frame) bool {
 	return false
 }
 
-// hung is the function that waits for ever.
+// hung is the function that a hung task waits in.
 func hung(o *open) string {
 	for _, s := range o.traces() {
 		if !sleeps(s.Frames) {

@@ -43,11 +43,11 @@ const (
 	whole role = iota
 	// preface begins a report that an oops or a BUG continues.
 	preface
-	// fault continues a preface; else it begins a report.
+	// fault continues a preface. Without one it begins a report.
 	fault
-	// final continues any report; without one it begins its own.
+	// final continues any report. Without one it begins its own.
 	final
-	// again continues a report of its own class; else it begins one.
+	// again continues a report of its own class. Without one it begins its own.
 	again
 )
 

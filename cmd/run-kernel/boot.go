@@ -98,7 +98,7 @@ understands:
 	return c
 }
 
-// boot makes one pass.
+// boot makes one turn.
 func (a *app) boot(c *cobra.Command, args []string) error {
 	ctx, argv := c.Context(), dashed(c, args)
 	if a.timeout < 0 {
@@ -210,7 +210,7 @@ func (a *app) showBoot(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		options, err := prepare.BootOptions(&a.config.Config, u, image, a.env.Dir, "", "", a.events)
+		options, err := prepare.Boot{Config: &a.config.Config, Userland: u, Image: image, Dir: a.env.Dir, Events: a.events}.Options()
 		if err != nil {
 			return err
 		}
@@ -243,7 +243,7 @@ func (a *app) showBoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	options, err := prepare.BootOptions(&a.config.Config, u, image, a.env.Dir, tree.Source, "", a.events)
+	options, err := prepare.Boot{Config: &a.config.Config, Userland: u, Image: image, Dir: a.env.Dir, Tree: tree.Source, Events: a.events}.Options()
 	if err != nil {
 		return err
 	}

@@ -3,18 +3,17 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/metaspace/run-kernel/internal/config"
-	"github.com/metaspace/run-kernel/internal/tty"
 	"github.com/metaspace/run-kernel/internal/ui"
 )
 
@@ -47,14 +46,11 @@ const helpIndent = 15
 // widthOf is the width for text that is printed to w.
 func widthOf(w io.Writer) int {
 	f, ok := w.(*os.File)
-	if !ok || !isatty.IsTerminal(f.Fd()) {
+	if !ok {
 		return helpWidth
 	}
-	_, columns, err := tty.Size(f)
-	if err != nil || columns == 0 {
-		return helpWidth
-	}
-	return min(max(columns, leastWidth), helpWidth)
+	width := cmp.Or(columns(f, 0), helpWidth) // some terminals say 0
+	return min(max(width, leastWidth), helpWidth)
 }
 
 // fill breaks the lines of paragraphs anew. Indented lines stay as they are.

@@ -12,13 +12,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
-	"github.com/metaspace/run-kernel/internal/tty"
 	"github.com/metaspace/run-kernel/internal/ui"
 	"github.com/metaspace/run-kernel/kconfig"
 )
@@ -200,7 +198,7 @@ fix. Without a .config, fix starts from the architecture's defconfig.`,
 			if file != "" {
 				path = file
 			}
-			report, err := s.Kernel.FixFile(ctx, prepare.FixOptions{Path: path, DryRun: a.dryRun, KeepGoing: keepGoing})
+			report, err := s.Kernel.Fix(ctx, prepare.FixOptions{Path: path, DryRun: a.dryRun, KeepGoing: keepGoing})
 			if err != nil {
 				return err
 			}
@@ -371,13 +369,4 @@ func (a *app) withKernel(run func(context.Context, *prepare.Kernel) error) func(
 }
 
 // width is that of the terminal on standard output; 0 when it is none.
-func (a *app) width() int {
-	if !isatty.IsTerminal(a.env.Stdout.Fd()) {
-		return 0
-	}
-	_, columns, err := tty.Size(a.env.Stdout)
-	if err != nil {
-		return 0
-	}
-	return columns
-}
+func (a *app) width() int { return columns(a.env.Stdout, 0) }

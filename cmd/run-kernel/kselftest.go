@@ -91,6 +91,26 @@ func splitSelftest(word string) (target, test string) {
 	return strings.TrimSuffix(target, "/"), test
 }
 
+// selftestNeeds returns the targets of words, each once, and the fragments with the
+// options that these need.
+func selftestNeeds(tree *kbuild.Tree, words []string) (targets, fragments []string, err error) {
+	for _, word := range words {
+		target, _ := splitSelftest(word)
+		if slices.Contains(targets, target) {
+			continue
+		}
+		targets = append(targets, target)
+		fragment, err := tree.SelftestConfig(target)
+		if err != nil {
+			return nil, nil, noSelftest(err)
+		}
+		if fragment != "" {
+			fragments = append(fragments, fragment)
+		}
+	}
+	return targets, fragments, nil
+}
+
 func (a *app) kselftest(c *cobra.Command, words []string, k *kselftestFlags) error {
 	if a.config.Run.Kernel != "" {
 		return &usageError{
@@ -106,21 +126,11 @@ func (a *app) kselftest(c *cobra.Command, words []string, k *kselftestFlags) err
 		return err
 	}
 	own := a.config.Config
-	var targets []string
-	for _, word := range words {
-		target, _ := splitSelftest(word)
-		if slices.Contains(targets, target) {
-			continue
-		}
-		targets = append(targets, target)
-		config, err := tree.SelftestConfig(target)
-		if err != nil {
-			return noSelftest(err)
-		}
-		if config != "" {
-			own.Kconfig.Fragments = append(slices.Clip(own.Kconfig.Fragments), config)
-		}
+	targets, fragments, err := selftestNeeds(tree, words)
+	if err != nil {
+		return err
 	}
+	own.Kconfig.Fragments = slices.Concat(own.Kconfig.Fragments, fragments)
 	k.ktap = true
 	if err := k.begin(a.env.Dir); err != nil {
 		return err

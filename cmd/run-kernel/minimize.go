@@ -67,6 +67,29 @@ func (e *unfinishedError) Hint() string {
 	return fmt.Sprintf("once none is running, mv %s %s brings back what it started from", e.saved, e.config)
 }
 
+// keepConfig keeps a .config beside it, until restore brings it back. The error is an
+// *unfinishedError where one is kept already.
+func keepConfig(path string, config []byte) (restore func(), err error) {
+	saved := path + ".minimize"
+	f, err := os.OpenFile(saved, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, &unfinishedError{saved, path}
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.Write(config)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	return func() {
+		// It may be a link: what it leads to is written.
+		if os.WriteFile(path, config, 0o644) == nil {
+			_ = os.Remove(saved)
+		}
+	}, nil
+}
+
 func (a *app) minimize(ctx context.Context, to string, command []string) error {
 	t, err := a.existingTree()
 	if err != nil {
@@ -86,24 +109,11 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 		return err
 	}
 	path := t.ConfigPath()
-	saved := path + ".minimize"
-	f, err := os.OpenFile(saved, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		return &unfinishedError{saved, path}
-	}
+	restore, err := keepConfig(path, from.Bytes())
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(from.Bytes())
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	defer func() {
-		// It may be a link: what it leads to is written.
-		if os.WriteFile(path, from.Bytes(), 0o644) == nil {
-			_ = os.Remove(saved)
-		}
-	}()
+	defer restore()
 	all := minimize.Settings(m, from, bad)
 	step := 0
 	fails := func(ctx context.Context, settings []kconfig.Setting) (bool, error) {
@@ -142,11 +152,7 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 	}
 	a.events.Emit(event.Notice{Text: fmt.Sprintf("%d of %d settings make it fail, found in %d steps; .config is as it was", len(found), len(all), step)})
 	for _, s := range found {
-		line := "CONFIG_" + s.Symbol + "=" + s.Value
-		if s.Value == "n" {
-			line = "# CONFIG_" + s.Symbol + " is not set"
-		}
-		fmt.Fprintln(a.env.Stdout, line)
+		fmt.Fprintln(a.env.Stdout, s.Line())
 	}
 	return nil
 }

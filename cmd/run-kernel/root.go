@@ -165,13 +165,7 @@ func (a *app) setUp(c *cobra.Command) error {
 			return err
 		}
 		if a.onTerminal() {
-			o.Width = func() int {
-				_, columns, err := tty.Size(a.env.Stderr)
-				if err != nil {
-					return 80
-				}
-				return columns
-			}
+			o.Width = func() int { return columns(a.env.Stderr, 80) }
 			o.Title = c.Name() == "watch"
 		}
 		if c.Name() == "watch" {
@@ -235,6 +229,15 @@ func (a *app) onTerminal() bool {
 	return isatty.IsTerminal(a.env.Stderr.Fd()) && config.Getenv(a.env.Environ, "TERM") != "dumb"
 }
 
+// columns is the width of a terminal, or another number where f is none.
+func columns(f *os.File, or int) int {
+	_, n, err := tty.Size(f)
+	if err != nil {
+		return or
+	}
+	return n
+}
+
 // colored says whether text for people has colours; see https://no-color.org.
 func (a *app) colored() (bool, error) {
 	switch a.color {
@@ -272,7 +275,7 @@ func (a *app) treeIn(output string) (*kbuild.Tree, error) {
 	})
 }
 
-// existingTree is tree for those who only look: a slip in -O shall not leave a
+// existingTree is tree for commands that only look: a slip in -O must not leave a
 // directory.
 func (a *app) existingTree() (*kbuild.Tree, error) {
 	if _, err := a.treeIn(""); err != nil {

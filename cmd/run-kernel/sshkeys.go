@@ -24,7 +24,7 @@ func (a *app) sshWanted() string {
 	return ""
 }
 
-// sshSession says whether there shall be a session, not only a ping.
+// sshSession says whether a session is asked for, not only a ping.
 func (a *app) sshSession() bool { return a.config.Run.SSH || a.config.Run.SSHCommand != "" }
 
 // checkSSH refuses what can't work before anything is started.

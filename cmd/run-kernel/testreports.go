@@ -41,7 +41,7 @@ func (r *testReports) addFlags(c *cobra.Command) {
 func (r *testReports) wanted() bool { return r.junit+r.ktap+r.json != "" || r.github }
 
 // begin makes sure that the files can be written, and removes those of a run before: if
-// this one comes to nothing, nobody shall take them for its results.
+// this one fails, nobody must take them for its results.
 func (r *testReports) begin(dir string) error {
 	r.began = time.Now()
 	for _, f := range []struct {

@@ -52,7 +52,9 @@ func (a *app) watch(ctx context.Context) error {
 	if a.config.Watch.KUnit != "" {
 		a.config.Kconfig.Require = slices.Concat(a.config.Kconfig.Require, []string{"KUNIT=y"})
 	}
-	ctx, s, err := a.open(ctx, "watch")
+	o := a.sessionOptions("watch")
+	o.Turns = true
+	ctx, s, err := a.openWith(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -36,10 +36,10 @@ func (o output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A Phase is a part of one pass.
+// A Phase is a part of one turn.
 type Phase string
 
-// The phases of a pass, in their order.
+// The phases of a turn, in their order.
 const (
 	PhaseCheck Phase = "check"
 	PhaseBuild Phase = "build"
@@ -47,7 +47,7 @@ const (
 	PhaseRun   Phase = "run"
 )
 
-// PhaseStarted says that a pass entered a phase.
+// PhaseStarted says that a turn entered a phase.
 type PhaseStarted struct {
 	Phase Phase
 }
@@ -130,7 +130,7 @@ type BuildFinished struct {
 // BuildProved ends the full make that confirms a build of a few objects.
 type BuildProved struct {
 	Elapsed time.Duration
-	Missed  []string // what it did all the same; empty: the build was right
+	Missed  []string // what it still had to do; empty: the build was right
 }
 
 // UserlandStarted says that nix builds the guest's system.

@@ -139,7 +139,7 @@ func reap(pid int) unix.WaitStatus {
 	}
 }
 
-// childrenLeft says whether there is any child, be it a zombie.
+// childrenLeft says whether there is any child, zombies included.
 func childrenLeft() bool {
 	var info unix.Siginfo
 	return !errors.Is(unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil), unix.ECHILD)

@@ -42,7 +42,7 @@ func Sudo(value string) *int {
 	return &uid
 }
 
-// SudoOwner returns the user and the group that new files shall belong to: those who
+// SudoOwner returns the user and the group that new files belong to: those who
 // became root by sudo, or else the effective ones.
 func SudoOwner() (uid, gid int) {
 	user, group := Sudo(os.Getenv("SUDO_UID")), Sudo(os.Getenv("SUDO_GID"))

@@ -63,7 +63,7 @@ func Keys(f *os.File) (*Terminal, error) { return take(f, (*Terminal).Keys) }
 
 func take(f *os.File, set func(*Terminal) error) (*Terminal, error) {
 	if os.Args[0] == restorerName {
-		// It would start itself for ever.
+		// It would start itself again and again.
 		return nil, errors.New("terminal: the process that restores it doesn't call Main")
 	}
 	t := &Terminal{file: f}

@@ -100,10 +100,13 @@ func (d *decoder) skip(n int) {
 	d.data, d.text = d.data[n:], d.text[n:]
 }
 
+// fail makes all that is read from now on nothing.
+func (d *decoder) fail() { d.bad, d.data, d.text = true, nil, "" }
+
 func (d *decoder) uvarint() uint64 {
 	v, n := binary.Uvarint(d.data)
 	if n <= 0 {
-		d.bad, d.data, d.text = true, nil, ""
+		d.fail()
 		return 0
 	}
 	d.skip(n)
@@ -113,7 +116,7 @@ func (d *decoder) uvarint() uint64 {
 func (d *decoder) varint() int64 {
 	v, n := binary.Varint(d.data)
 	if n <= 0 {
-		d.bad, d.data, d.text = true, nil, ""
+		d.fail()
 		return 0
 	}
 	d.skip(n)
@@ -124,7 +127,7 @@ func (d *decoder) varint() int64 {
 func (d *decoder) count() int {
 	n := d.uvarint()
 	if n > uint64(len(d.data)) {
-		d.bad, d.data, d.text = true, nil, ""
+		d.fail()
 		return 0
 	}
 	return int(n)

@@ -93,7 +93,7 @@ type Path struct {
 func Explain(m *model.Model, f *kconfig.File, sym *model.Symbol, want *kconfig.Requirement) (*Explanation, error) {
 	x := newExplainer(m, solver.Evaluate(m, f), raisers(m))
 	e := x.explain(sym)
-	if want == nil && e.Value == "" && (sym.Type == syntax.Bool || sym.Type == syntax.Tristate) {
+	if want == nil && e.Value == "" && sym.Type.Logical() {
 		e.Value = "n"
 	}
 	if want == nil {
@@ -253,7 +253,7 @@ func (x *explainer) why(e *Explanation) Reason {
 	sym, s := x.symbol, x.state
 	visible, set := s.Visible(sym), s.Set(sym)
 	value := s.Tristate(sym)
-	is := sym.Type == syntax.Bool || sym.Type == syntax.Tristate
+	is := sym.Type.Logical()
 	switch {
 	case !sym.Defined():
 		return Reason{Text: "no Kconfig file that belongs to this architecture defines it"}

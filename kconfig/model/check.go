@@ -49,9 +49,9 @@ func (m *Model) checkProperty(s *Symbol, p *property) {
 			m.warn(at, "choice default symbol '%s' is not contained in the choice", value.Name)
 		}
 	case syntax.Select, syntax.Imply:
-		if !isTristate(s.Type) {
+		if !s.Type.Logical() {
 			m.warn(at, "config symbol '%s' uses %s, but is not bool or tristate", s.Name, p.source.Kind)
-		} else if p.target.Type != syntax.NoType && !isTristate(p.target.Type) {
+		} else if p.target.Type != syntax.NoType && !p.target.Type.Logical() {
 			m.warn(at, "'%s' has wrong type. '%s' only accept arguments of bool and tristate type", p.target.Name, p.source.Kind)
 		}
 	case syntax.Range:
@@ -187,96 +187,106 @@ func (s *Symbol) unit() *Symbol {
 
 // checkRecursion looks for symbols that depend on themselves.
 func (m *Model) checkRecursion() error {
-	const (
-		open = 1 + iota
-		done
-	)
-	state := make([]uint8, m.size)
-	var path []*Symbol
-	var visit func(s *Symbol) error
-	var expr func(from *Symbol, e *Expr) error
-	reach := func(from, to *Symbol) error {
-		if to.constant || from.member && from.choice.Symbol == to {
-			return nil
-		}
-		return visit(to)
-	}
-	expr = func(from *Symbol, e *Expr) error {
-		if e == nil {
-			return nil
-		}
-		for _, t := range e.Terms {
-			if err := expr(from, t); err != nil {
-				return err
-			}
-		}
-		if e.Left != nil {
-			if err := reach(from, e.Left); err != nil {
-				return err
-			}
-		}
-		if e.Right != nil {
-			return reach(from, e.Right)
-		}
-		return nil
-	}
-	one := func(s *Symbol) error {
-		path = append(path, s)
-		depends := s.depends
-		if s.member && m.dialect.Priority {
-			depends = nil // it counts where a prompt has it, which may have folded it away
-		}
-		for _, e := range [...]*Expr{s.selected, s.implied, depends} {
-			if err := expr(s, e); err != nil {
-				return err
-			}
-		}
-		for _, p := range s.prompts {
-			if err := expr(s, p.visible); err != nil {
-				return err
-			}
-		}
-		for _, list := range [...][]*property{s.defaults, s.ranges} {
-			for _, p := range list {
-				if err := expr(s, p.cond); err != nil {
-					return err
-				}
-				if s.IsChoice() {
-					continue
-				}
-				if err := expr(s, p.value); err != nil {
-					return err
-				}
-			}
-		}
-		path = path[:len(path)-1]
-		return nil
-	}
-	visit = func(s *Symbol) error {
-		u := s.unit()
-		switch state[u.index] {
-		case done:
-			return nil
-		case open:
-			i := slices.IndexFunc(path, func(p *Symbol) bool { return p.unit() == u })
-			return &RecursionError{slices.Clone(path[i:])}
-		}
-		state[u.index] = open
-		if err := one(u); err != nil {
+	r := &recursion{model: m, state: make([]visited, m.size)}
+	for _, s := range m.Symbols {
+		if err := r.visit(s); err != nil {
 			return err
 		}
-		if u.choice != nil {
-			for _, member := range u.choice.Members {
-				if err := one(member); err != nil {
-					return err
-				}
+	}
+	return nil
+}
+
+// A recursion is a walk from symbols to those that they depend on. Its errors are of type
+// *RecursionError.
+type recursion struct {
+	model *Model
+	state []visited // of the units, by their index
+	path  []*Symbol // to the one that is being visited
+}
+
+// visited says how far the visit of a unit has come.
+type visited uint8
+
+const (
+	unseen visited = iota
+	onPath
+	finished
+)
+
+// visit visits the unit of a symbol, and all that it depends on.
+func (r *recursion) visit(s *Symbol) error {
+	u := s.unit()
+	switch r.state[u.index] {
+	case finished:
+		return nil
+	case onPath:
+		i := slices.IndexFunc(r.path, func(p *Symbol) bool { return p.unit() == u })
+		return &RecursionError{slices.Clone(r.path[i:])}
+	}
+	r.state[u.index] = onPath
+	if err := r.one(u); err != nil {
+		return err
+	}
+	if u.choice != nil {
+		for _, member := range u.choice.Members {
+			if err := r.one(member); err != nil {
+				return err
 			}
 		}
-		state[u.index] = done
+	}
+	r.state[u.index] = finished
+	return nil
+}
+
+// one visits what one symbol of a unit depends on.
+func (r *recursion) one(s *Symbol) error {
+	r.path = append(r.path, s)
+	depends := s.depends
+	if s.member && r.model.dialect.Priority {
+		depends = nil // it counts where a prompt has it, which may have folded it away
+	}
+	for _, e := range [...]*Expr{s.selected, s.implied, depends} {
+		if err := r.expr(s, e); err != nil {
+			return err
+		}
+	}
+	for _, p := range s.prompts {
+		if err := r.expr(s, p.visible); err != nil {
+			return err
+		}
+	}
+	for _, list := range [...][]*property{s.defaults, s.ranges} {
+		for _, p := range list {
+			if err := r.expr(s, p.cond); err != nil {
+				return err
+			}
+			if s.IsChoice() {
+				continue
+			}
+			if err := r.expr(s, p.value); err != nil {
+				return err
+			}
+		}
+	}
+	r.path = r.path[:len(r.path)-1]
+	return nil
+}
+
+// expr visits the symbols of an expression.
+func (r *recursion) expr(from *Symbol, e *Expr) error {
+	if e == nil {
 		return nil
 	}
-	for _, s := range m.Symbols {
-		if err := visit(s); err != nil {
+	for _, t := range e.Terms {
+		if err := r.expr(from, t); err != nil {
+			return err
+		}
+	}
+	for _, to := range [...]*Symbol{e.Left, e.Right} {
+		if to == nil || to.constant || from.member && from.choice.Symbol == to {
+			continue
+		}
+		if err := r.visit(to); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,7 @@ func (s *State) SetAll(mode Mode) {
 	if mode != AllDefault {
 		for _, sym := range s.m.hashed {
 			v := s.of(sym)
-			if v.user || !isTristate(sym.Type) {
+			if v.user || !sym.Type.Logical() {
 				continue
 			}
 			if s.m.dialect.MenuOrder && (sym.member || sym.IsChoice() || len(sym.prompts) == 0) {

@@ -302,7 +302,7 @@ func (m *Model) merge(op syntax.Op, x, y *Expr) *Expr {
 	}
 	a, plainA, ok := m.values(x)
 	b, plainB, ok2 := m.values(y)
-	if !ok || !ok2 || s.Type != syntax.Bool && s.Type != syntax.Tristate {
+	if !ok || !ok2 || !s.Type.Logical() {
 		return nil
 	}
 	tristate := s.Type == syntax.Tristate

@@ -214,7 +214,7 @@ func (s *State) reconcile() {
 		v := s.of(sym)
 		switch {
 		case v.user && v.write:
-			if isTristate(sym.Type) && v.userTri == s.written(sym) || !isTristate(sym.Type) && v.userText == v.text {
+			if sym.Type.Logical() && v.userTri == s.written(sym) || !sym.Type.Logical() && v.userText == v.text {
 				continue
 			}
 		case !v.user && !v.write:

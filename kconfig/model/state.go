@@ -164,19 +164,7 @@ func (s *State) compare(e *Expr) bool {
 	default:
 		order = cmp.Compare(a.signed, b.signed)
 	}
-	switch e.Op {
-	case syntax.Equal:
-		return order == 0
-	case syntax.Unequal:
-		return order != 0
-	case syntax.Less:
-		return order < 0
-	case syntax.LessEqual:
-		return order <= 0
-	case syntax.Greater:
-		return order > 0
-	}
-	return order >= 0
+	return e.Op.Holds(order)
 }
 
 // String is the value of a symbol as a text. A symbol that is nowhere defined
@@ -278,7 +266,7 @@ func (s *State) calc(sym *Symbol) {
 	v.write = v.visible != No
 	var from *property // the default that counts
 	switch {
-	case sym.Type == syntax.Bool || sym.Type == syntax.Tristate:
+	case sym.Type.Logical():
 		tri, from = s.tristate(sym, v)
 		text = "n"
 	case v.visible != No && v.user:
@@ -443,5 +431,3 @@ func (s *State) clamp(sym *Symbol) {
 		v.text = s.of(high).text
 	}
 }
-
-func isTristate(t syntax.Type) bool { return t == syntax.Bool || t == syntax.Tristate }

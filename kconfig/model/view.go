@@ -67,7 +67,7 @@ func (s *Symbol) Constant() bool { return s.constant }
 // Transitional tells whether the symbol is only read from an old .config.
 func (s *Symbol) Transitional() bool { return s.transitional }
 
-// Defined tells whether the tree defines the symbol; else it is only mentioned.
+// Defined tells whether a Kconfig file defines the symbol. Others are only mentioned.
 func (s *Symbol) Defined() bool { return len(s.entries) > 0 }
 
 // Rivals are the other members of the choice that the symbol is a member of.
@@ -88,9 +88,6 @@ func (m *Model) Names() []string {
 	}
 	return names
 }
-
-// Mentions tells whether a symbol occurs in the expression.
-func (e *Expr) Mentions(s *Symbol) bool { return e.mentions(s) }
 
 // String is the expression as it would be written.
 func (e *Expr) String() string {
@@ -127,8 +124,8 @@ func (s *State) Selected(sym *Symbol) Tristate {
 	return s.of(sym).select_
 }
 
-// Set tells whether the user has set a symbol, be it to n, and whether or not
-// that has an effect.
+// Set tells whether the user has set a symbol, also to n, and also where that has no
+// effect.
 func (s *State) Set(sym *Symbol) bool {
 	s.calc(sym)
 	return s.of(sym).user

@@ -62,7 +62,7 @@ func (in *input) note(sym *Symbol) {
 		return
 	}
 	user := v.userText
-	if isTristate(sym.Type) {
+	if sym.Type.Logical() {
 		user = v.userTri.String()
 	}
 	if now := in.String(sym); user != now {
@@ -137,7 +137,7 @@ var escaper = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 func (s *State) writeSymbol(b *bytes.Buffer, sym *Symbol, notSet string) {
 	text := s.String(sym)
 	switch {
-	case isTristate(sym.Type) && text == "n":
+	case sym.Type.Logical() && text == "n":
 		b.WriteString(notSet + "\n")
 	case sym.Type == syntax.String:
 		b.WriteString(configPrefix + sym.Name + `="` + escaper.Replace(text) + "\"\n")
@@ -192,7 +192,7 @@ func (s *State) initialText(sym *Symbol) string {
 	s.calc(s.m.modules)
 	tri, text := No, ""
 	p, cond := s.initial(sym)
-	if !isTristate(sym.Type) {
+	if !sym.Type.Logical() {
 		if p != nil && p.value.Op == syntax.Sym {
 			s.calc(p.value.Left)
 			text = s.of(p.value.Left).text

@@ -32,8 +32,8 @@ const kept = 32
 
 // places are the variables that name the build directory. What a command writes
 // depends on them only if the command, or the script that it calls, speaks of them:
-// a new build directory shall not ask everything anew. The same goes for those that
-// Setenv sets, and for those that are given to New as being apart.
+// a new build directory must not ask everything again. The same goes for those that
+// Setenv sets, and for those in Options.Apart.
 var places = []string{"objtree", "abs_objtree"}
 
 // A Runner runs commands and remembers what they wrote.
@@ -60,14 +60,23 @@ type result struct {
 	err  error
 }
 
-// New returns a runner of commands in an environment. The environment, and what
-// the tools and the scripts in a directory are, is part of what the outputs are kept
-// under in dir. They aren't kept if dir is empty; a directory of scripts may be.
-// Commands get the variables that are apart as well, but these count only for the
-// commands that speak of them: the tools are known not to look at them.
-func New(ctx context.Context, dir string, env []string, tools []string, scripts string, apart ...string) (*Runner, error) {
+// Options say in what environment commands run, and where their outputs are kept.
+type Options struct {
+	// Dir is where outputs are kept, by the environment, and by what the tools and the
+	// scripts are. Empty: they aren't kept.
+	Dir     string
+	Env     []string
+	Tools   []string // that commands call, besides sh
+	Scripts string   // directory of those that commands call; empty: there are none
+	// Apart are the variables that count only for the commands that speak of them: the
+	// tools are known not to look at them.
+	Apart []string
+}
+
+// New returns a runner of commands.
+func New(ctx context.Context, o Options) (*Runner, error) {
 	r := &Runner{
-		ctx: ctx, env: env, scripts: scripts,
+		ctx: ctx, env: o.Env, scripts: o.Scripts,
 		apart:   map[string]bool{},
 		slots:   make(chan struct{}, runtime.NumCPU()),
 		known:   map[string]syntax.Output{},
@@ -75,26 +84,26 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 		spoken:  map[string][]string{},
 		results: map[string]*result{},
 	}
-	for _, name := range append(apart, places...) {
+	for _, name := range slices.Concat(o.Apart, places) {
 		r.apart[name] = true
 	}
-	if dir == "" {
+	if o.Dir == "" {
 		return r, nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, err
 	}
 	h := sha256.New()
-	for _, v := range slices.Sorted(slices.Values(env)) {
+	for _, v := range slices.Sorted(slices.Values(o.Env)) {
 		if name, _, _ := strings.Cut(v, "="); !r.apart[name] {
 			fmt.Fprintf(h, "%s\x00", v)
 		}
 	}
-	for _, tool := range append([]string{"sh"}, tools...) {
+	for _, tool := range append([]string{"sh"}, o.Tools...) {
 		fmt.Fprintf(h, "%s=%s\x00", tool, r.Identity(tool))
 	}
-	if scripts != "" {
-		list, err := filepath.Glob(filepath.Join(scripts, "*.sh"))
+	if o.Scripts != "" {
+		list, err := filepath.Glob(filepath.Join(o.Scripts, "*.sh"))
 		if err != nil {
 			return nil, err
 		}
@@ -102,10 +111,10 @@ func New(ctx context.Context, dir string, env []string, tools []string, scripts 
 			fmt.Fprintf(h, "%s=%s\x00", path, r.Identity(path))
 		}
 	}
-	r.path = filepath.Join(dir, "probes-"+hex.EncodeToString(h.Sum(nil)[:16])+".json")
+	r.path = filepath.Join(o.Dir, "probes-"+hex.EncodeToString(h.Sum(nil)[:16])+".json")
 	data, err := os.ReadFile(r.path)
 	if err == nil {
-		// It is in use: prune shall remove others. A file that can't be touched is
+		// It is in use, so that prune removes others first. A file that can't be touched is
 		// kept for a shorter time.
 		now := time.Now()
 		_ = os.Chtimes(r.path, now, now)

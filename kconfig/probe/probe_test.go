@@ -16,7 +16,7 @@ import (
 // once runs a command with a new runner, and tells whether it was known.
 func once(t *testing.T, dir string, env []string, command string) (out syntax.Output, known bool) {
 	t.Helper()
-	r, err := New(t.Context(), dir, env, []string{"tool"}, filepath.Join(dir, "scripts"))
+	r, err := New(t.Context(), Options{Dir: dir, Env: env, Tools: []string{"tool"}, Scripts: filepath.Join(dir, "scripts")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestOutputsAreKept(t *testing.T) {
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stopped := errors.New("stopped")
-	r, err := New(ctx, "", os.Environ(), nil, "")
+	r, err := New(ctx, Options{Env: os.Environ()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -178,74 +178,93 @@ func (x *solution) extras(n *node, names *[]string) {
 	}
 }
 
-// refute says why a goal of a symbol can't be reached.
+// refute says why a goal of a symbol can't be reached. open are the goals that are being
+// refuted by way of this one.
 func (x *solution) refute(n *node, open map[*node]bool) kconfig.Step {
 	sym := n.symbol
 	step := kconfig.Step{Symbol: sym.Title(), Want: n.describe()}
 	if len(sym.Nodes) > 0 {
 		step.At = sym.Nodes[0].Pos.String()
 	}
-	switch l := x.locked(n.goal); {
-	case l != nil && contradicts(n.goal, l.want):
-		step.Text = fmt.Sprintf("it must be %s, %s", l.want, l.by)
+	text, plain := x.plainly(n, open)
+	if plain {
+		step.Text = text
 		return step
-	case l != nil:
-		for _, r := range sym.Rivals() {
-			if x.locks[r] == l {
-				step.Text = fmt.Sprintf("it is in one choice with %s, which must be y, %s", r.Name, l.by)
-			}
-		}
-		return step
-	case sym.Constant():
-		step.Text = "a constant"
-		return step
-	case !sym.Defined():
-		step.Text = "no Kconfig file that belongs to this architecture defines it"
-		return step
-	case open[n]:
-		step.Text = "that needs " + sym.Name + " itself"
-		return step
-	}
-	if n.value != "" && n.op == syntax.Sym {
-		if literal := x.literalRange(sym); literal {
-			if text, _ := x.kept(sym, kconfig.Want{Value: n.value}); text != "" {
-				step.Text = text
-				return step
-			}
-		}
 	}
 	open[n] = true
 	defer delete(open, n)
-	var reasons []string
-	raisers := 0
+	reasons, raisers := x.reasons(n, &step, open)
+	if len(reasons) > 0 {
+		step.Text = strings.Join(reasons, "; ")
+	} else {
+		x.standstill(n, &step)
+	}
+	if more := raisers - named; more > 0 && len(sym.Prompts()) == 0 {
+		step.Text += fmt.Sprintf("; and %d more select it, none of which can be had", more)
+	}
+	return step
+}
+
+// plainly says why a goal can't be reached where that takes no look at the ways to it.
+func (x *solution) plainly(n *node, open map[*node]bool) (text string, plain bool) {
+	sym := n.symbol
+	switch l := x.locked(n.goal); {
+	case l != nil && contradicts(n.goal, l.want):
+		return fmt.Sprintf("it must be %s, %s", l.want, l.by), true
+	case l != nil:
+		for _, r := range sym.Rivals() {
+			if x.locks[r] == l {
+				text = fmt.Sprintf("it is in one choice with %s, which must be y, %s", r.Name, l.by)
+			}
+		}
+		return text, true
+	case sym.Constant():
+		return "a constant", true
+	case !sym.Defined():
+		return "no Kconfig file that belongs to this architecture defines it", true
+	case open[n]:
+		return "that needs " + sym.Name + " itself", true
+	case n.value != "" && n.op == syntax.Sym && x.literalRange(sym):
+		text, _ = x.kept(sym, kconfig.Want{Value: n.value})
+		return text, text != ""
+	}
+	return "", false
+}
+
+// reasons says what each way to a goal lacks. Of those by a select, which it counts, it
+// names a few.
+func (x *solution) reasons(n *node, step *kconfig.Step, open map[*node]bool) (reasons []string, raisers int) {
+	promptless := len(n.symbol.Prompts()) == 0
 	for _, w := range n.ways {
-		failed := slices.IndexFunc(w.needs, func(n *node) bool { return !n.reached })
-		if failed < 0 {
+		if !slices.ContainsFunc(w.needs, func(n *node) bool { return !n.reached }) {
 			continue
 		}
 		switch w.kind {
 		case prompted, without:
+			what := "depends on"
 			if n.goal.most {
-				reasons = append(reasons, x.because(&step, w, "needs", open))
-				continue
+				what = "needs"
 			}
-			reasons = append(reasons, x.because(&step, w, "depends on", open))
+			reasons = append(reasons, x.because(step, w, what, open))
 		case defaulted, rival:
-			if len(sym.Prompts()) == 0 {
-				reasons = append(reasons, x.because(&step, w, "has its default from", open))
+			if promptless {
+				reasons = append(reasons, x.because(step, w, "has its default from", open))
 			}
 		case clamped:
 		case selected, implied:
 			raisers++
-			if len(sym.Prompts()) == 0 && raisers <= named {
-				reasons = append(reasons, x.because(&step, w, fmt.Sprintf("selected by %s, which needs", w.by.Name), open))
+			if promptless && raisers <= named {
+				reasons = append(reasons, x.because(step, w, fmt.Sprintf("selected by %s, which needs", w.by.Name), open))
 			}
 		}
 	}
-	reasons = slices.Compact(reasons)
+	return slices.Compact(reasons), raisers
+}
+
+// standstill says what a symbol is that no way leads away from.
+func (x *solution) standstill(n *node, step *kconfig.Step) {
+	sym := n.symbol
 	switch {
-	case len(reasons) > 0:
-		step.Text = strings.Join(reasons, "; ")
 	case n.op == syntax.GreaterEqual:
 		step.Text = fmt.Sprintf("it is %s here, and nowhere that much", x.state.String(sym))
 		for _, p := range sym.Properties() {
@@ -269,10 +288,6 @@ func (x *solution) refute(n *node, open map[*node]bool) kconfig.Step {
 	default:
 		step.Text = "it can't be set to that"
 	}
-	if more := raisers - named; more > 0 && len(sym.Prompts()) == 0 {
-		step.Text += fmt.Sprintf("; and %d more select it, none of which can be had", more)
-	}
-	return step
 }
 
 // written is the place that has a constant on a way, and what put it there.

@@ -93,7 +93,7 @@ func search(solver *solver, f *kconfig.File, requirements []kconfig.Requirement)
 	return best, nil
 }
 
-// A solution is one in the making.
+// A solution is a kconfig.Solution in the making.
 type solution struct {
 	*solver
 	original *kconfig.File
@@ -103,7 +103,7 @@ type solution struct {
 	order    []string              // of the settings
 	open     []kconfig.Requirement // that can't be met
 	first    *model.State          // before anything was set
-	strained []string              // then
+	strained []string              // symbols that were so in first
 }
 
 // newSolution sets what is required and what that needs.
@@ -133,8 +133,8 @@ func newSolution(solver *solver, f *kconfig.File, requirements []kconfig.Require
 	return x, nil
 }
 
-// regret makes those of its own settings dear that are in the way of what can't be
-// met. It tells whether there were any.
+// regret raises the cost of those of its own settings that are in the way of what it
+// can't meet. It tells whether there were any.
 func (x *solution) regret() bool {
 	seen := map[*node]bool{}
 	found := false
@@ -278,7 +278,7 @@ func (x *solution) root(r kconfig.Requirement) *node {
 	if mistyped(sym, r.Want) != "" {
 		return &node{goal: goal{symbol: sym, value: r.Want.Setting()}} // without a way
 	}
-	if level, ok := tristate(r.Want.Value); ok && (sym.Type == syntax.Bool || sym.Type == syntax.Tristate) {
+	if level, ok := tristate(r.Want.Value); ok && sym.Type.Logical() {
 		switch {
 		case level == model.No:
 			return x.add(goal{symbol: sym, most: true})

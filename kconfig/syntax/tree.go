@@ -38,17 +38,6 @@ type Expansion struct {
 	Value   string // what it came to
 }
 
-// Lookup returns the symbol of a name that is mentioned, and nil for others.
-// It is no constant.
-func (t *Tree) Lookup(name string) *Symbol {
-	for _, s := range t.Symbols {
-		if s.Name == name && !s.Const {
-			return s
-		}
-	}
-	return nil
-}
-
 // A Diagnostic is text for one of the standard streams, with its newline.
 type Diagnostic struct {
 	Stdout bool // else standard error
@@ -81,6 +70,9 @@ const (
 var typeNames = [...]string{"unknown", "bool", "tristate", "int", "hex", "string"}
 
 func (t Type) String() string { return typeNames[t] }
+
+// Logical says whether the values of a type are n, m and y, and no texts.
+func (t Type) Logical() bool { return t == Bool || t == Tristate }
 
 // A Kind is that of a node.
 type Kind uint8
@@ -123,7 +115,7 @@ type Node struct {
 	Transitional bool
 
 	help   string // raw
-	helped bool   // with a help text, be it empty
+	helped bool   // there is a help text, which may be empty
 }
 
 // A Prompt is the text that a user sees.
@@ -219,6 +211,24 @@ const (
 var opNames = [...]string{"", "!", "&&", "||", "=", "!=", "<", "<=", ">", ">="}
 
 func (o Op) String() string { return opNames[o] }
+
+// Holds says whether a comparison holds of two values whose order is as cmp.Compare has
+// it.
+func (o Op) Holds(order int) bool {
+	switch o {
+	case Equal:
+		return order == 0
+	case Unequal:
+		return order != 0
+	case Less:
+		return order < 0
+	case LessEqual:
+		return order <= 0
+	case Greater:
+		return order > 0
+	}
+	return order >= 0
+}
 
 // An Expr is an expression over symbols.
 type Expr struct {

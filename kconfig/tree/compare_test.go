@@ -22,7 +22,7 @@ import (
 func parseIn(t *testing.T, dir, srctree string, d model.Dialect) (*model.Model, error) {
 	t.Helper()
 	env := environment(srctree)
-	runner, err := probe.New(t.Context(), "", env, nil, "")
+	runner, err := probe.New(t.Context(), probe.Options{Env: env})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ var seen = pattern.New("^(" + strings.Join([]string{
 }, "|") + ")$")
 
 // unseen are the variables that the tools don't look at: an unrelated one that is new
-// shall not ask everything anew. A tool that is a script may look at any.
+// must not ask everything again. A tool that is a script may look at any.
 func (e environ) unseen(o Options) []string {
 	for _, name := range []string{"CC", "LD", "AR", "NM", "OBJCOPY", "OBJDUMP", "RUSTC", "BINDGEN", "PAHOLE"} {
 		fields := strings.Fields(e[name])
@@ -196,7 +196,7 @@ func askedEnviron(ctx context.Context, o Options) (environ, error) {
 
 // versions asks the compilers for theirs, as the Makefile does.
 func (e environ) versions(ctx context.Context, o Options, rust bool) error {
-	runner, err := probe.New(ctx, o.Cache, append(e.list(), "LC_ALL=C"), e.tools(), "", e.unseen(o)...)
+	runner, err := probe.New(ctx, probe.Options{Dir: o.Cache, Env: append(e.list(), "LC_ALL=C"), Tools: e.tools(), Apart: e.unseen(o)})
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,11 @@ config ARCH
 	}
 	fingerprint := func() string {
 		t.Helper()
-		f, err := Fingerprint(t.Context(), o)
+		in, err := Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := in.Fingerprint()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -79,32 +79,6 @@ func (in *Source) Load(ctx context.Context) (*model.Model, error) {
 	}
 }
 
-// Fingerprint identifies what Load depends on beside the Kconfig files: the
-// environment, the tools, the scripts and the tree's conf. It fails as Load does,
-// and where nothing is to be kept in a cache.
-func Fingerprint(ctx context.Context, o Options) (string, error) {
-	in, err := Open(ctx, o)
-	if err != nil {
-		return "", err
-	}
-	return in.Fingerprint()
-}
-
-// Fingerprint is Fingerprint of what has been opened.
-func (in *Source) Fingerprint() (string, error) {
-	key := in.runner.Key()
-	if key == "" {
-		return "", errors.New("no outputs are kept")
-	}
-	var asked map[string]string
-	if in.exported != nil {
-		asked = in.exported.known
-	}
-	// Kconfig files may read any variable.
-	env := sha256.Sum256([]byte(strings.Join(in.env.list(), "\x00")))
-	return fmt.Sprintf("%s %s %s %+v %q %x", key, in.Srctree, in.Objtree, in.dialect, asked, env), nil
-}
-
 // A Source is a tree in its environment, whose Kconfig files haven't been read yet.
 type Source struct {
 	Options
@@ -163,9 +137,28 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.runner, err = probe.New(ctx, o.Cache, in.env.list(), in.env.tools(), filepath.Join(in.Srctree, "scripts"), in.env.unseen(o)...)
+	in.runner, err = probe.New(ctx, probe.Options{
+		Dir: o.Cache, Env: in.env.list(), Tools: in.env.tools(), Scripts: filepath.Join(in.Srctree, "scripts"), Apart: in.env.unseen(o),
+	})
 	if err == nil && !asked {
 		in.exported, err = newExported(in)
 	}
 	return in, err
+}
+
+// Fingerprint identifies what Load depends on beside the Kconfig files: the
+// environment, the tools, the scripts and the tree's conf. It fails where nothing is to
+// be kept in a cache.
+func (in *Source) Fingerprint() (string, error) {
+	key := in.runner.Key()
+	if key == "" {
+		return "", errors.New("no outputs are kept")
+	}
+	var asked map[string]string
+	if in.exported != nil {
+		asked = in.exported.known
+	}
+	// Kconfig files may read any variable.
+	env := sha256.Sum256([]byte(strings.Join(in.env.list(), "\x00")))
+	return fmt.Sprintf("%s %s %s %+v %q %x", key, in.Srctree, in.Objtree, in.dialect, asked, env), nil
 }

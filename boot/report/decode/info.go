@@ -3,6 +3,7 @@
 package decode
 
 import (
+	"cmp"
 	"debug/dwarf"
 	"encoding/binary"
 	"errors"
@@ -70,15 +71,7 @@ func newInfo(data *dwarf.Data, order binary.ByteOrder, sectionInfo, aranges []by
 	return i, nil
 }
 
-func bySpan(a, b span) int {
-	switch {
-	case a.low < b.low:
-		return -1
-	case a.low > b.low:
-		return 1
-	}
-	return 0
-}
+func bySpan(a, b span) int { return cmp.Compare(a.low, b.low) }
 
 var errAranges = errors.New(".debug_aranges is damaged")
 
@@ -266,15 +259,7 @@ func (u *unit) read(lines *dwarf.LineReader) error {
 			continue
 		}
 		if len(rows) > 0 {
-			slices.SortStableFunc(rows, func(a, b row) int {
-				switch {
-				case a.addr < b.addr:
-					return -1
-				case a.addr > b.addr:
-					return 1
-				}
-				return 0
-			})
+			slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.addr, b.addr) })
 			u.sequences = append(u.sequences, sequence{rows[0].addr, e.Address, rows})
 		}
 		rows = nil

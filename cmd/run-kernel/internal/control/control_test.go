@@ -624,7 +624,7 @@ func TestExec(t *testing.T) {
 		"not found": {boot.Command{Argv: []string{"no-such-program"}}, "", "run-kernel: no-such-program: file does not exist\r\n", 127},
 		"input":     {boot.Command{Argv: []string{"cat"}, Stdin: strings.NewReader(data)}, data, "", 0},
 		"unread":    {boot.Command{Argv: []string{"true"}, Stdin: strings.NewReader(data)}, "", "", 0},
-		"terminal":  {boot.Command{Shell: "stty size; echo $TERM", Terminal: &boot.Terminal{Type: "dumb", Rows: 9, Columns: 8}}, "9 8\r\ndumb\r\n", "", 0},
+		"terminal":  {boot.Command{Shell: "stty size; echo $TERM", Terminal: &boot.Terminal{Type: "dumb", Size: boot.Size{Rows: 9, Columns: 8}}}, "9 8\r\ndumb\r\n", "", 0},
 	} {
 		stdout, stderr, status, err := run(t, c.Client, test.command)
 		if stdout != test.stdout || stderr != test.stderr || status != test.status || err != nil {
@@ -700,7 +700,7 @@ func TestWindowChange(t *testing.T) {
 	go func() {
 		_, err := boot.Run(context.Background(), c.Client, boot.Command{
 			Shell: "echo ready; until [ \"$(stty size)\" = '40 100' ]; do :; done; echo changed", Stdin: blocked(t), Stdout: w,
-			Terminal: &boot.Terminal{Rows: 1, Columns: 1, Resize: resize},
+			Terminal: &boot.Terminal{Size: boot.Size{Rows: 1, Columns: 1}, Resize: resize},
 		})
 		w.Close()
 		done <- err

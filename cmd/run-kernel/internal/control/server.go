@@ -188,7 +188,7 @@ func (s *Server) accept() {
 
 func (s *Server) serve(conn *net.UnixConn) {
 	defer conn.Close()
-	// The directory keeps others out as well; but one mistake shall not be enough.
+	// The directory keeps others out as well, but one mistake must not be enough.
 	if cred, err := private.Peer(conn); err != nil || int(cred.Uid) != os.Geteuid() {
 		return
 	}

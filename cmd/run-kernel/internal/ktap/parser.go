@@ -14,7 +14,7 @@ import (
 	"github.com/metaspace/run-kernel/internal/ansi"
 )
 
-// What is kept of an output at most. Tests beyond it are counted all the same.
+// Limits of what is kept of an output. Tests beyond them are only counted.
 const (
 	MaxTests = 100_000  // in a tree
 	MaxLine  = 4096     // bytes of a line

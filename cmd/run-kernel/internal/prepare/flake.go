@@ -35,8 +35,8 @@ func (k *Kernel) flakeGroup(ctx context.Context) (*kconfig.Group, error) {
 	var failed *userland.NixError
 	switch {
 	case errors.As(err, &failed):
-		// The system may build all the same; when not, that will be the failure.
-		// It would say the same once more.
+		// The system may still build. If it doesn't, that fails with the same text, so
+		// that only the first line is told here.
 		text, _, _ := strings.Cut(err.Error(), "\n")
 		k.Events.Emit(event.Warning{Text: "what the flake requires of the kernel is unknown: " + text, Hint: failed.Hint()})
 		return nil, nil

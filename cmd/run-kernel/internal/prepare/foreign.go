@@ -23,7 +23,7 @@ func (f *Foreign) BootOptions(ctx context.Context, image, dir string) (boot.Opti
 	if err != nil {
 		return boot.Options{}, err
 	}
-	o, err := BootOptions(f.Config, u, image, dir, "", "", f.Events)
+	o, err := Boot{Config: f.Config, Userland: u, Image: image, Dir: dir, Events: f.Events}.Options()
 	if err != nil {
 		return o, err
 	}

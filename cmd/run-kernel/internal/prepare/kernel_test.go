@@ -158,7 +158,7 @@ func TestConfigThatLeadsNowhere(t *testing.T) {
 	if _, err := l.kernel.Check(t.Context()); !errors.As(err, &dangling) || dangling.target != "absent" {
 		t.Errorf("Check: %v", err)
 	}
-	if _, err := l.kernel.Fix(t.Context(), false); !errors.As(err, &dangling) {
+	if _, err := l.kernel.Fix(t.Context(), FixOptions{}); !errors.As(err, &dangling) {
 		t.Errorf("Fix: %v", err)
 	}
 	if made := l.Made(); made != "" {
@@ -179,7 +179,7 @@ func TestConfigOfAnotherArchitecture(t *testing.T) {
 		if warned := len(of[event.Warning](l)) > 0; warned != foreign {
 			t.Errorf("%s: a warning: %v", arch, warned)
 		}
-		_, err := l.kernel.Fix(t.Context(), false)
+		_, err := l.kernel.Fix(t.Context(), FixOptions{})
 		if errors.As(err, new(*foreignError)) != foreign {
 			t.Errorf("%s: %v", arch, err)
 		}
@@ -199,7 +199,7 @@ func TestOlder(t *testing.T) {
 
 func TestFixStartsFromDefconfig(t *testing.T) {
 	l := newLab(t)
-	report, err := l.kernel.Fix(t.Context(), false)
+	report, err := l.kernel.Fix(t.Context(), FixOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 		if config != "" {
 			l.Write(".config", config)
 		}
-		report, err := l.kernel.Fix(t.Context(), true)
+		report, err := l.kernel.Fix(t.Context(), FixOptions{DryRun: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +246,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 			t.Errorf("the event names %s", e.Path)
 		}
 	}
-	if report, err := l.kernel.Fix(t.Context(), false); err != nil || len(report.Edits) == 0 {
+	if report, err := l.kernel.Fix(t.Context(), FixOptions{}); err != nil || len(report.Edits) == 0 {
 		t.Errorf("afterwards: %+v, %v", report, err)
 	}
 }
@@ -258,7 +258,7 @@ func TestSwitchedOff(t *testing.T) {
 	l.kernel.Config.Kconfig.Require = []string{"OPTIONAL?=y"}
 	fix := func(want string) *kconfig.Report {
 		t.Helper()
-		report, err := l.kernel.Fix(t.Context(), false)
+		report, err := l.kernel.Fix(t.Context(), FixOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +299,7 @@ func TestSettled(t *testing.T) {
 	l.Write(".config", "CONFIG_64BIT=y\n")
 	fix := func(want bool) {
 		t.Helper()
-		if _, err := l.kernel.Fix(t.Context(), false); err != nil {
+		if _, err := l.kernel.Fix(t.Context(), FixOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if made := l.Made(); (made != "") != want {
@@ -320,7 +320,7 @@ func TestSettled(t *testing.T) {
 	before := l.Read(".config")
 	for range 2 {
 		unmet := (*kconfig.UnmetError)(nil)
-		if _, err := l.kernel.Fix(t.Context(), false); !errors.As(err, &unmet) || len(unmet.Unmet) != 1 || unmet.Unmet[0].Symbol != "NONSENSE" {
+		if _, err := l.kernel.Fix(t.Context(), FixOptions{}); !errors.As(err, &unmet) || len(unmet.Unmet) != 1 || unmet.Unmet[0].Symbol != "NONSENSE" {
 			t.Errorf("got %v", err)
 		}
 		if made := l.Made(); made == "" {
@@ -410,7 +410,7 @@ func TestBootOptions(t *testing.T) {
 	t.Setenv("HOME", "/home/me")
 	c := config.Default()
 	c.Run.Share = []string{"a:/one", "b:/two:ro"}
-	o, err := BootOptions(&c, Userland{Kind: userland.Host}, "/image", "/work", "/tree", "/state", nil)
+	o, err := Boot{Config: &c, Userland: Userland{Kind: userland.Host}, Image: "/image", Dir: "/work", Tree: "/tree", State: "/state"}.Options()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -425,7 +425,7 @@ func TestBootOptions(t *testing.T) {
 		t.Error(diff)
 	}
 	c.Run.Network = "none"
-	o, err = BootOptions(&c, Userland{Kind: "/other"}, "/image", "/work", "", "", nil)
+	o, err = Boot{Config: &c, Userland: Userland{Kind: "/other"}, Image: "/image", Dir: "/work"}.Options()
 	if err != nil || o.Userland != "/other" || o.Shell != "" || o.Network || o.ConsoleLog != "" {
 		t.Errorf("got %+v", o)
 	}

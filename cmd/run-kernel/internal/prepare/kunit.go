@@ -56,7 +56,7 @@ func (k *Kernel) SeedKUnit(ctx context.Context, paths []string) error {
 	if err := os.WriteFile(k.Tree.ConfigPath(), seed, 0o644); err != nil {
 		return fmt.Errorf("kunitconfig: %w", err)
 	}
-	// What was switched off in the .config before is of no account.
+	// What was switched off in the previous .config doesn't matter.
 	_ = os.Remove(k.Tree.StatePath(memory))
 	if err := k.Tree.Configure(ctx, "olddefconfig", k.Tree.ConfigPath()); err != nil {
 		_ = os.Remove(k.Tree.ConfigPath())

@@ -34,7 +34,7 @@ func (k *Kernel) NewConfig(ctx context.Context) (set int, err error) {
 	if err := k.Tree.Configure(ctx, "tinyconfig", path, "KCONFIG_ALLCONFIG="+wide); err != nil {
 		return 0, err
 	}
-	report, err := k.FixFile(ctx, FixOptions{Path: path, Quiet: true})
+	report, err := k.Fix(ctx, FixOptions{Path: path, Quiet: true})
 	if err != nil {
 		return 0, err
 	}
@@ -46,10 +46,5 @@ func (k *Kernel) NewConfig(ctx context.Context) (set int, err error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
-	for _, symbol := range report.Config.Symbols() {
-		if value, ok := report.Config.Get(symbol); ok && value != "n" {
-			set++
-		}
-	}
-	return set, atomicfile.Write(own, report.Config.Bytes(), 0o644)
+	return len(report.Config.Symbols()), atomicfile.Write(own, report.Config.Bytes(), 0o644)
 }

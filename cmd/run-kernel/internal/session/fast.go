@@ -119,66 +119,71 @@ func (b *builder) read() ([]string, error) {
 
 // build makes a build, after o.
 func (b *builder) build(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Result, error) {
-	tree := b.kernel.Tree
-	b.mu.Lock()
-	now := b.pending
-	b.pending = changes{}
-	now.files = slices.DeleteFunc(now.files, func(file string) bool { return tree.ExternalOf(file) != "" })
-	if b.sound && !now.unknown && len(now.files) == 0 && now.external && len(b.broken) == 0 {
-		// The kernel is as it was, and the modules outside of it are built in any case.
-		b.mu.Unlock()
+	now, plan, unchanged := b.begin(&o)
+	if unchanged {
 		return &kbuild.Result{Image: o.Image}, nil
+	}
+	if plan != nil {
+		r, err := b.short(ctx, plan, o, now)
+		if !errors.As(err, new(*kbuild.UncertainError)) {
+			return r, err
+		}
+		b.events.Emit(event.Notice{Text: walks + err.Error()})
+	}
+	return b.full(ctx, o, now)
+}
+
+// begin takes what has changed for the build that begins, and says how a short build is
+// made of it; nil: it takes a full one. unchanged says that the kernel is as it was: the
+// modules outside of the tree are built in any case.
+func (b *builder) begin(o *kbuild.BuildOptions) (now changes, plan *kbuild.Short, unchanged bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now = b.pending
+	b.pending = changes{}
+	now.files = slices.DeleteFunc(now.files, func(file string) bool { return b.kernel.Tree.ExternalOf(file) != "" })
+	if b.sound && !now.unknown && len(now.files) == 0 && now.external && len(b.broken) == 0 {
+		return now, nil, true
 	}
 	o.Changed = now.files
 	b.last.unproved = false
-	var plan *kbuild.Short
-	if !b.off {
-		b.tellSize(now.files)
-		var err error
-		plan, err = b.plan(o, now)
-		var u *kbuild.UncertainError
-		if errors.As(err, &u) && !b.told[u.Reason] {
-			b.told[u.Reason] = true
-			b.events.Emit(event.Notice{Text: walks + u.Reason})
-		}
+	if b.off {
+		return now, nil, false
 	}
-	b.mu.Unlock()
-	if plan != nil {
-		began := b.begin()
-		r, err := tree.Short(ctx, plan, o)
-		b.mu.Lock()
-		switch u := (*kbuild.UncertainError)(nil); {
-		case err == nil:
-			b.broken = nil
-			b.last = lastShort{unproved: true, began: began, changed: now.files, objects: plan.Objects}
-			b.sound = b.learn(r) == nil
-			b.mu.Unlock()
-			return r, nil
-		case !errors.As(err, &u):
-			b.broken = plan.Objects
-			b.undo(now)
-			b.mu.Unlock()
-			return nil, err
-		}
-		b.mu.Unlock()
-		b.events.Emit(event.Notice{Text: walks + err.Error()})
+	b.tellSize(now.files)
+	plan, err := b.plan(*o, now)
+	var u *kbuild.UncertainError
+	if errors.As(err, &u) && !b.told[u.Reason] {
+		b.told[u.Reason] = true
+		b.events.Emit(event.Notice{Text: walks + u.Reason})
 	}
+	return now, plan, false
+}
+
+// short makes a short build. The error is a *kbuild.UncertainError where it takes a full
+// one after all.
+func (b *builder) short(ctx context.Context, plan *kbuild.Short, o kbuild.BuildOptions, now changes) (*kbuild.Result, error) {
+	began := b.started()
+	r, err := b.kernel.Tree.Short(ctx, plan, o)
 	b.mu.Lock()
-	b.sound = false
-	if !b.off {
-		if _, err := b.read(); err == nil {
-			err = tree.Repair(b.graph)
-			if err != nil {
-				b.events.Emit(event.Warning{Text: err.Error()})
-			}
-		}
+	defer b.mu.Unlock()
+	switch {
+	case err == nil:
+		b.broken = nil
+		b.last = lastShort{unproved: true, began: began, changed: now.files, objects: plan.Objects}
+		b.sound = b.learn(r) == nil
+	case !errors.As(err, new(*kbuild.UncertainError)):
+		b.broken = plan.Objects
+		b.undo(now)
 	}
-	if err := b.outdate(now); err != nil {
-		b.events.Emit(event.Warning{Text: err.Error()})
-	}
-	b.mu.Unlock()
-	b.begin()
-	r, err := tree.Build(ctx, o)
+	return r, err
+}
+
+// full makes a full build.
+func (b *builder) full(ctx context.Context, o kbuild.BuildOptions, now changes) (*kbuild.Result, error) {
+	b.repair(now)
+	b.started()
+	r, err := b.kernel.Tree.Build(ctx, o)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err != nil {
@@ -197,8 +202,26 @@ func (b *builder) build(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Res
 	return r, nil
 }
 
-// begin notes that make is started now.
-func (b *builder) begin() time.Time {
+// repair makes the build directory fit for a full build, after which nothing else is known
+// until that has succeeded.
+func (b *builder) repair(now changes) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sound = false
+	if !b.off {
+		if _, err := b.read(); err == nil {
+			if err := b.kernel.Tree.Repair(b.graph); err != nil {
+				b.events.Emit(event.Warning{Text: err.Error()})
+			}
+		}
+	}
+	if err := b.outdate(now); err != nil {
+		b.events.Emit(event.Warning{Text: err.Error()})
+	}
+}
+
+// started notes that make is started now.
+func (b *builder) started() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.began = time.Now()
@@ -348,7 +371,7 @@ func (b *builder) prove(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Res
 			b.events.Emit(d)
 		}
 	}
-	b.begin()
+	b.started()
 	steps, r, err := tree.Prove(ctx, o)
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -8,9 +8,15 @@ import (
 	"github.com/metaspace/run-kernel/kbuild"
 )
 
+// What status shows of the loop besides the phases of a turn.
+const (
+	phaseSwap = "swap"
+	phaseWait = "wait" // for a change
+)
+
 // A place is where other terminals find a session.
 type place interface {
-	SetPhase(phase string)
+	SetPhase(phase string) // one of event.Phase, or of the above
 	SetGuest(g *control.Guest)
 	Stopped() bool // whether another terminal has asked for the end
 	Close() error

@@ -125,7 +125,8 @@ func (s *Session) lendTerminal(ctx context.Context, o *boot.Options) (_ context.
 		}
 	}
 	var output sync.WaitGroup
-	o.Console = s.Terminal.size()
+	size, _ := s.Terminal.size() // zero: unknown
+	o.Console = &size
 	o.Started = func(vm *boot.VM) {
 		// As events, so that a message of ours starts a line.
 		output.Go(func() { _, _ = io.Copy(s.Events.Writer(false), vm.Serial()) })

@@ -31,6 +31,8 @@ type Options struct {
 	// Baseline is the log that new lines are told against; nil: the one that is kept of
 	// good turns.
 	Baseline *console.Baseline
+	// Turns has the turns of the loop measured and kept, for the function Turns.
+	Turns bool
 }
 
 // A Session is run-kernel at work.
@@ -40,6 +42,7 @@ type Session struct {
 
 	source  source
 	place   place
+	verdict verdict
 	keeper  commandsKeeper
 	command *commandFiles // of the loop
 
@@ -61,6 +64,9 @@ type source interface {
 // asks for that.
 func Open(ctx context.Context, tree *kbuild.Tree, o Options) (context.Context, *Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	if o.Turns {
+		o.Events = (&recorder{tree: tree, next: o.Events}).sink
+	}
 	k := &prepare.Kernel{Tree: tree, Config: o.Config, Events: o.Events, VM: o.Name}
 	p, err := occupy(tree, o, func() { cancel(ErrStopped) })
 	if err != nil {
@@ -68,13 +74,15 @@ func Open(ctx context.Context, tree *kbuild.Tree, o Options) (context.Context, *
 		return nil, nil, err
 	}
 	remember(tree)
-	return ctx, &Session{Options: o, Kernel: k, source: k, place: p}, nil
+	return ctx, &Session{Options: o, Kernel: k, source: k, place: p, verdict: newVerdict(o.Config.Verdict)}, nil
 }
 
 // OpenImage begins a session without a source tree, to boot the image that the
 // configuration names. Other terminals don't find its guest.
 func OpenImage(o Options) *Session {
-	return &Session{Options: o, source: &prepare.Foreign{Config: o.Config, Events: o.Events}, place: nowhere{}}
+	return &Session{
+		Options: o, source: &prepare.Foreign{Config: o.Config, Events: o.Events}, place: nowhere{}, verdict: newVerdict(o.Config.Verdict),
+	}
 }
 
 // Close gives the build directory back. The guest must have been stopped.

@@ -84,7 +84,7 @@ func (l *lab) options() Options {
 	}
 	l.t.Cleanup(func() { _ = null.Close() })
 	return Options{
-		Command: "test", Config: &l.config, Dir: "/", Events: l.sink,
+		Command: "test", Config: &l.config, Dir: "/", Events: l.sink, Turns: true,
 		Terminal: &Terminal{Stdin: null, Stdout: l.stdout, Stderr: l.stdout, Events: l.sink},
 	}
 }

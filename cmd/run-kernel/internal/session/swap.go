@@ -34,8 +34,8 @@ func (g *Guest) stale(files map[string]kbuild.ModuleFile) []string {
 // Swap implements watch.VM.
 func (g *Guest) Swap(ctx context.Context) bool {
 	s := g.session
-	s.place.SetPhase("swap")
-	defer s.place.SetPhase("wait")
+	s.place.SetPhase(phaseSwap)
+	defer s.place.SetPhase(phaseWait)
 	began := time.Now()
 	files := s.Kernel.Tree.ModuleFiles()
 	names := g.stale(files)
@@ -57,7 +57,7 @@ func (g *Guest) Swap(ctx context.Context) bool {
 	}
 	e := SwapEvent(done, err, time.Since(began))
 	if e.Refused == "" {
-		if failing := newVerdict(s.Config.Verdict).failing(done.Reports); len(failing) > 0 {
+		if failing := s.verdict.failing(done.Reports); len(failing) > 0 {
 			e.Refused = "the kernel reported " + failing[0].Title
 		}
 	}

@@ -58,13 +58,39 @@ func (t *Terminal) showConsole(show bool) {
 	}
 }
 
-// size is that of the terminal, or zero.
-func (t *Terminal) size() *boot.Size {
+// size is that of the terminal; zero with an error.
+func (t *Terminal) size() (boot.Size, error) {
 	rows, columns, err := tty.Size(t.Stdin)
 	if err != nil {
-		return &boot.Size{}
+		return boot.Size{}, err
 	}
-	return &boot.Size{Rows: rows, Columns: columns}
+	return boot.Size{Rows: rows, Columns: columns}, nil
+}
+
+// resizes delivers the sizes that the terminal takes, until ctx ends.
+func (t *Terminal) resizes(ctx context.Context) <-chan boot.Size {
+	resized, stop := tty.Resized()
+	sizes := make(chan boot.Size)
+	go func() {
+		defer stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-resized:
+			}
+			size, err := t.size()
+			if err != nil {
+				continue
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case sizes <- size:
+			}
+		}
+	}()
+	return sizes
 }
 
 // writers are where a guest command's output goes.
@@ -116,7 +142,7 @@ func (t *Terminal) Run(ctx context.Context, client *ssh.Client, argv []string, a
 func (t *Terminal) runHere(ctx context.Context, client *ssh.Client, c boot.Command) (int, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	rows, columns, err := tty.Size(t.Stdin)
+	size, err := t.size()
 	if err != nil {
 		return 0, err
 	}
@@ -125,29 +151,7 @@ func (t *Terminal) runHere(ctx context.Context, client *ssh.Client, c boot.Comma
 		return 0, err
 	}
 	defer restore()
-
-	resized, stop := tty.Resized()
-	defer stop()
-	sizes := make(chan boot.Size)
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-resized:
-			}
-			rows, columns, err := tty.Size(t.Stdin)
-			if err != nil {
-				continue
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case sizes <- boot.Size{Rows: rows, Columns: columns}:
-			}
-		}
-	}()
-	c.Terminal = &boot.Terminal{Type: config.Getenv(t.Environ, "TERM"), Rows: rows, Columns: columns, Resize: sizes}
+	c.Terminal = &boot.Terminal{Type: config.Getenv(t.Environ, "TERM"), Size: size, Resize: t.resizes(ctx)}
 	c.Stdin = in
 	return boot.Run(ctx, client, c)
 }

@@ -117,7 +117,7 @@ func (t *traces) take(r report.Report, up bool) {
 // wanted says whether a report is worth the time: what ends a boot, or may fail a command.
 // What a boot complains of each time isn't compiled for.
 func (t *traces) wanted(r *report.Report, up bool) bool {
-	v := newVerdict(t.session.Config.Verdict)
+	v := t.session.verdict
 	ends := r.Panicked || r.Class <= report.StackOverflow || r.Class == report.Hang
 	if v.allows(r) && !r.Panicked {
 		return false

@@ -5,218 +5,218 @@ package session
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"path/filepath"
+	"os"
 	"slices"
 	"sync"
-	"time"
 
+	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
-	"github.com/metaspace/run-kernel/internal/private"
-	"github.com/metaspace/run-kernel/internal/ui"
 	"github.com/metaspace/run-kernel/kbuild"
+	"github.com/metaspace/run-kernel/kconfig"
+	"github.com/metaspace/run-kernel/watch"
 )
 
-const (
-	// turnsFile keeps the turns of the loop, one a line, the last at the end.
-	turnsFile = "turns.jsonl"
-	// turnsLimit is how long that file may become, in bytes. Then the older half goes.
-	turnsLimit = 256 << 10
-)
+// turns do for the loop what it decides.
+type turns struct {
+	*Session
+	configFiles []string
+	builder     *builder
 
-// A recorder measures the turns of the loop by their events. It passes each event on,
-// and ends a turn with one of its own.
-type recorder struct {
-	tree *kbuild.Tree
-	next event.Sink
+	mu     sync.Mutex
+	config []byte // .config as we last saw or wrote it
+	making bool   // a .config is being made, in more than one step
+	system string // NixOS that was booted last; empty: none
 
-	mu      sync.Mutex
-	began   time.Time // of the turn; zero: there is none
-	turn    event.TurnFinished
-	check   time.Time // when the check of .config began; zero: it doesn't run
-	booting bool
-	warned  bool // that a turn can't be kept
+	tests comparison // Boot's alone
 }
 
-// sink is an event.Sink.
-func (r *recorder) sink(e event.Event) {
-	turn := r.measure(e, time.Now())
-	if turn != nil {
-		r.next.Emit(*turn)
-	}
-	r.next.Emit(e)
-	if turn == nil {
-		return
-	}
-	if err := keepTurn(r.tree, *turn); err != nil {
-		r.mu.Lock()
-		warned := r.warned
-		r.warned = true
-		r.mu.Unlock()
-		if !warned {
-			r.next.Emit(event.Warning{Text: fmt.Sprintf("turns aren't recorded: %v", err)})
-		}
-	}
-}
-
-// measure takes an event into account, and returns the turn that it ends, if it does.
-func (r *recorder) measure(e event.Event, now time.Time) *event.TurnFinished {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	// What began before the turn isn't part of it.
-	within := func(took time.Duration) bool { return !r.began.IsZero() && !now.Add(-took).Before(r.began) }
-	switch e := e.(type) {
-	case event.Changed:
-		r.begin(now)
-		r.turn.Changed, r.turn.Total = e.Paths, e.Total
-	case event.PhaseStarted:
-		if r.began.IsZero() {
-			r.begin(now)
-		}
-		if !r.check.IsZero() {
-			r.turn.Check += now.Sub(r.check)
-			r.check = time.Time{}
-		}
-		if e.Phase == event.PhaseCheck {
-			r.check = now
-		}
-	case event.BuildFinished:
-		if errors.Is(e.Err, context.Canceled) || !within(e.Elapsed) {
-			break
-		}
-		r.turn.Compile += e.Elapsed - e.Link
-		r.turn.Link += e.Link
-		r.turn.Objects += e.Objects
-		switch {
-		case e.Err != nil:
-			r.turn.Result = "build failed"
-		case !e.NewImage && !e.NewModules:
-			r.turn.Result = "up to date"
-		default:
-			r.turn.Result = "ok"
-		}
-	case event.UserlandFinished:
-		if within(e.Elapsed) {
-			r.turn.Nix += e.Elapsed
-		}
-	case event.BootStarted:
-		if r.began.IsZero() {
-			r.begin(now)
-		}
-		r.booting, r.turn.Result = true, "boot failed"
-	case event.BootReady:
-		if r.booting && within(e.Elapsed) {
-			r.turn.Boot += e.Elapsed
-			r.turn.Result = "ok"
-		}
-		r.booting = false
-	case event.ModulesSwapped:
-		if within(e.Elapsed) {
-			r.turn.Swap += e.Elapsed
-		}
-	case event.CommandFinished:
-		if r.began.IsZero() {
-			r.begin(now.Add(-e.Elapsed))
-		}
-		if within(e.Elapsed) {
-			r.turn.Command += e.Elapsed
-			r.turn.Result = fmt.Sprintf("status %d", e.Status)
-		}
-	case event.Failed:
-		if !r.began.IsZero() && r.turn.Result == "" {
-			r.turn.Result = "failed"
-		}
-	case event.Waiting:
-		if r.began.IsZero() {
-			break
-		}
-		turn := r.turn
-		turn.Elapsed = now.Sub(r.began)
-		r.began, r.turn = time.Time{}, event.TurnFinished{}
-		if turn.Result == "" {
-			turn.Result = "failed" // what it was has been told
-		}
-		return &turn
-	}
-	return nil
-}
-
-// begin starts a turn. What one before it has measured is of no interest: a change
-// overtook it.
-func (r *recorder) begin(now time.Time) {
-	r.began, r.turn, r.check, r.booting = now, event.TurnFinished{}, time.Time{}, false
-}
-
-// keepTurn appends a turn to the file of turns.
-func keepTurn(tree *kbuild.Tree, turn event.TurnFinished) error {
-	state, err := tree.StateDir()
+// Build implements watch.Actions.
+func (t *turns) Build(ctx context.Context) (watch.Image, error) {
+	defer t.place.SetPhase(phaseWait)
+	// What the fix writes isn't a change of the user's.
+	defer t.readConfig()
+	_, absent := os.Stat(t.Kernel.Tree.ConfigPath())
+	t.mu.Lock()
+	t.making = errors.Is(absent, os.ErrNotExist)
+	t.mu.Unlock()
+	r, err := t.Session.Build(ctx, Build{Configured: func(*kconfig.File) { t.readConfig() }, Make: t.builder.build, Objects: t.builder.objects})
 	if err != nil {
-		return err
+		t.report(err)
+		return watch.Image{}, err
 	}
-	f, err := private.Open(filepath.Join(state, turnsFile))
+	system, err := t.Kernel.System(ctx)
 	if err != nil {
-		return err
+		t.report(err)
+		return watch.Image{}, err
 	}
-	old, err := io.ReadAll(f)
-	if err != nil {
-		return errors.Join(err, f.Close())
+	// Another system is as good a reason to boot as another kernel.
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	image := watch.Image{Path: r.Image, New: r.NewImage || t.system != "" && system != t.system, Proof: t.builder.unproved()}
+	if g := t.current(); g != nil {
+		image.Modules = len(g.stale(t.Kernel.Tree.ModuleFiles())) > 0
 	}
-	var line bytes.Buffer
-	if len(old) > 0 && old[len(old)-1] != '\n' {
-		line.WriteByte('\n') // we were killed while we wrote
-	}
-	ui.JSON(&line)(turn)
-	at := int64(len(old))
-	if len(old)+line.Len() > turnsLimit {
-		rest := old[len(old)-turnsLimit/2:]
-		rest = rest[bytes.IndexByte(rest, '\n')+1:]
-		line = *bytes.NewBuffer(slices.Concat(rest, line.Bytes()))
-		at = 0
-		if err := f.Truncate(0); err != nil {
-			return errors.Join(err, f.Close())
-		}
-	}
-	_, err = f.WriteAt(line.Bytes(), at)
-	return errors.Join(err, f.Close())
+	return image, nil
 }
 
-// A Turn is one turn of the loop as it was kept. Durations are in seconds.
-type Turn struct {
-	Time    time.Time // of its end
-	Changed []string
-	Total   int
-	Compile float64
-	Link    float64
-	Nix     float64
-	Boot    float64
-	Swap    float64
-	Command float64
-	Elapsed float64
-	Result  string
-	Line    string `json:"-"` // as the file has it
+// Prove implements watch.Actions.
+func (t *turns) Prove(ctx context.Context) (watch.Image, error) {
+	f, err := t.Kernel.ReadConfig()
+	if err != nil {
+		t.report(err)
+		return watch.Image{}, err
+	}
+	o := t.Kernel.BuildOptions(f)
+	o.Idle = true
+	r, err := t.builder.prove(ctx, o)
+	if err != nil {
+		t.report(err)
+		return watch.Image{}, err
+	}
+	return watch.Image{Path: r.Image, New: r.NewImage || r.NewModules}, nil
 }
 
-// Turns returns the last turns of the loop in a build directory, at most n, the last
-// one at the end.
-func Turns(tree *kbuild.Tree, n int) ([]Turn, error) {
-	data, err := private.ReadFile(tree.StatePath(turnsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
+// Lost implements watch.Actions.
+func (t *turns) Lost() { t.builder.lost() }
+
+// readConfig takes .config as it is now for what we last saw or wrote.
+func (t *turns) readConfig() {
+	data, err := os.ReadFile(t.Kernel.Tree.ConfigPath())
+	if err != nil {
+		data = nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.config, t.making = data, false
+}
+
+// report shows an error unless it only says what the user knows.
+func (t *turns) report(err error) {
+	var build *kbuild.BuildError
+	switch {
+	case errors.Is(err, watch.ErrOvertaken), errors.Is(err, watch.ErrReplaced):
+	case isOurEnd(err): // it's our own end, and told then
+	case errors.As(err, &build) && len(build.Diagnostics) > 0:
+	default:
+		t.showTail(err)
+		t.Events.Emit(event.Failed{Err: err})
+	}
+}
+
+// Boot implements watch.Actions.
+func (t *turns) Boot(ctx context.Context, image string) (watch.VM, error) {
+	t.place.SetPhase(string(event.PhaseBoot))
+	defer t.place.SetPhase(phaseWait)
+	g, err := t.bootSystem(ctx, image)
+	if err != nil {
+		t.report(err)
 		return nil, err
 	}
-	var turns []Turn
-	for line := range bytes.Lines(data) {
-		line = bytes.TrimSpace(line)
-		var t Turn
-		if json.Unmarshal(line, &t) == nil { // otherwise we were killed while we wrote it
-			t.Line = string(line)
-			turns = append(turns, t)
-		}
+	t.answers(g)
+	if t.Config.Watch.Exec == "" {
+		g.tellNews(len(g.failing()) == 0 && g.crashed() == nil)
 	}
-	return turns[max(0, len(turns)-n):], nil
+	go g.reportEnd()
+	return g, nil
+}
+
+func (t *turns) bootSystem(ctx context.Context, image string) (*Guest, error) {
+	o, err := t.source.BootOptions(ctx, image, t.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if t.Config.SerialPort() == config.SerialTelnet {
+		o.Console = &boot.Size{}
+	}
+	t.mu.Lock()
+	t.system = o.System
+	t.mu.Unlock()
+	if t.Config.Watch.KUnit == "" {
+		return t.boot(ctx, o)
+	}
+	results := newKUnitResults(t.Events, t.Config.Watch.KUnit, &o)
+	g, err := t.boot(ctx, o)
+	tests := results.end()
+	if err == nil || !errors.Is(err, watch.ErrReplaced) && !errors.Is(err, watch.ErrEnded) && !isOurEnd(err) {
+		t.Events.Emit(t.tests.compare(tests))
+	}
+	return g, err
+}
+
+// Relevant implements watch.Actions.
+func (t *turns) Relevant(paths []string) (build, command []string) {
+	paths, command = t.command.split(paths)
+	relevant := slices.DeleteFunc(paths, func(path string) bool {
+		if slices.Contains(t.configFiles, path) {
+			t.Events.Emit(event.Warning{Text: path + " changed, and was read at the start", Hint: "start run-kernel watch again to use it"})
+			return true
+		}
+		if t.Kernel.Tree.ExternalOf(path) != "" && kbuild.Generated(path) {
+			return true
+		}
+		return path == t.Kernel.Tree.ConfigPath() && t.ownConfig()
+	})
+	relevant = t.concerned(relevant)
+	t.builder.saved(relevant)
+	return relevant, command
+}
+
+// concerned drops the files that a build doesn't read, and says so when no other is
+// left.
+func (t *turns) concerned(paths []string) []string {
+	if len(paths) == 0 {
+		return paths
+	}
+	first, why := "", ""
+	concerned := slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
+		reason := ""
+		switch {
+		case !t.Kernel.Tree.Concerns(path):
+			reason = "no build for this architecture reads it"
+		case t.builder.unread(path):
+			reason = "in no object of this build"
+		}
+		if reason != "" && first == "" {
+			first, why = path, reason
+		}
+		return reason != ""
+	})
+	if len(concerned) == 0 {
+		text := t.Kernel.Tree.Rel(first)
+		if n := len(paths) - 1; n > 0 {
+			text += fmt.Sprintf(" and %d more", n)
+		}
+		t.Events.Emit(event.Notice{Text: text + ": " + why})
+	}
+	return concerned
+}
+
+// ownConfig says whether .config is as we last saw it, or on its way to being so.
+func (t *turns) ownConfig() bool {
+	data, err := os.ReadFile(t.Kernel.Tree.ConfigPath())
+	t.mu.Lock()
+	last, making := t.config, t.making
+	t.mu.Unlock()
+	switch {
+	case making:
+		return true
+	case err != nil:
+		return false
+	case bytes.Equal(data, last):
+		return true
+	}
+	// make has conf bring it up to date with the Kconfig files.
+	rewritten, err := t.Kernel.Rewritten(context.Background(), last)
+	if err != nil || !bytes.Equal(data, rewritten) {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if bytes.Equal(t.config, last) {
+		t.config = data
+	}
+	return true
 }

@@ -45,7 +45,7 @@ func (v verdict) failing(reports []report.Report) []report.Report {
 // failing returns the reports since the guest is up that fail a command, also those of
 // which only the kernel's taint tells.
 func (g *Guest) failing() []report.Report {
-	return newVerdict(g.session.Config.Verdict).failing(slices.Concat(g.vm.Reports(), g.vm.Hidden()))
+	return g.session.verdict.failing(slices.Concat(g.vm.Reports(), g.vm.Hidden()))
 }
 
 // crashed returns the crash of a guest that goes on, also one while it booted, unless
@@ -55,7 +55,7 @@ func (g *Guest) crashed() *console.Crash {
 	if crash == nil || crash.Panic {
 		return crash
 	}
-	if r := g.vm.CrashReport(); r != nil && newVerdict(g.session.Config.Verdict).allows(r) {
+	if r := g.vm.CrashReport(); r != nil && g.session.verdict.allows(r) {
 		return nil
 	}
 	return crash
