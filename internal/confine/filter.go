@@ -95,6 +95,19 @@ func (p *filter) denyIf(number, arg int, op uint16, k uint32) {
 	)
 }
 
+// denyIoctls makes the requests of a type fail with EPERM: see _IOC_TYPE of
+// include/uapi/asm-generic/ioctl.h.
+func (p *filter) denyIoctls(kind byte) {
+	*p = append(*p,
+		jump(unix.BPF_JEQ, unix.SYS_IOCTL, 0, 5),
+		load(offsetArgs+8+lowWord),
+		unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0xff00},
+		jump(unix.BPF_JEQ, uint32(kind)<<8, 0, 1),
+		fail(unix.EPERM),
+		load(offsetNumber),
+	)
+}
+
 // install makes it hold for the calling thread and what it executes.
 func (p filter) install() error {
 	p = append(p, ret(unix.SECCOMP_RET_ALLOW))

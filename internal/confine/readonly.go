@@ -24,8 +24,13 @@ var changes = append([]int{
 	unix.SYS_IO_URING_SETUP, // whose requests no filter sees
 }, oldChanges...)
 
-// fsSetXAttr is FS_IOC_FSSETXATTR of include/uapi/linux/fs.h.
-const fsSetXAttr = 0x401c5820
+const (
+	// fsSetXAttr is FS_IOC_FSSETXATTR of include/uapi/linux/fs.h.
+	fsSetXAttr = 0x401c5820
+	// btrfsIoctls is BTRFS_IOCTL_MAGIC of include/uapi/linux/btrfs.h: some of its requests
+	// make and delete subvolumes below a directory that is only read.
+	btrfsIoctls = 0x94
+)
 
 // landlockRights are the rights to write, by the version of Landlock that brought them.
 var landlockRights = []struct {
@@ -60,13 +65,20 @@ func landlockVersion() int {
 // whoever's it is, but the contents of those at and below the paths of except that exist.
 // It takes no privileges, and no namespace of users, in which the files of all others
 // would look like nobody's. What is open stays as it is. The thread must be locked.
+//
+// Of root's privileges those remain by which it opens others' files and low ports.
 func ReadOnly(except ...string) error {
+	if err := keepCapabilities(unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_NET_BIND_SERVICE); err != nil {
+		return err
+	}
 	p := newFilter()
 	for _, number := range changes {
 		p.deny(number, unix.EPERM)
 	}
 	p.denyValue(unix.SYS_IOCTL, 1, unix.FS_IOC_SETFLAGS&0xffff_ffff)
 	p.denyValue(unix.SYS_IOCTL, 1, fsSetXAttr)
+	p.denyValue(unix.SYS_IOCTL, 1, unix.FS_IOC_ENABLE_VERITY)
+	p.denyIoctls(btrfsIoctls)
 	if err := p.install(); err != nil {
 		return err
 	}

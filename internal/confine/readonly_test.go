@@ -3,12 +3,18 @@
 package confine
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,6 +87,9 @@ func tryChanges(dir string) {
 		{"fsetxattr", unix.Fsetxattr(fd, "user.x", []byte("x"), 0)},
 		{"removexattr", unix.Removexattr(in("file"), "user.old")},
 		{"flags", unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, 0x80 /* FS_NOATIME_FL */)},
+		{"a Btrfs subvolume", denied(unix.IoctlSetPointerInt(fd, 0x5000940e /* BTRFS_IOC_SUBVOL_CREATE */, 0))},
+		{"verity", denied(unix.IoctlSetPointerInt(fd, unix.FS_IOC_ENABLE_VERITY, 0))},
+		{"capabilities", capabilities()},
 		{"truncate in the allocation", unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1)},
 	} {
 		if attempt.err == nil {
@@ -90,6 +99,30 @@ func tryChanges(dir string) {
 	if unix.Kill(os.Getppid(), 0) == nil && landlockVersion() >= 6 {
 		fmt.Println("a signal to who started it")
 	}
+}
+
+// denied is nil unless an error says that something isn't permitted: other file systems
+// know not of it.
+func denied(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return err
+	}
+	return nil
+}
+
+// capabilities is nil if there are some beside the three that stay.
+func capabilities() error {
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return nil
+	}
+	for _, set := range regexp.MustCompile(`(?m)^Cap(?:Prm|Eff|Bnd):\s*(\S+)$`).FindAllSubmatch(status, -1) {
+		bits, err := strconv.ParseUint(string(set[1]), 16, 64)
+		if err != nil || bits&^(1<<unix.CAP_DAC_OVERRIDE|1<<unix.CAP_DAC_READ_SEARCH|1<<unix.CAP_NET_BIND_SERVICE) != 0 && os.Geteuid() == 0 {
+			return nil
+		}
+	}
+	return unix.EPERM
 }
 
 // A file of one's own is as it was, whatever is tried.
@@ -123,17 +156,32 @@ func TestReadOnly(t *testing.T) {
 		return fmt.Sprint(st.Mode, st.Uid, st.Nlink, st.Mtim, st.Ctim, string(text), entries)
 	}
 	before := state()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), dirVariable+"="+dir, readOnlyVariable+"=1")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+	users := []*syscall.Credential{nil}
+	if os.Geteuid() == 0 {
+		// Another one has no privileges to lose.
+		users = append(users, &syscall.Credential{Uid: 65534, Gid: 65534})
+		for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+			if err := os.Chmod(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	if string(out) != "read\n" {
-		t.Errorf("these work: %s", strings.ReplaceAll(string(out), "\n", ", "))
-	}
-	if after := state(); after != before {
-		t.Errorf("it was %s, and is %s", before, after)
+	for _, user := range users {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "/proc/self/exe")
+		cmd.Env = append(os.Environ(), dirVariable+"="+dir, readOnlyVariable+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if string(out) != "read\n" {
+			t.Errorf("these work: %s", strings.ReplaceAll(string(out), "\n", ", "))
+		}
+		if after := state(); after != before {
+			t.Errorf("it was %s, and is %s", before, after)
+		}
 	}
 }
 
