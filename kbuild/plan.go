@@ -101,8 +101,10 @@ func (t *Tree) PlanShort(g *graph.Graph, o BuildOptions, changed []string, more 
 		if !o.Modules {
 			return nil, uncertain("no module is built")
 		}
-		s.archives, err = t.listsOf(s.modules, now)
-		return s, err
+		if s.archives, err = t.listsOf(s.modules, now); err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
 	if o.Target != "vmlinux" {
 		return nil, uncertain("%s is more than vmlinux", o.Target)

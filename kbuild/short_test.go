@@ -415,8 +415,8 @@ func TestPlanShortModules(t *testing.T) {
 			}
 			plan, err := tree.PlanShort(g, o, changed, nil)
 			if u := (*UncertainError)(nil); c.reason != "" {
-				if !errors.As(err, &u) || u.Reason != c.reason {
-					t.Errorf("%v, want %q", err, c.reason)
+				if !errors.As(err, &u) || u.Reason != c.reason || plan != nil {
+					t.Errorf("plan %v, %v, want %q", plan, err, c.reason)
 				}
 				return
 			}
