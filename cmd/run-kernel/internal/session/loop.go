@@ -69,7 +69,9 @@ func (s *Session) Loop(ctx context.Context, configFiles []string) error {
 	}
 	loop := &watch.Loop{
 		Actions: &turns{Session: s, configFiles: configFiles, builder: builder}, Changes: watchers.changes(cancel), Err: watchers.err, Asked: asked,
-		Root: s.Kernel.Tree.Source, Exec: s.Config.Watch.Exec != "", Swap: s.Config.Watch.Swap, Events: s.Events,
+		Root: s.Kernel.Tree.Source, Exec: s.Config.Watch.Exec != "", Events: s.Events,
+		// The kernel's own tests run while it boots.
+		Swap: s.Config.Watch.Swap && s.Config.Watch.KUnit == "",
 	}
 	loop.Run(ctx)
 	switch err := context.Cause(ctx); {
