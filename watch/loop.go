@@ -48,7 +48,7 @@ type Actions interface {
 	Boot(ctx context.Context, image string) (VM, error)
 	// Relevant returns those of the changed paths that matter: what a build may read, and
 	// what only the command does.
-	Relevant(paths []string) (build, command []string)
+	Relevant(ctx context.Context, paths []string) (build, command []string)
 	// Lost says that it isn't known what changed.
 	Lost()
 }
@@ -147,7 +147,7 @@ func (l *Loop) Run(ctx context.Context) {
 				l.warnBlind()
 				in = WatchLost{}
 			default:
-				if slices.ContainsFunc(l.matters(set), l.apply) {
+				if slices.ContainsFunc(l.matters(ctx, set), l.apply) {
 					return
 				}
 				continue
@@ -177,7 +177,7 @@ func (l *Loop) warnBlind() {
 }
 
 // matters reports the changes that do, and returns the inputs that they are.
-func (l *Loop) matters(set Set) []Input {
+func (l *Loop) matters(ctx context.Context, set Set) []Input {
 	if set.Err != nil {
 		w := event.Warning{Text: set.Err.Error()}
 		if h := (interface{ Hint() string })(nil); errors.As(set.Err, &h) {
@@ -190,7 +190,7 @@ func (l *Loop) matters(set Set) []Input {
 		l.Actions.Lost()
 		return []Input{FilesChanged{}}
 	}
-	build, command := l.Actions.Relevant(set.Paths)
+	build, command := l.Actions.Relevant(ctx, set.Paths)
 	var inputs []Input
 	if len(build) > 0 {
 		inputs = append(inputs, FilesChanged{})

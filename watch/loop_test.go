@@ -72,7 +72,7 @@ func (a *fakeActions) Boot(ctx context.Context, image string) (VM, error) {
 	return r.vm, r.err
 }
 
-func (a *fakeActions) Relevant(paths []string) (build, command []string) {
+func (a *fakeActions) Relevant(_ context.Context, paths []string) (build, command []string) {
 	if a.hold != nil {
 		<-a.hold
 	}

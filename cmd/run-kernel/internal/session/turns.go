@@ -147,7 +147,7 @@ func (t *turns) bootSystem(ctx context.Context, image string) (*Guest, error) {
 }
 
 // Relevant implements watch.Actions.
-func (t *turns) Relevant(paths []string) (build, command []string) {
+func (t *turns) Relevant(ctx context.Context, paths []string) (build, command []string) {
 	paths, command = t.command.split(paths)
 	relevant := slices.DeleteFunc(paths, func(path string) bool {
 		if slices.Contains(t.configFiles, path) {
@@ -157,7 +157,7 @@ func (t *turns) Relevant(paths []string) (build, command []string) {
 		if t.Kernel.Tree.ExternalOf(path) != "" && kbuild.Generated(path) {
 			return true
 		}
-		return path == t.Kernel.Tree.ConfigPath() && t.ownConfig()
+		return path == t.Kernel.Tree.ConfigPath() && t.ownConfig(ctx)
 	})
 	relevant = t.concerned(relevant)
 	t.builder.saved(relevant)
@@ -195,7 +195,7 @@ func (t *turns) concerned(paths []string) []string {
 }
 
 // ownConfig says whether .config is as we last saw it, or on its way to being so.
-func (t *turns) ownConfig() bool {
+func (t *turns) ownConfig(ctx context.Context) bool {
 	data, err := os.ReadFile(t.Kernel.Tree.ConfigPath())
 	t.mu.Lock()
 	last, making := t.config, t.making
@@ -209,7 +209,7 @@ func (t *turns) ownConfig() bool {
 		return true
 	}
 	// make has conf bring it up to date with the Kconfig files.
-	rewritten, err := t.Kernel.Rewritten(context.Background(), last)
+	rewritten, err := t.Kernel.Rewritten(ctx, last)
 	if err != nil || !bytes.Equal(data, rewritten) {
 		return false
 	}
