@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -231,13 +232,40 @@ func (h *host) push(ctx context.Context) error {
 		}
 	}
 	args := append([]string{"--links", "--perms", "--delete", "--exclude=/.git", "--exclude=/.run-kernel"}, exactTimes...)
-	if inside, err := filepath.Rel(h.tree.Source, h.tree.BuildDir); err == nil && filepath.IsLocal(inside) {
-		args = append(args, "--exclude=/"+inside)
+	for _, dir := range h.tree.builds() {
+		args = append(args, "--exclude=/"+rsyncPattern(dir))
 	}
 	if err := h.rsync(ctx, append(args, h.tree.Source+"/", h.name+":"+h.source+"/")...); err != nil {
 		return err
 	}
 	return h.rsync(ctx, "--checksum", h.tree.ConfigPath(), h.name+":"+h.build+"/"+configHere)
+}
+
+// builds are the build directories inside the source, relative to it: the tree's own, and
+// others that make has linked with it.
+func (t *Tree) builds() []string {
+	var list []string
+	if inside, err := filepath.Rel(t.Source, t.BuildDir); err == nil && filepath.IsLocal(inside) {
+		list = append(list, inside)
+	}
+	for _, depth := range []string{"*", "*/*"} {
+		links, _ := fs.Glob(os.DirFS(t.Source), depth+"/source")
+		for _, l := range links {
+			if to, err := filepath.EvalSymlinks(filepath.Join(t.Source, l)); err == nil && to == t.Source {
+				list = append(list, filepath.Dir(l))
+			}
+		}
+	}
+	return list
+}
+
+// rsyncPattern is a pattern of rsync's for one path: in one without wildcards, a backslash
+// stands for itself.
+func rsyncPattern(path string) string {
+	if !strings.ContainsAny(path, "*?[") {
+		return path
+	}
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
 // configHere is .config as this machine has it. make's own, there, may be another for that

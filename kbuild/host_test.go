@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -300,6 +301,29 @@ cat main.o auto.conf >vmlinux`, Options{})
 	build("main 2\na.h 2\nCONFIG_A=2\nCONFIG_THERE=y\n")
 	// make there keeps its .config as long as this one is as it was.
 	build("main 2\na.h 2\nCONFIG_A=2\nCONFIG_THERE=y\n")
+}
+
+// Build directories inside the source stay here, whatever they are named.
+func TestBuildHostOtherBuilds(t *testing.T) {
+	l := newHostLab(t, "cp .config vmlinux", Options{})
+	for _, dir := range []string{"b", "out/arm*64", "d[1]"} {
+		write(t, filepath.Join(l.src, dir), map[string]string{"big.o": ""})
+		link(t, l.src, filepath.Join(l.src, dir, "source"))
+	}
+	write(t, l.src, map[string]string{"out/arm-64/mine.c": "", "d1/mine.c": ""})
+	if _, err := l.build(t.Context(), BuildOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var copied []string
+	_ = filepath.WalkDir(l.dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && (d.Name() == "big.o" || d.Name() == "mine.c") {
+			copied = append(copied, d.Name())
+		}
+		return nil
+	})
+	if got := strings.Join(copied, " "); got != "mine.c mine.c" {
+		t.Errorf("copied: %s", got)
+	}
 }
 
 // What comes back has the rights that files of this user have, whatever it has there: a
