@@ -125,19 +125,27 @@ func capabilities() error {
 	return unix.EPERM
 }
 
-// A file of one's own is as it was, whatever is tried.
-func TestReadOnly(t *testing.T) {
+// victim returns a directory with a file and a directory in it, and the file's path. It skips
+// the test where nothing can be kept from changing them.
+func victim(t *testing.T) (dir, path string) {
+	t.Helper()
 	if !CanReadOnly() {
 		t.Skip("this kernel has no Landlock")
 	}
-	dir := t.TempDir()
-	path := filepath.Join(dir, "file")
+	dir = t.TempDir()
+	path = filepath.Join(dir, "file")
 	if err := os.WriteFile(path, []byte("text"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "dir"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return dir, path
+}
+
+// A file of one's own is as it was, whatever is tried.
+func TestReadOnly(t *testing.T) {
+	dir, path := victim(t)
 	// Not every file system has them.
 	_ = unix.Setxattr(path, "user.old", []byte("old"), 0)
 	state := func() string {
@@ -188,17 +196,7 @@ func TestReadOnly(t *testing.T) {
 // Of the files that may be written the contents can be changed, and nothing else; others
 // aren't, and one that isn't there is no mistake.
 func TestReadOnlyExcept(t *testing.T) {
-	if !CanReadOnly() {
-		t.Skip("this kernel has no Landlock")
-	}
-	dir := t.TempDir()
-	path := filepath.Join(dir, "file")
-	if err := os.WriteFile(path, []byte("text"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "dir"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir, path := victim(t)
 	for except, want := range map[string]string{
 		path:                         "read, write, read and write, append, truncate as it is opened, what is open, to write, ",
 		path + ".none":               "read, ",
