@@ -35,10 +35,27 @@ func Main() {
 	// is nothing left to do.
 	var b [1]byte
 	n, _ := os.NewFile(3, "life").Read(b[:])
-	if n == 0 && identity(path) == want {
-		_ = os.RemoveAll(path)
+	if n == 0 {
+		removeIf(path, want)
 	}
 	os.Exit(0)
+}
+
+// removeIf removes a file or a directory if it is the wanted one. It looks after it has
+// renamed it, since between a look and the removal a new owner could replace it.
+func removeIf(path, want string) {
+	if identity(path) != want {
+		return // the common case: no new owner is disturbed
+	}
+	moved := fmt.Sprintf("%s.removed-%d", path, os.Getpid())
+	if os.Rename(path, moved) != nil {
+		return
+	}
+	if identity(moved) != want && unix.Renameat2(unix.AT_FDCWD, moved, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE) == nil {
+		return
+	}
+	// The wanted one, or one whose owner has been replaced in turn.
+	_ = os.RemoveAll(moved)
 }
 
 // identity tells a file from one that has its name later, and its inode maybe: the next

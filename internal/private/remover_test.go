@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -104,6 +105,34 @@ func TestRemoverThatIsLate(t *testing.T) {
 		_ = r.Close()
 		if _, err := os.Lstat(path); (err == nil) != c.left {
 			t.Errorf("the file of %s, for %s: %v", second, c.of, err)
+		}
+	}
+}
+
+// A remover that finds a file just before its next owner replaces it leaves that one.
+func TestRemoverInBetween(t *testing.T) {
+	dir := t.TempDir()
+	path, next := filepath.Join(dir, "file"), filepath.Join(dir, "next")
+	for range 2000 {
+		// Both at once, so that they have two inodes.
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.WriteFile(next, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		want := identity(path)
+		var replaced sync.WaitGroup
+		replaced.Go(func() {
+			// As Listen does.
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Error(err)
+			}
+			if err := os.Rename(next, path); err != nil {
+				t.Error(err)
+			}
+		})
+		removeIf(path, want)
+		replaced.Wait()
+		if names, err := os.ReadDir(dir); err != nil || len(names) != 1 || names[0].Name() != "file" {
+			t.Fatalf("%v, %v is there, not the file alone", names, err)
 		}
 	}
 }
