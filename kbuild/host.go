@@ -9,12 +9,15 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -147,7 +150,7 @@ func (t *Tree) ask(ctx context.Context, source, build, command string) (*host, e
 	h := &host{tree: t, name: t.options.Host}
 	wrap, compiler := proc.SplitCompiler(t.options.Compiler())
 	var programs string
-	for _, program := range append([]string{"make", "rsync", "setsid", compiler}, wrap...) {
+	for _, program := range append([]string{"make", "rsync", "setsid", "timeout", compiler}, wrap...) {
 		if program != "" {
 			programs += " " + shellQuote(program)
 		}
@@ -290,9 +293,17 @@ fi
 `
 }
 
-// command is make on the host. Its standard input is its life line: when that ends, so does
-// make's process group. make alone ends its children, but not what a shell of a recipe has
-// started, such as the linker.
+const (
+	// lifeBeat is between two bytes on the life line.
+	lifeBeat = 10 * time.Second
+	// lifeSilence is how long the life line may be silent, in seconds. sshd doesn't notice
+	// that the network has gone for hours.
+	lifeSilence = "60"
+)
+
+// command is make on the host. Its standard input is its life line: when that ends or has
+// nothing to say any more, make's process group ends. make alone ends its children, but not
+// what a shell of a recipe has started, such as the linker.
 func (h *host) command(goals []string) (*exec.Cmd, error) {
 	env := []string{"LC_MESSAGES=C", "GCC_COLORS="}
 	set := map[string]string{}
@@ -315,7 +326,7 @@ func (h *host) command(goals []string) (*exec.Cmd, error) {
 	}
 	return ssh(h.name, `exec 3<&0 </dev/null
 `+h.outdate()+`setsid env `+strings.Join(env, " ")+` 3<&- & make=$!
-{ cat <&3; kill -TERM "-$make" || kill "$make"; } >/dev/null 2>&1 & guard=$!
+{ while [ "$(timeout `+lifeSilence+` head -c 1 <&3)" ]; do :; done; kill -TERM "-$make" || kill "$make"; } >/dev/null 2>&1 & guard=$!
 exec 3<&-
 wait "$make"; status=$?
 touch .ended
@@ -383,10 +394,33 @@ func (h *host) run(ctx context.Context, cmd *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	defer alive.Close()
 	defer life.Close()
 	cmd.Stdin = life
+	beats, stop := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		defer alive.Close()
+		beat(beats, alive)
+	})
+	defer beating.Wait()
+	defer stop()
 	return proc.Run(ctx, cmd, grace)
+}
+
+// beat writes to a life line until the context ends or nobody reads it.
+func beat(ctx context.Context, line io.Writer) {
+	ticker := time.NewTicker(lifeBeat)
+	defer ticker.Stop()
+	for {
+		if _, err := line.Write([]byte{'.'}); err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // finish brings back what make made, or says what ended it. said are its last lines.

@@ -345,43 +345,64 @@ func TestBuildHostRights(t *testing.T) {
 }
 
 // When the connection ends, so does make there, with all that it has started: a link that
-// goes on would be in the way of the next make.
+// goes on would be in the way of the next make. The same if nothing comes any more, as when
+// the network has gone.
 func TestBuildHostLifeLine(t *testing.T) {
-	l := newHostLab(t, `
+	for _, silent := range []bool{false, true} {
+		l := newHostLab(t, `
 (echo runs; sleep 3; echo 'a step of make goes on')
 echo 'make goes on'`, Options{})
-	h, err := l.tree.reach(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd, err := h.command([]string{"vmlinux"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	life, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	guard := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
-	defer guard.Stop()
-	said := ""
-	for b := make([]byte, 100); !strings.Contains(said, "runs"); {
-		n, err := out.Read(b)
+		if silent {
+			write(t, l.dir, map[string]string{"bin/timeout": "#!/bin/sh\n[ $1 = " + lifeSilence + " ] || exit 9\nshift\nexec /usr/bin/timeout 0.5 \"$@\"\n"})
+		}
+		h, err := l.tree.reach(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		said += string(b[:n])
+		cmd, err := h.command([]string{"vmlinux"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		life, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		guard := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+		defer guard.Stop()
+		_, _ = life.Write([]byte{'.'})
+		said := ""
+		for b := make([]byte, 100); !strings.Contains(said, "runs"); {
+			n, err := out.Read(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said += string(b[:n])
+		}
+		if !silent {
+			_ = life.Close()
+		}
+		rest, _ := io.ReadAll(out)
+		if err := cmd.Wait(); err == nil || strings.Contains(string(rest), "goes on") {
+			t.Errorf("silent %v: %q %v", silent, rest, err)
+		}
 	}
-	_ = life.Close()
-	rest, _ := io.ReadAll(out)
-	if err := cmd.Wait(); err == nil || strings.Contains(string(rest), "goes on") {
-		t.Errorf("%q %v", rest, err)
+}
+
+// The life line of a build isn't silent.
+func TestBuildHostBeats(t *testing.T) {
+	l := newHostLab(t, `until [ -s "$(dirname "$0")/../beats" ]; do sleep 0.1; done; echo >vmlinux`, Options{})
+	write(t, l.dir, map[string]string{"bin/timeout": "#!/bin/sh\nshift\n\"$@\" | tee -a " + l.dir + "/beats\n"})
+	if _, err := l.build(t.Context(), BuildOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if beats := read(t, l.dir+"/beats"); !strings.HasPrefix(beats, ".") {
+		t.Errorf("the life line said %q", beats)
 	}
 }
