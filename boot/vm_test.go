@@ -205,14 +205,17 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 		{"error", 0, new(*DeathError), "exit status 1: qemu-system-x86_64: -device nonsense: no such device", 0},
 		{"babbles", 0, new(*DeathError), "agent: ssh: handshake failed", 1},
 		{"silent", time.Second, new(*TimeoutError), "nothing at all", 0},
-		{"says nothing more", 4 * time.Second, new(*TimeoutError), "neither answered nor wrote", 1},
+		{"says nothing more", 2 * time.Second, new(*TimeoutError), "neither answered nor wrote", 1},
 		{"locks up", time.Minute, new(*TimeoutError), "times: watchdog: BUG: soft lockup - CPU#0 stuck for 22s!", -1},
-		{"talks", time.Minute, new(*TimeoutError), "the guest hasn't answered for 8s, although it writes", -1},
+		{"talks", time.Minute, new(*TimeoutError), "the guest hasn't answered for 3s, although it writes", -1},
 	} {
 		t.Run(test.guest, func(t *testing.T) {
 			checkLeaks(t)
 			o := newLab(t, test.guest).options()
 			o.Timeout, o.Limit = test.timeout, 8*time.Second
+			if test.guest == "talks" {
+				o.Limit = 3 * time.Second
+			}
 			began := time.Now()
 			_, err := start(t, o)
 			if err == nil {
@@ -252,7 +255,7 @@ func TestStalls(t *testing.T) {
 			checkLeaks(t)
 			l := newLab(t, test.first)
 			o := l.options()
-			o.Timeout = 10 * time.Second
+			o.Timeout = 4 * time.Second
 			var boots, warnings atomic.Int32
 			o.Events = func(e event.Event) {
 				switch e := e.(type) {
