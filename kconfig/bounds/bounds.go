@@ -142,7 +142,7 @@ func (b *Bounds) follow(sym *model.Symbol) {
 	}
 	selected, initial := b.selected(sym), b.initial(sym)
 	if !b.forced || selected == n {
-		b.require(sym.Depends(), least)
+		b.require(sym.Placed(), least)
 	}
 	if prompts := sym.Prompts(); selected == n && initial == n && len(prompts) == 1 {
 		b.require(prompts[0].Visible, least)

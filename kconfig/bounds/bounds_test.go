@@ -59,6 +59,7 @@ func TestPossible(t *testing.T) {
 		{"a hex number", "config N\n\thex \"n\"\n\trange 0x10 0x20\nconfig A\n\tbool \"a\"\n\tdepends on N > 0x1f\n", "A=y", true, true},
 		{"a hex number out of reach", "config N\n\thex \"n\"\n\trange 0x10 0x20\nconfig A\n\tbool \"a\"\n\tdepends on N > 0x20\n", "A=y", false, false},
 		{"two numbers", "config L\n\tint \"l\"\n\trange 1 4\nconfig R\n\tint \"r\"\n\trange 5 9\nconfig A\n\tbool \"a\"\n\tdepends on L > R\n", "A=y", false, false},
+		{"a place without dependencies", "config A\n\tbool \"a\"\nif A\nconfig B\n\tdef_bool y\nendif\nconfig B\n\tbool \"b\"\n", "B=y A=n", true, true},
 		{"a text", "config S\n\tstring\n\tdefault \"x\"\nconfig A\n\tbool \"a\"\n\tdepends on S != \"x\"\n", "A=y", false, false},
 		{"a text of the user's", "config S\n\tstring \"s\"\nconfig A\n\tbool \"a\"\n\tdepends on S != \"\"\n", "A=y", true, true},
 	} {

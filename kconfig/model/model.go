@@ -43,7 +43,8 @@ type Symbol struct {
 	ranges   []*property
 	selects  []*property
 	implies  []*property
-	depends  *Expr    // direct dependencies of all places
+	depends  *Expr    // direct dependencies of all places that have some
+	free     bool     // a place has none
 	selected *Expr    // by what; nil is n
 	implied  *Expr    // by what; nil is n
 	choice   *Choice  // that it is a member of, or that it stands for
@@ -322,6 +323,7 @@ func (m *Model) finish(parent *entry) {
 	}
 	if s != nil {
 		s.depends = join(syntax.Or, s.depends, parent.depends)
+		s.free = s.free || parent.depends == nil
 	}
 	for e := parent.first; e != nil; e = e.next {
 		if parent.node.Kind == syntax.Choice && e.symbol != nil && !e.symbol.member {

@@ -49,9 +49,19 @@ func (s *Symbol) Properties() []Property {
 	return list
 }
 
-// Depends is what the symbol depends on: that one of its places can be had. Nil
-// is y.
+// Depends is what conf takes for the dependencies of the symbol: that one of its places
+// can be had, but for places without dependencies, which it forgets beside others. Selects
+// and implies are held against it. Nil is y.
 func (s *Symbol) Depends() *Expr { return s.depends }
+
+// Placed is that one of the symbol's places can be had: what it takes to have a value by
+// a prompt or a default. Nil is y.
+func (s *Symbol) Placed() *Expr {
+	if s.free {
+		return nil
+	}
+	return s.depends
+}
 
 // Title is the name of the symbol; that of most choices is their prompt.
 func (s *Symbol) Title() string {

@@ -267,7 +267,7 @@ func (s *solver) ends(n *node, op syntax.Op, value string) {
 		case syntax.LessEqual:
 			deciding = deciding[1:]
 		}
-		needs := []*node{s.least(n.symbol.Depends(), model.Mod)}
+		needs := []*node{s.least(n.symbol.Placed(), model.Mod)}
 		if p.Cond != nil {
 			needs = append(needs, s.least(p.Cond, model.Mod))
 		}

@@ -238,6 +238,10 @@ func TestSolve(t *testing.T) {
 			config: "CONFIG_V=y\nCONFIG_N=8\n", require: "N=1", want: "V=n for N, N=1",
 		},
 		{
+			name: "a default in a place without dependencies", text: "config X\n\tbool \"x\"\nif X\nconfig N\n\tint \"n\"\nendif\nconfig N\n\tint\n\tdefault D\nconfig D\n\tint \"d\"\n",
+			require: "N=5 X=n", want: "D=5 for N",
+		},
+		{
 			name: "tristates that are compared", text: "config MODULES\n\tbool \"m\"\n\tdefault y\n\tmodules\nconfig A\n\ttristate \"a\"\nconfig C\n\ttristate \"c\"\n\tdefault m\nconfig B\n\tbool \"b\"\n\tdepends on A>C\n",
 			require: "B=y", want: "A=y for B, B=y",
 		},

@@ -114,7 +114,7 @@ func (s *solver) expandValue(n *node) {
 	if sym.Type != syntax.String {
 		s.ends(n, syntax.Sym, n.value)
 	}
-	depends := s.least(sym.Depends(), model.Mod)
+	depends := s.least(sym.Placed(), model.Mod)
 	s.defaults(n, func(p model.Property) []*node {
 		if p.Value.Op != syntax.Sym {
 			return nil
@@ -150,7 +150,7 @@ func (s *solver) expandModule(n *node) {
 		n.way(w, most, s.add(goal{symbol: p.Owner, value: "m"}), s.least(p.Cond, model.Mod), s.least(sym.Depends(), model.Mod))
 	}
 	s.defaults(n, func(p model.Property) []*node {
-		return []*node{most, s.least(p.Value, model.Mod), s.least(sym.Depends(), model.Mod)}
+		return []*node{most, s.least(p.Value, model.Mod), s.least(sym.Placed(), model.Mod)}
 	})
 }
 
