@@ -1,47 +1,32 @@
 // SPDX-License-Identifier: GPL-3.0-only
 
-package report_test
+package report
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/metaspace/run-kernel/boot/report"
 )
 
-// logs returns the test's own logs, one behind the other.
-func logs(tb testing.TB) []byte {
-	paths, err := filepath.Glob("testdata/*.log")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var all []byte
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		all = append(all, data...)
-	}
-	return all
-}
-
 func benchmark(b *testing.B, log []byte) {
-	log = bytes.Repeat(log, max(1, (4<<20)/max(1, len(log))))
+	log = bytes.Repeat(log, max(1, (4<<20)/len(log)))
 	b.SetBytes(int64(len(log)))
 	b.ReportAllocs()
 	for b.Loop() {
-		p := report.NewParser(nil)
+		p := NewParser(nil)
 		_, _ = p.Write(log)
 		_ = p.Close()
 	}
 }
 
-// BenchmarkReports reads nothing but reports: the worst case of a log of Linux.
-func BenchmarkReports(b *testing.B) { benchmark(b, logs(b)) }
+// BenchmarkReports reads nothing but reports, of each kind: the worst case of a log of Linux.
+func BenchmarkReports(b *testing.B) {
+	var log strings.Builder
+	for _, test := range kindTests {
+		log.WriteString(test.log + "\n")
+	}
+	benchmark(b, []byte(log.String()))
+}
 
 // BenchmarkBoot reads a log without reports.
 func BenchmarkBoot(b *testing.B) {
