@@ -233,5 +233,5 @@ func (g *Guest) Exec(ctx context.Context) {
 
 // isOurEnd says whether our own end is the cause of an error.
 func isOurEnd(err error) bool {
-	return errors.As(err, new(proc.SignalError)) || errors.Is(err, ErrLeft) || errors.Is(err, errQuit)
+	return errors.As(err, new(proc.SignalError)) || errors.Is(err, ErrStopped) || errors.Is(err, ErrLeft) || errors.Is(err, errQuit)
 }
