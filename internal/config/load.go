@@ -320,17 +320,26 @@ func fileError(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-var typeMismatch = pattern.New(`^cannot decode TOML (\w+) into struct field \S+ of type (\S+)$`)
+var typeMismatch = pattern.New(`^cannot decode TOML ([\w ]+) into struct field \S+ of type (\S+)$`)
 
 // mistyped says in TOML's words what the library says in Go's.
 func mistyped(problem string) string {
+	switch {
+	case strings.HasPrefix(problem, "cannot store a table in "):
+		return "this key is no table"
+	case strings.HasPrefix(problem, "cannot store an array table in "):
+		return "this table is written with one pair of brackets"
+	}
 	m := typeMismatch.FindStringSubmatch(problem)
 	if m == nil {
 		return problem
 	}
-	want, ok := map[string]string{"string": "a string in quotes", "int": "a whole number", "bool": "true or false", "[]string": `a list: ["…", "…"]`}[m[2]]
+	want, ok := map[string]string{
+		"string": "a string in quotes", "int": "a whole number", "bool": "true or false", "[]string": `a list: ["…", "…"]`,
+		"config.Duration": `a duration such as "500ms", "10s" or "2m"`,
+	}[m[2]]
 	if !ok {
-		return problem
+		want = "a table"
 	}
 	return fmt.Sprintf("the value is of type %s, and should be %s", m[1], want)
 }
