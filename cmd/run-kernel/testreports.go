@@ -183,11 +183,14 @@ func (r *commandResults) finish(a *app, argv []string, err error) error {
 	switch {
 	case !r.ktap || !ended:
 		return err
-	case t.Status == ktap.NoKTAP && err == nil, t.Status == ktap.NoTests && err == nil:
-		return noKTAPError{}
+	case t.Status == ktap.NoKTAP, t.Status == ktap.NoTests:
+		if err == nil {
+			return noKTAPError{}
+		}
+		return err
 	case t.Status == ktap.Skipped && status == skipStatus:
 		return nil
-	case !t.Status.Good() && err == nil:
+	case !t.Status.Good():
 		return statusError(statusUnmet)
 	}
 	return err

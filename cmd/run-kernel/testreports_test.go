@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-3.0-only
+
+package main
+
+import (
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/ktap"
+	"github.com/metaspace/run-kernel/internal/event"
+)
+
+// With --ktap, tests that fail are the verdict: a status of the command's own that means
+// "skip" to git bisect run must not hide them.
+func TestKTAPStatus(t *testing.T) {
+	const passed, failed, skipped = "TAP version 13\n1..1\nok 1 a\n", "TAP version 13\n1..1\nnot ok 1 a\n", "TAP version 13\n1..1\nok 1 a # SKIP no device\n"
+	for _, test := range []struct {
+		output         string
+		status         int // of the command
+		exit, bisected int
+	}{
+		{passed, 0, 0, 0},
+		{passed, 3, 3, 1},
+		{failed, 0, 1, 1},
+		{failed, 3, 1, 1},
+		{failed, 126, 1, 1},
+		{skipped, skipStatus, 0, 0},
+		{skipped, 3, 3, 1},
+		{"hello\n", 0, statusFailed, statusFailed},
+		{"hello\n", 3, 3, 1},
+		{"", 127, 127, statusFailed},
+	} {
+		a := &app{events: func(event.Event) {}}
+		r := &commandResults{ktap: true, parser: ktap.NewParser(ktap.Options{Comments: true})}
+		if _, err := io.WriteString(r.parser, test.output); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if test.status != 0 {
+			err = statusError(test.status)
+		}
+		err = r.finish(a, []string{"true"}, err)
+		if exit, bisected := exitStatus(err), bisectStatus(err); exit != test.exit || bisected != test.bisected {
+			t.Errorf("%q and status %d: got %d, for git bisect run %d, want %d and %d", test.output, test.status, exit, bisected, test.exit, test.bisected)
+		}
+		if said := errors.As(err, new(noKTAPError)); said != (test.output == "hello\n" && test.status == 0) {
+			t.Errorf("%q and status %d: %v", test.output, test.status, err)
+		}
+	}
+}
