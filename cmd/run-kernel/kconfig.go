@@ -41,7 +41,7 @@ boot will use, the groups of --profile, the options that a NixOS flake declares
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			return &usageError{problem: "kconfig needs a command", hint: "check, fix, list, explain, search, diff, minimize or conf; see run-kernel kconfig --help"}
+			return &usageError{problem: "kconfig needs a command", hint: "check, fix, new, list, explain, search, diff, minimize or conf; see run-kernel kconfig --help"}
 		},
 	}
 	c.AddCommand(a.checkCommand(), a.fixCommand(), a.newConfigCommand(), a.listCommand(), a.explainCommand(), a.searchCommand(), a.diffCommand(), a.minimizeCommand(), a.confCommand())
