@@ -107,7 +107,7 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 	if err := a.checkSSH(); err != nil {
 		return err
 	}
-	if err := a.results.check(argv); err != nil {
+	if err := a.results.check(c, argv); err != nil {
 		return err
 	}
 	if a.dryRun {

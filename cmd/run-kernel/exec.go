@@ -37,7 +37,7 @@ with the guest.`,
   run-kernel exec 'cat > /tmp/module.ko' <module.ko`,
 		Annotations: map[string]string{wordsEnd: "yes", helpFlags: "user output config-file json verbose"},
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := a.results.check(args); err != nil {
+			if err := a.results.check(c, args); err != nil {
 				return err
 			}
 			if err := a.results.begin(a.env.Dir); err != nil {

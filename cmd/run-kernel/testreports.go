@@ -117,9 +117,9 @@ func (r *commandResults) addFlags(c *cobra.Command) {
 }
 
 // check refuses flags that have no meaning without a command.
-func (r *commandResults) check(argv []string) error {
+func (r *commandResults) check(c *cobra.Command, argv []string) error {
 	if len(argv) == 0 && (r.ktap || r.wanted()) {
-		return &usageError{problem: "there are no results without a command", hint: "run-kernel boot --ktap -- COMMAND"}
+		return &usageError{problem: "there are no results without a command", hint: c.CommandPath() + " --ktap -- COMMAND"}
 	}
 	return nil
 }
