@@ -286,8 +286,8 @@ func (a *app) showGuest(ctx context.Context, u prepare.Userland, state string, o
 // showCommand prints a command that would be run.
 func (a *app) showCommand(command []string) {
 	if a.json {
-		_ = json.NewEncoder(a.env.Stdout).Encode(map[string]any{"event": "command", "command": command})
+		_ = json.NewEncoder(a.out).Encode(map[string]any{"event": "command", "command": command})
 		return
 	}
-	fmt.Fprintln(a.env.Stdout, qemu.Quote(command))
+	fmt.Fprintln(a.out, qemu.Quote(command))
 }

@@ -129,7 +129,7 @@ func (a *app) conf(ctx context.Context, r *confRequest) error {
 		return err
 	}
 	if mode == tree.Listnewconfig || r.out == "-" {
-		_, err = a.env.Stdout.Write(data)
+		_, err = a.out.Write(data)
 		return err
 	}
 	if mode == tree.Savedefconfig {
@@ -147,7 +147,7 @@ func (a *app) conf(ctx context.Context, r *confRequest) error {
 	if changed {
 		text = "configuration written to " + shown
 	}
-	_, err = fmt.Fprintf(a.env.Stdout, "#\n# %s\n#\n", text)
+	_, err = fmt.Fprintf(a.out, "#\n# %s\n#\n", text)
 	return err
 }
 
@@ -169,7 +169,7 @@ func (a *app) runConf(ctx context.Context, k *prepare.Kernel, request tree.Reque
 	for _, d := range m.Diagnostics {
 		w := io.Writer(a.env.Stderr)
 		if d.Stdout {
-			w = a.env.Stdout
+			w = a.out
 		}
 		fmt.Fprint(w, d.Text)
 	}

@@ -33,9 +33,9 @@ With --json it prints an array of objects with the fields key, value and origin.
 
 func (a *app) showConfig() error {
 	if a.json {
-		return json.NewEncoder(a.env.Stdout).Encode(a.config.Values())
+		return json.NewEncoder(a.out).Encode(a.config.Values())
 	}
-	return a.config.Print(a.env.Stdout)
+	return a.config.Print(a.out)
 }
 
 func (a *app) versionCommand() *cobra.Command {
@@ -52,9 +52,9 @@ of the JSON that run-kernel prints.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if a.json {
 				version, revision := version()
-				return json.NewEncoder(a.env.Stdout).Encode(map[string]any{"version": version, "revision": revision, "go": runtime.Version(), "json": ui.JSONVersion})
+				return json.NewEncoder(a.out).Encode(map[string]any{"version": version, "revision": revision, "go": runtime.Version(), "json": ui.JSONVersion})
 			}
-			_, err := fmt.Fprintln(a.env.Stdout, versionLine())
+			_, err := fmt.Fprintln(a.out, versionLine())
 			return err
 		},
 	}

@@ -62,7 +62,7 @@ func (a *app) diff(ctx context.Context, args []string) error {
 		if list == nil {
 			list = []explain.Difference{}
 		}
-		return json.NewEncoder(a.env.Stdout).Encode(list)
+		return json.NewEncoder(a.out).Encode(list)
 	}
 	for _, user := range []bool{true, false} {
 		var rows [][]string
@@ -83,11 +83,11 @@ func (a *app) diff(ctx context.Context, args []string) error {
 		if !user {
 			title = fmt.Sprintf("%d that follow:", len(rows))
 		}
-		fmt.Fprintln(a.env.Stdout, title)
-		a.rows(a.env.Stdout, rows)
+		fmt.Fprintln(a.out, title)
+		a.rows(a.out, rows)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.env.Stdout, "to the kernel's conf, they are the same")
+		fmt.Fprintln(a.out, "to the kernel's conf, they are the same")
 	}
 	return nil
 }

@@ -65,11 +65,11 @@ func (a *app) showChecks(checks []doctor.Check) error {
 	here := doctor.ThisDistribution()
 	needed := doctor.Remedy(checks, here, false)
 	if a.json {
-		return json.NewEncoder(a.env.Stdout).Encode(map[string]any{
+		return json.NewEncoder(a.out).Encode(map[string]any{
 			"healthy": doctor.Healthy(checks), "checks": checks, "install": needed,
 		})
 	}
-	w := a.env.Stdout
+	w := a.out
 	feature := ""
 	for _, c := range checks {
 		if c.Feature != feature {

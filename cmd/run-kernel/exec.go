@@ -214,13 +214,13 @@ func (a *app) status() error {
 func (a *app) showStatuses(statuses []control.Status) error {
 	for i, s := range statuses {
 		if a.json {
-			if err := json.NewEncoder(a.env.Stdout).Encode(s); err != nil {
+			if err := json.NewEncoder(a.out).Encode(s); err != nil {
 				return err
 			}
 			continue
 		}
 		if i > 0 {
-			fmt.Fprintln(a.env.Stdout)
+			fmt.Fprintln(a.out)
 		}
 		a.showStatus(s)
 	}
@@ -228,19 +228,19 @@ func (a *app) showStatuses(statuses []control.Status) error {
 }
 
 func (a *app) showStatus(s control.Status) {
-	fmt.Fprintf(a.env.Stdout, "run-kernel %s, process %d, for %s\n", s.Command, s.PID, time.Since(s.Started).Round(time.Second))
+	fmt.Fprintf(a.out, "run-kernel %s, process %d, for %s\n", s.Command, s.PID, time.Since(s.Started).Round(time.Second))
 	if s.Name != "" {
-		fmt.Fprintf(a.env.Stdout, "name: %s\n", s.Name)
+		fmt.Fprintf(a.out, "name: %s\n", s.Name)
 	}
-	fmt.Fprintf(a.env.Stdout, "build directory: %s\nphase: %s\n", s.Build, s.Phase)
+	fmt.Fprintf(a.out, "build directory: %s\nphase: %s\n", s.Build, s.Phase)
 	switch {
 	case s.Guest && s.Silent > 0:
 		silent := time.Duration(s.Silent * float64(time.Second))
-		fmt.Fprintf(a.env.Stdout, "guest: hasn't answered for %s, on %s (run-kernel console has the kernel's messages)\n", silent.Round(time.Second), s.Image)
+		fmt.Fprintf(a.out, "guest: hasn't answered for %s, on %s (run-kernel console has the kernel's messages)\n", silent.Round(time.Second), s.Image)
 	case s.Guest:
-		fmt.Fprintf(a.env.Stdout, "guest: answers, on %s\n", s.Image)
+		fmt.Fprintf(a.out, "guest: answers, on %s\n", s.Image)
 	default:
-		fmt.Fprintln(a.env.Stdout, "guest: none")
+		fmt.Fprintln(a.out, "guest: none")
 	}
 }
 

@@ -80,11 +80,11 @@ func (a *app) explain(ctx context.Context, args []string) error {
 		list = append(list, e)
 	}
 	if a.json {
-		return json.NewEncoder(a.env.Stdout).Encode(list)
+		return json.NewEncoder(a.out).Encode(list)
 	}
 	for i, e := range list {
 		if i > 0 {
-			fmt.Fprintln(a.env.Stdout)
+			fmt.Fprintln(a.out)
 		}
 		a.printExplanation(e)
 	}
@@ -135,7 +135,7 @@ func unknownSymbol(m *model.Model, name string) error {
 }
 
 func (a *app) printExplanation(e *explain.Explanation) {
-	w := a.env.Stdout
+	w := a.out
 	value := e.Value
 	if value == "" {
 		value = "absent"
@@ -222,7 +222,7 @@ func links(title string, list []explain.Link) [][]string {
 }
 
 func (a *app) printPath(e *explain.Explanation) {
-	w := a.env.Stdout
+	w := a.out
 	switch p := e.Path; {
 	case p == nil:
 	case p.Proof != nil:

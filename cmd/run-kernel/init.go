@@ -86,12 +86,12 @@ func (a *app) writeNew(path, text string) error {
 		return err
 	}
 	if a.json {
-		return json.NewEncoder(a.env.Stdout).Encode(map[string]any{"path": path, "written": !exists})
+		return json.NewEncoder(a.out).Encode(map[string]any{"path": path, "written": !exists})
 	}
 	did := "written"
 	if exists {
 		did = "is there already"
 	}
-	_, err = fmt.Fprintln(a.env.Stdout, path, did)
+	_, err = fmt.Fprintln(a.out, path, did)
 	return err
 }

@@ -104,7 +104,7 @@ With --json it prints an array of objects with these fields:
 				}
 			}
 			if a.json {
-				err = json.NewEncoder(a.env.Stdout).Encode(results)
+				err = json.NewEncoder(a.out).Encode(results)
 			} else {
 				a.printResults(results, missing, c.Tree.ConfigPath())
 			}
@@ -137,14 +137,14 @@ func (a *app) printResults(results []kconfig.Result, missing int, path string) {
 		rows = append(rows, []string{r.Symbol, have, want, why})
 	}
 	if len(rows) > 0 && !a.quiet {
-		ui.Table(a.env.Stdout, a.width(), []string{"OPTION", "HAVE", "WANT", "WHY"}, rows)
+		ui.Table(a.out, a.width(), []string{"OPTION", "HAVE", "WANT", "WHY"}, rows)
 	}
 	switch {
 	case a.quiet:
 	case missing > 0:
-		fmt.Fprintf(a.env.Stdout, "%d of %d options are missing in %s; `run-kernel kconfig fix`, with the same arguments, sets them or proves that it can't be\n", missing, len(results), path)
+		fmt.Fprintf(a.out, "%d of %d options are missing in %s; `run-kernel kconfig fix`, with the same arguments, sets them or proves that it can't be\n", missing, len(results), path)
 	default:
-		fmt.Fprintf(a.env.Stdout, "%s has what the guest needs (%d options checked)\n", path, len(results))
+		fmt.Fprintf(a.out, "%s has what the guest needs (%d options checked)\n", path, len(results))
 	}
 }
 
@@ -256,13 +256,13 @@ met.`,
 				return err
 			}
 			if a.json {
-				return json.NewEncoder(a.env.Stdout).Encode(groups)
+				return json.NewEncoder(a.out).Encode(groups)
 			}
 			for i, g := range groups {
 				if i > 0 {
-					fmt.Fprintln(a.env.Stdout)
+					fmt.Fprintln(a.out)
 				}
-				fmt.Fprintf(a.env.Stdout, "%s: %s\n", g.Name, g.Description)
+				fmt.Fprintf(a.out, "%s: %s\n", g.Name, g.Description)
 				var rows [][]string
 				for _, r := range g.Requirements {
 					want := r.Want.String()
@@ -271,7 +271,7 @@ met.`,
 					}
 					rows = append(rows, []string{"  " + r.Symbol, want, reason(r)})
 				}
-				ui.Table(a.env.Stdout, a.width(), []string{"  OPTION", "WANT", "WHY"}, rows)
+				ui.Table(a.out, a.width(), []string{"  OPTION", "WANT", "WHY"}, rows)
 			}
 			return nil
 		},

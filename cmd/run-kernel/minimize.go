@@ -152,7 +152,7 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 	}
 	a.events.Emit(event.Notice{Text: fmt.Sprintf("%d of %d settings make it fail, found in %d steps; .config is as it was", len(found), len(all), step)})
 	for _, s := range found {
-		fmt.Fprintln(a.env.Stdout, s.Line())
+		fmt.Fprintln(a.out, s.Line())
 	}
 	return nil
 }

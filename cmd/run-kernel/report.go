@@ -68,7 +68,7 @@ can't be read.`,
 			if decoder != nil {
 				defer decoder.Close()
 			}
-			w := reportWriter{ctx: c.Context(), out: a.env.Stdout, json: a.json, verbose: a.verbose, decoder: decoder, warn: a.warn}
+			w := reportWriter{ctx: c.Context(), out: a.out, json: a.json, verbose: a.verbose, decoder: decoder, warn: a.warn}
 			for _, name := range args {
 				if err := a.readLog(name, &w); err != nil {
 					return err
@@ -124,7 +124,7 @@ func (a *app) decoder(c *cobra.Command, vmlinux string) (*lines.Decoder, error) 
 
 // warn writes a warning to standard error, also with --json.
 func (a *app) warn(text, hint string) {
-	ui.NewText(ui.Options{Out: a.env.Stdout, Err: a.env.Stderr}).Event(event.Warning{Text: text, Hint: hint})
+	ui.NewText(ui.Options{Out: a.out, Err: a.env.Stderr}).Event(event.Warning{Text: text, Hint: hint})
 }
 
 // readLog writes the reports of a log.

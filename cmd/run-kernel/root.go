@@ -35,7 +35,7 @@ type Env struct {
 // Execute runs a command line and returns the exit status. It reports errors
 // itself.
 func Execute(ctx context.Context, env Env) int {
-	a := &app{env: env}
+	a := &app{env: env, out: &stdout{w: env.Stdout}}
 	root := a.rootCommand()
 	root.SetArgs(makeFlags(root, env.Args))
 	root.SetIn(env.Stdin)
@@ -44,6 +44,9 @@ func Execute(ctx context.Context, env Env) int {
 	command, err := root.ExecuteContextC(ctx)
 	if a.text != nil {
 		a.text.Close()
+	}
+	if lost := a.out.lost(); lost != nil && (err == nil || errors.As(err, new(statusError))) {
+		err = lost
 	}
 	status := exitStatus(err)
 	if command.Annotations[foldStatus] != "" {
@@ -70,6 +73,7 @@ func Execute(ctx context.Context, env Env) int {
 // An app is one run of the program.
 type app struct {
 	env Env
+	out *stdout // standard output, but for what a command in the guest writes itself
 
 	// Flags that are no configuration.
 	configFile     string
@@ -158,9 +162,9 @@ func (a *app) setUp(c *cobra.Command) error {
 	}
 	var err error
 	if a.json {
-		a.events = ui.JSON(a.env.Stdout)
+		a.events = ui.JSON(a.out)
 	} else {
-		o := ui.Options{Out: a.env.Stdout, Err: a.env.Stderr, Quiet: a.quiet, Verbose: a.verbose}
+		o := ui.Options{Out: a.out, Err: a.env.Stderr, Quiet: a.quiet, Verbose: a.verbose}
 		if o.Color, err = a.colored(); err != nil {
 			return err
 		}

@@ -66,7 +66,7 @@ func (a *app) search(ctx context.Context, words []string, limit int) error {
 		list = list[:limit]
 	}
 	if a.json {
-		return json.NewEncoder(a.env.Stdout).Encode(list)
+		return json.NewEncoder(a.out).Encode(list)
 	}
 	var rows [][]string
 	for _, match := range list {
@@ -76,9 +76,9 @@ func (a *app) search(ctx context.Context, words []string, limit int) error {
 		}
 		rows = append(rows, []string{name, match.At, match.Prompt})
 	}
-	a.rows(a.env.Stdout, rows)
+	a.rows(a.out, rows)
 	if more > 0 {
-		_, err = fmt.Fprintf(a.env.Stdout, "and %d more; --limit 0 lists all\n", more)
+		_, err = fmt.Fprintf(a.out, "and %d more; --limit 0 lists all\n", more)
 	}
 	return err
 }

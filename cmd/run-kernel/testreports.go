@@ -177,7 +177,7 @@ func (r *commandResults) finish(a *app, argv []string, err error) error {
 	if r.ktap {
 		a.events.Emit(t.Summary(t.Elapsed))
 	}
-	if err := r.write(a.env.Stdout, "run-kernel", t); err != nil {
+	if err := r.write(a.out, "run-kernel", t); err != nil {
 		return err
 	}
 	switch {

@@ -36,7 +36,7 @@ func (a *app) showTurns(n int) error {
 	var rows [][]string
 	for _, t := range turns {
 		if a.json {
-			fmt.Fprintln(a.env.Stdout, t.Line)
+			fmt.Fprintln(a.out, t.Line)
 			continue
 		}
 		changed := strings.Join(t.Changed, " ")
@@ -54,7 +54,7 @@ func (a *app) showTurns(n int) error {
 		rows = append(rows, append(row, t.Result, ansi.Strip(changed)))
 	}
 	if !a.json {
-		ui.Table(a.env.Stdout, 0, []string{"ENDED", "COMPILE", "LINK", "BOOT", "COMMAND", "TOTAL", "RESULT", "CHANGED"}, rows)
+		ui.Table(a.out, 0, []string{"ENDED", "COMPILE", "LINK", "BOOT", "COMMAND", "TOTAL", "RESULT", "CHANGED"}, rows)
 	}
 	return nil
 }
