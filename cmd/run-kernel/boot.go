@@ -131,7 +131,11 @@ func (a *app) boot(c *cobra.Command, args []string) error {
 		}
 		return a.once(ctx, session.OpenImage(options), once)
 	}
-	ctx, s, err := a.openWith(ctx, options)
+	tree, err := a.treeToBoot()
+	if err != nil {
+		return err
+	}
+	ctx, s, err := session.Open(ctx, tree, options)
 	if err != nil {
 		return err
 	}

@@ -20,14 +20,28 @@ func (a *app) open(ctx context.Context, command string) (context.Context, *sessi
 }
 
 func (a *app) openWith(ctx context.Context, o session.Options) (context.Context, *session.Session, error) {
-	tree, err := a.tree()
+	tree, err := a.treeToBuild()
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := a.checkInPlace(tree); err != nil {
-		return nil, nil, err
-	}
 	return session.Open(ctx, tree, o)
+}
+
+// treeToBuild is tree for who is about to build there.
+func (a *app) treeToBuild() (*kbuild.Tree, error) {
+	tree, err := a.tree()
+	if err != nil {
+		return nil, err
+	}
+	return tree, a.checkInPlace(tree)
+}
+
+// treeToBoot is tree for who boots what is built there, after a build or without one.
+func (a *app) treeToBoot() (*kbuild.Tree, error) {
+	if a.config.Run.Kernel != "" {
+		return a.tree() // the image is from anywhere, and nothing is built
+	}
+	return a.treeToBuild()
 }
 
 // checkInPlace refuses to begin a build in the source tree that nobody has asked for,
