@@ -41,6 +41,11 @@ func (a *app) treeToBoot() (*kbuild.Tree, error) {
 	if a.config.Run.Kernel != "" {
 		return a.tree() // the image is from anywhere, and nothing is built
 	}
+	if a.noBuild {
+		if _, err := a.existingTree(); err != nil {
+			return nil, err
+		}
+	}
 	return a.treeToBuild()
 }
 
