@@ -16,7 +16,6 @@ import (
 
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
-	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/spell"
 	"github.com/metaspace/run-kernel/kbuild"
 )
@@ -38,9 +37,8 @@ for another release, and a kernel that has crashed. It doesn't run make.`,
 		Annotations: map[string]string{helpFlags: "output config-file json"},
 		RunE:        a.swap,
 	})
-	c.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		a.config = new(config.Loaded)
-		tree, err := a.treeIn("")
+	c.ValidArgsFunction = func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		tree, err := a.typedTree(c)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveDefault
 		}
