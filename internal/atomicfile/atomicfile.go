@@ -85,36 +85,51 @@ func Update(path string, data []byte, temp string) (err error) {
 			_ = os.Remove(f.Name())
 		}
 	}()
+	var owner *syscall.Stat_t
 	if exists {
 		st, err := os.Stat(path)
 		if err != nil {
 			return errors.Join(err, f.Close())
 		}
 		mode = st.Mode().Perm()
-		if s, ok := st.Sys().(*syscall.Stat_t); ok {
-			// Another user's file is possible for root only; for others, a file of
-			// their own is better than none.
-			_ = f.Chown(int(s.Uid), int(s.Gid))
-		}
+		owner, _ = st.Sys().(*syscall.Stat_t)
 	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+	if err := fill(f, data, mode, owner); err != nil {
 		return err
 	}
 	if exists {
-		if err := writeSync(path+".old", old, mode); err != nil {
+		if err := keep(f.Name()+".old", path+".old", old, mode, owner); err != nil {
 			return err
 		}
 	}
 	return os.Rename(f.Name(), path)
 }
 
-// writeSync writes a file, and reports a full disk, before it returns.
-func writeSync(path string, data []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+// keep writes the contents before, by way of temp: what has the name already may be
+// another user's, or a link to what is none of ours.
+func keep(temp, path string, old []byte, mode os.FileMode, owner *syscall.Stat_t) (err error) {
+	f, err := os.Create(temp)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temp)
+		}
+	}()
+	if err := fill(f, old, mode, owner); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// fill writes a new file and closes it. It reports a full disk, before it returns.
+func fill(f *os.File, data []byte, mode os.FileMode, owner *syscall.Stat_t) error {
+	if owner != nil {
+		// Another user's file is possible for root only; for others, a file of
+		// their own is better than none.
+		_ = f.Chown(int(owner.Uid), int(owner.Gid))
+	}
+	_, err := f.Write(data)
+	return errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 }

@@ -149,3 +149,44 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("%d files are left", n)
 	}
 }
+
+func TestUpdateKeeps(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, ".config"), filepath.Join(dir, "other")
+	for name, text := range map[string]string{path: "one", other: "mine"} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A link there is replaced: what it leads to isn't ours to write.
+	if err := os.Symlink(other, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Update(path, []byte("two"), ""); err != nil {
+		t.Fatal(err)
+	}
+	if got, old := read(t, other), read(t, path+".old"); got != "mine" || old != "one" {
+		t.Errorf("what the link led to is %q, and the contents before are %q", got, old)
+	}
+	// One that may not be written, as sudo make leaves it, is in nobody's way.
+	if err := os.Chmod(path+".old", 0o444); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(path + ".old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Update(path, []byte("three"), ""); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat(path + ".old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.SameFile(before, after) || read(t, path+".old") != "two" || mode(t, path+".old") != 0o644 {
+		t.Errorf("the contents before are %q, with the mode %v", read(t, path+".old"), mode(t, path+".old"))
+	}
+	if n := names(t, dir); n != 3 {
+		t.Errorf("%d files are left", n)
+	}
+}
