@@ -107,8 +107,13 @@ func preset(s *model.State, r Request) error {
 }
 
 // Replace writes a .config as conf does: the file before is kept with the suffix
-// .old, and one with the same contents isn't touched.
+// .old, and one with the same contents isn't touched. A device or a pipe is written to.
 func Replace(path string, data []byte) (changed bool, err error) {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		// It has no contents before, and a file must not take its place: /dev/null would
+		// be one from then on.
+		return true, os.WriteFile(path, data, 0o644)
+	}
 	old, err := os.ReadFile(path)
 	if err == nil && bytes.Equal(old, data) {
 		return false, nil
