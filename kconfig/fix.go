@@ -111,6 +111,10 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 	if err != nil {
 		return nil, err
 	}
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() && !st.IsDir() {
+		// A file would take the place of /dev/null.
+		return nil, &pathError{x.Path, "isn't a regular file", "name the file to change"}
+	}
 	old, err := ReadFile(path)
 	if err != nil {
 		return nil, err

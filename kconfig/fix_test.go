@@ -688,3 +688,25 @@ func TestToSet(t *testing.T) {
 		}
 	}
 }
+
+// What would be replaced must be a file: as root, /dev/null can be replaced too.
+func TestFixOfADevice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		x := Fixer{Path: path, Olddefconfig: (&kernel{t: t}).olddefconfig}
+		_, err := x.Fix(t.Context(), nil)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || err.Error() != path+" isn't a regular file" {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it reads the pipe")
+	}
+}
