@@ -69,7 +69,7 @@ func (e *unfinishedError) Hint() string {
 
 // keepConfig keeps a .config beside it, until restore brings it back. The error is an
 // *unfinishedError where one is kept already.
-func keepConfig(path string, config []byte) (restore func(), err error) {
+func keepConfig(path string, config []byte) (restore func() error, err error) {
 	saved := path + ".minimize"
 	f, err := os.OpenFile(saved, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
@@ -80,13 +80,19 @@ func keepConfig(path string, config []byte) (restore func(), err error) {
 	}
 	_, err = f.Write(config)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
+		// Half of it, on a full disk, must not be taken for what to bring back.
+		return nil, errors.Join(err, os.Remove(saved))
 	}
-	return func() {
+	return func() error {
 		// It may be a link: what it leads to is written.
-		if os.WriteFile(path, config, 0o644) == nil {
-			_ = os.Remove(saved)
+		if err := os.WriteFile(path, config, 0o644); err != nil {
+			return &advisedError{
+				fmt.Errorf("%s isn't as it was: %w", path, err),
+				fmt.Sprintf("mv %s %s brings it back", saved, path),
+			}
 		}
+		_ = os.Remove(saved)
+		return nil
 	}, nil
 }
 
@@ -113,7 +119,6 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 	if err != nil {
 		return err
 	}
-	defer restore()
 	all := minimize.Settings(m, from, bad)
 	step := 0
 	fails := func(ctx context.Context, settings []kconfig.Setting) (bool, error) {
@@ -147,12 +152,17 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 		return err != nil, nil
 	}
 	found, err := minimize.Minimize(ctx, all, fails)
+	failed := restore()
 	if err != nil {
-		return fmt.Errorf("kconfig minimize: %w", err)
+		return errors.Join(fmt.Errorf("kconfig minimize: %w", err), failed)
 	}
-	a.events.Emit(event.Notice{Text: fmt.Sprintf("%d of %d settings make it fail, found in %d steps; .config is as it was", len(found), len(all), step)})
+	text := fmt.Sprintf("%d of %d settings make it fail, found in %d steps", len(found), len(all), step)
+	if failed == nil {
+		text += "; .config is as it was"
+	}
+	a.events.Emit(event.Notice{Text: text})
 	for _, s := range found {
 		fmt.Fprintln(a.out, s.Line())
 	}
-	return nil
+	return failed
 }
