@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/kbuild"
 	"github.com/metaspace/run-kernel/kconfig/tree"
 )
 
@@ -115,6 +117,9 @@ func (a *app) conf(ctx context.Context, r *confRequest) error {
 	if r.out == "" {
 		r.out = path
 	}
+	if isConfig(t, r.out) {
+		r.out = t.ConfigPath()
+	}
 	if r.out == t.ConfigPath() && mode != tree.Listnewconfig {
 		// Nobody else may work with the file meanwhile.
 		stoppable, s, err := a.open(ctx, "kconfig conf")
@@ -149,6 +154,20 @@ func (a *app) conf(ctx context.Context, r *confRequest) error {
 	}
 	_, err = fmt.Fprintf(a.out, "#\n# %s\n#\n", text)
 	return err
+}
+
+// isConfig says whether a path is that of the .config of the build, however it is
+// spelled.
+func isConfig(t *kbuild.Tree, path string) bool {
+	if abs, err := filepath.Abs(path); err == nil && abs == t.ConfigPath() {
+		return true
+	}
+	own, err := os.Stat(t.ConfigPath())
+	if err != nil {
+		return false
+	}
+	st, err := os.Stat(path)
+	return err == nil && os.SameFile(st, own)
 }
 
 // runConf does what conf does, or has conf do it where it alone understands the tree.

@@ -195,7 +195,7 @@ fix. Without a .config, fix starts from the architecture's defconfig.`,
 			}
 			defer s.Close()
 			path := s.Kernel.Tree.ConfigPath()
-			if file != "" {
+			if file != "" && !isConfig(s.Kernel.Tree, file) {
 				path = file
 			}
 			report, err := s.Kernel.Fix(ctx, prepare.FixOptions{Path: path, DryRun: a.dryRun, KeepGoing: keepGoing})
