@@ -82,6 +82,9 @@ func (r *confRequest) mode() (tree.Mode, error) {
 	if mode.FromScratch() && r.in != "" {
 		return "", &usageError{problem: fmt.Sprintf("--config has no use with --%s", mode), hint: "KCONFIG_ALLCONFIG=FILE in the environment presets symbols"}
 	}
+	if mode == tree.Listnewconfig && r.out != "" {
+		return "", &usageError{problem: "--write has no use with --listnewconfig", hint: "it prints the list"}
+	}
 	if mode == tree.Savedefconfig {
 		if r.out != "" {
 			return "", &usageError{problem: "--write has no use with --savedefconfig", hint: "it writes to the file that it's given"}
