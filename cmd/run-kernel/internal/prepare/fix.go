@@ -30,7 +30,7 @@ func (k *Kernel) Check(ctx context.Context) ([]kconfig.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := k.foreign(f); err != nil {
+	if err := k.foreign(k.Tree.ConfigPath(), f); err != nil {
 		k.Events.Emit(event.Warning{Text: err.Error(), Hint: err.Hint()})
 	}
 	environ := k.environ(ctx)
@@ -109,7 +109,7 @@ func (k *Kernel) Fix(ctx context.Context, o FixOptions) (*kconfig.Report, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.foreign(f); err != nil {
+	if err := k.foreign(path, f); err != nil {
 		return nil, err
 	}
 	environ := k.environ(ctx)

@@ -49,14 +49,14 @@ func (e *foreignError) Hint() string {
 
 var madeFor = pattern.New(`(?m)\A(?:#[^\n]*\n){0,3}?# Linux/(\w+) `)
 
-// foreign is what is wrong with a .config that conf made for another architecture
-// than the tree's; nil with any other.
-func (k *Kernel) foreign(f *kconfig.File) *foreignError {
+// foreign is what is wrong with the configuration at path, if conf made it for another
+// architecture than the tree's; nil with any other.
+func (k *Kernel) foreign(path string, f *kconfig.File) *foreignError {
 	m := madeFor.FindSubmatch(f.Bytes())
 	if m == nil || arch.OfKernel(string(m[1])).Kernel == k.Tree.SrcArch() {
 		return nil
 	}
-	return &foreignError{k.Tree.ConfigPath(), string(m[1]), k.Tree.Arch()}
+	return &foreignError{path, string(m[1]), k.Tree.Arch()}
 }
 
 // noConfig is what is wrong where a .config can't be found: ErrNoConfig, or a

@@ -187,6 +187,11 @@ func TestConfigOfAnotherArchitecture(t *testing.T) {
 			t.Errorf("%s: .config was changed", arch)
 		}
 	}
+	l.Write("mine", fmt.Sprintf(head, "arm64"))
+	path := filepath.Join(l.kernel.Tree.BuildDir, "mine")
+	if _, err := l.kernel.Fix(t.Context(), FixOptions{Path: path}); err == nil || !strings.HasPrefix(err.Error(), path+" is one for arm64 ") {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestOlder(t *testing.T) {
