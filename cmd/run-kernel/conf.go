@@ -103,7 +103,6 @@ func (a *app) conf(ctx context.Context, r *confRequest) error {
 	if err != nil {
 		return err
 	}
-	// As conf does, which runs in the build directory.
 	name, path := ".config", t.ConfigPath()
 	if r.in != "" {
 		name, path = r.in, r.in
@@ -149,7 +148,7 @@ func (a *app) conf(ctx context.Context, r *confRequest) error {
 	}
 	shown := r.out
 	if shown == t.ConfigPath() {
-		shown = name
+		shown = ".config" // as conf does, which runs in the build directory
 	}
 	text := "No change to " + shown
 	if changed {
