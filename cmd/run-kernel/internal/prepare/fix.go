@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/private"
@@ -43,6 +44,7 @@ func (k *Kernel) Check(ctx context.Context) ([]kconfig.Result, error) {
 		}
 		return results, nil
 	}
+	read := time.Now()
 	m, err := k.tryModel(ctx)
 	if err != nil {
 		return nil, err
@@ -55,7 +57,7 @@ func (k *Kernel) Check(ctx context.Context) ([]kconfig.Result, error) {
 	// A slip of the user's isn't kept, so that the next check tells of it too.
 	slip := func(r kconfig.Result) bool { return r.Proof != nil && r.Group == "require" }
 	if environ != "" && !slices.ContainsFunc(results, slip) {
-		k.settle(checked, key, m, results)
+		k.settle(checked, key, m, read, results)
 	}
 	return results, nil
 }
@@ -116,6 +118,7 @@ func (k *Kernel) Fix(ctx context.Context, o FixOptions) (*kconfig.Report, error)
 	if own && k.settled(fixed, settledKey(f.Bytes(), requirements, environ)) != nil {
 		return &kconfig.Report{Config: f}, nil
 	}
+	read := time.Now()
 	m, err := k.tryModel(ctx)
 	if err != nil {
 		return nil, err
@@ -126,7 +129,7 @@ func (k *Kernel) Fix(ctx context.Context, o FixOptions) (*kconfig.Report, error)
 	fixer := kconfig.Fixer{
 		Path: path, DryRun: o.DryRun, KeepGoing: o.KeepGoing,
 		Olddefconfig: func(ctx context.Context, path string) error {
-			return k.olddefconfig(ctx, path, m, environ)
+			return k.olddefconfig(ctx, path, m, read, environ)
 		},
 	}
 	if m != nil {
@@ -163,7 +166,7 @@ func (k *Kernel) Fix(ctx context.Context, o FixOptions) (*kconfig.Report, error)
 	if own && !o.DryRun {
 		if _, err := k.Tree.StateDir(); err == nil {
 			k.remember(report.Config, requirements, declined)
-			k.settle(fixed, settledKey(report.Config.Bytes(), requirements, environ), m, nil)
+			k.settle(fixed, settledKey(report.Config.Bytes(), requirements, environ), m, read, nil)
 		}
 	}
 	if len(report.Edits) > 0 && !o.Quiet {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/metaspace/run-kernel/internal/atomicfile"
 	"github.com/metaspace/run-kernel/internal/private"
@@ -41,7 +42,7 @@ const (
 // was seen to come to the same bytes as the engine, with the same Kconfig files and
 // in the same environment, the engine does it: make and conf take seconds, most of
 // them for asking the compiler again. The build will run conf in any case.
-func (k *Kernel) olddefconfig(ctx context.Context, path string, m *model.Model, environ string) error {
+func (k *Kernel) olddefconfig(ctx context.Context, path string, m *model.Model, read time.Time, environ string) error {
 	if m == nil || environ == "" {
 		return k.Tree.Configure(ctx, "olddefconfig", path)
 	}
@@ -60,7 +61,7 @@ func (k *Kernel) olddefconfig(ctx context.Context, path string, m *model.Model, 
 		return err
 	}
 	if theirs, err := os.ReadFile(path); err == nil && bytes.Equal(ours, theirs) {
-		k.settle(agreed, environ, m, nil)
+		k.settle(agreed, environ, m, read, nil)
 	}
 	return nil
 }
@@ -88,20 +89,28 @@ func (k *Kernel) remember(f *kconfig.File, requirements []kconfig.Requirement, d
 func (k *Kernel) settled(name, key string) *settlement {
 	data, err := private.ReadFile(k.Tree.StatePath(name))
 	known := &settlement{}
-	if err != nil || json.Unmarshal(data, known) != nil || known.Key != key || known.Stamp != k.stamp(known.Files) {
+	if err != nil || json.Unmarshal(data, known) != nil || known.Key != key {
+		return nil
+	}
+	if stamp, _ := k.stamp(known.Files); stamp != known.Stamp {
 		return nil
 	}
 	return known
 }
 
-// settle keeps what was found of a .config with a model, which may be nil; but
-// only where there is a state directory.
-func (k *Kernel) settle(name, key string, m *model.Model, results []kconfig.Result) {
+// settle keeps what was found of a .config with a model, which may be nil, and whose
+// files have been read since a time; but only where there is a state directory, and no
+// file was saved since: the model may not have that.
+func (k *Kernel) settle(name, key string, m *model.Model, read time.Time, results []kconfig.Result) {
 	known := settlement{Key: key}
 	if m != nil {
 		known.Files = m.Tree.Files
 	}
-	known.Stamp = k.stamp(known.Files)
+	stamp, saved := k.stamp(known.Files)
+	if saved.After(read) {
+		return
+	}
+	known.Stamp = stamp
 	for _, r := range results {
 		known.Values = append(known.Values, r.Have)
 	}
@@ -111,8 +120,8 @@ func (k *Kernel) settle(name, key string, m *model.Model, results []kconfig.Resu
 	}
 }
 
-// stamp changes when one of the files does.
-func (k *Kernel) stamp(files []string) string {
+// stamp changes when one of the files does. saved is when one was saved last.
+func (k *Kernel) stamp(files []string) (stamp string, saved time.Time) {
 	h := sha256.New()
 	for _, name := range files {
 		if !filepath.IsAbs(name) {
@@ -120,9 +129,12 @@ func (k *Kernel) stamp(files []string) string {
 		}
 		if st, err := os.Stat(name); err == nil {
 			fmt.Fprintln(h, name, st.Size(), st.ModTime().UnixNano())
+			if st.ModTime().After(saved) {
+				saved = st.ModTime()
+			}
 		}
 	}
-	return fmt.Sprintf("%x", h.Sum(nil))
+	return fmt.Sprintf("%x", h.Sum(nil)), saved
 }
 
 // settledKey identifies a .config, the requirements, and the environment.

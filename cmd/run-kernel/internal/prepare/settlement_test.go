@@ -3,14 +3,15 @@
 package prepare
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 )
 
-// TestCheckAgain sees that a check is as good as the first one whatever has
-// changed since, and reads no Kconfig file where nothing has.
-func TestCheckAgain(t *testing.T) {
+// newWantedLab is one with a .config, and with Kconfig files that the engine
+// understands, of which a symbol is required.
+func newWantedLab(t *testing.T) *lab {
 	l := newLab(t)
 	for _, name := range []string{"lexer.l", "parser.y", "symbol.c", "confdata.c", "expr.c"} {
 		l.Write("scripts/kconfig/"+name, "")
@@ -18,11 +19,18 @@ func TestCheckAgain(t *testing.T) {
 	l.Write("scripts/kconfig/expr.h", "#define SYMBOL_HASHSIZE 9973\n")
 	l.Write("arch/x86/Kconfig", "")
 	l.Write(".config", "CONFIG_WANTED=y\n")
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	l.kernel.Config.Kconfig.Require = []string{"WANTED=y"}
+	return l
+}
+
+// TestCheckAgain sees that a check is as good as the first one whatever has
+// changed since, and reads no Kconfig file where nothing has.
+func TestCheckAgain(t *testing.T) {
+	l := newWantedLab(t)
 	const kconfig = "config WANTED\n\tbool \"one\"\n\tdepends on \"$(shell,echo $PROBED)\" = \"yes\"\n"
 	l.Write("Kconfig", kconfig)
 	t.Setenv("PROBED", "yes")
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	l.kernel.Config.Kconfig.Require = []string{"WANTED=y"}
 	check := func(what, want string) {
 		t.Helper()
 		results, err := l.kernel.Check(t.Context())
@@ -70,5 +78,26 @@ func TestCheckAgain(t *testing.T) {
 	l.kernel.Config.Kconfig.Require = []string{"WANTED=n"}
 	if results, err := l.kernel.Check(t.Context()); err != nil || !results[len(results)-1].Met {
 		t.Errorf("another requirement: %+v %v", results[len(results)-1], err)
+	}
+}
+
+// TestCheckDuringASave has a Kconfig file saved while it is read: the next check reads it.
+func TestCheckDuringASave(t *testing.T) {
+	l := newWantedLab(t)
+	l.Write("next", "config OTHER\n\tbool\n")
+	l.Write("Kconfig", fmt.Sprintf("config WANTED\n\tbool \"one\"\n\nsaved := $(shell,sleep 0.1; cp %[1]s/next %[1]s/Kconfig)\n", l.Dir))
+	if _, err := l.kernel.Tree.StateDir(); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"y", ""} {
+		results, err := l.kernel.Check(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			if r.Symbol == "WANTED" && r.Have != want {
+				t.Errorf("check %d: have %q", i, r.Have)
+			}
+		}
 	}
 }
