@@ -19,7 +19,7 @@ src=$2
 for target; do case $target in [a-z]*config|[a-z]*mage|vmlinux) break;; esac; done
 echo "$target" >>"$src/../made"
 case $target in
-defconfig)
+defconfig|tinyconfig)
 	echo CONFIG_64BIT=y >"$KCONFIG_CONFIG";;
 olddefconfig)
 	while read -r symbol; do sed -i "/^CONFIG_$symbol=/d" "$KCONFIG_CONFIG"; done <"$src/../refused";;

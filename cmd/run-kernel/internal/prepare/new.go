@@ -4,8 +4,6 @@ package prepare
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -13,8 +11,9 @@ import (
 )
 
 // NewConfig writes a .config that has what make tinyconfig sets, for 64 bits, and the
-// requirements. One that is there is kept as .config.old. It returns the number of options
-// that are set. On an error nothing has changed.
+// requirements. The contents of one that is there are kept as .config.old; its mode and
+// owner stay, and so does .config that is a link. It returns the number of options that
+// are set. On an error nothing has changed.
 func (k *Kernel) NewConfig(ctx context.Context) (set int, err error) {
 	state, err := k.Tree.StateDir()
 	if err != nil {
@@ -38,13 +37,5 @@ func (k *Kernel) NewConfig(ctx context.Context) (set int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	own := k.Tree.ConfigPath()
-	if before, err := os.ReadFile(own); err == nil {
-		if err := atomicfile.Write(own+".old", before, 0o644); err != nil {
-			return 0, err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return 0, err
-	}
-	return len(report.Config.Symbols()), atomicfile.Write(own, report.Config.Bytes(), 0o644)
+	return len(report.Config.Symbols()), atomicfile.Update(k.Tree.ConfigPath(), report.Config.Bytes(), "")
 }
