@@ -92,6 +92,9 @@ func (k *Kernel) Groups(ctx context.Context, more ...string) ([]kconfig.Group, e
 			})
 		}
 	}
+	if len(k.Tree.External) > 0 {
+		groups = append(groups, external)
+	}
 	flake, err := k.flakeGroup(ctx)
 	if err != nil || flake == nil {
 		return groups, err
@@ -132,17 +135,14 @@ func (k *Kernel) Requirements(ctx context.Context) ([]kconfig.Requirement, error
 		}
 		lists = append(lists, []kconfig.Requirement{r})
 	}
-	if len(k.Tree.External) > 0 {
-		lists = append(lists, externalNeeds)
-	}
 	return kconfig.Merge(lists...)
 }
 
-// externalNeeds is what modules outside of the tree need.
-var externalNeeds = []kconfig.Requirement{
+// external is what modules outside of the tree need.
+var external = kconfig.Group{Name: "external", Description: "Modules outside of the tree.", Requirements: []kconfig.Requirement{
 	{Symbol: "MODULES", Want: kconfig.Want{Value: "y"}, Group: "external", Why: "Modules outside of the tree are built", Symptom: "make refuses to build them"},
 	{
 		Symbol: "MODULE_UNLOAD", Want: kconfig.Want{Value: "y"}, Optional: true, Group: "external", Why: "A module is replaced in the running guest",
 		Symptom: "each change of a module boots a new guest",
 	},
-}
+}}
