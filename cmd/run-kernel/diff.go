@@ -42,10 +42,15 @@ func (a *app) diff(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(args) == 1 {
-		args = []string{t.ConfigPath(), args[0]}
-	}
+	k := a.kernel(t)
 	var files []*kconfig.File
+	if len(args) == 1 {
+		f, err := k.ReadConfig()
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
 	for _, path := range args {
 		f, err := kconfig.ReadFile(path)
 		if err != nil {
@@ -53,7 +58,7 @@ func (a *app) diff(ctx context.Context, args []string) error {
 		}
 		files = append(files, f)
 	}
-	m, err := a.kernel(t).Model(ctx)
+	m, err := k.Model(ctx)
 	if err != nil {
 		return err
 	}
