@@ -90,9 +90,8 @@ func New(ctx context.Context, o Options) (*Runner, error) {
 	if o.Dir == "" {
 		return r, nil
 	}
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
-		return nil, err
-	}
+	// Without it, commands run each time.
+	_ = os.MkdirAll(o.Dir, 0o755)
 	h := sha256.New()
 	for _, v := range slices.Sorted(slices.Values(o.Env)) {
 		if name, _, _ := strings.Cut(v, "="); !r.apart[name] {
@@ -112,8 +111,7 @@ func New(ctx context.Context, o Options) (*Runner, error) {
 		}
 	}
 	r.path = filepath.Join(o.Dir, "probes-"+hex.EncodeToString(h.Sum(nil)[:16])+".json")
-	data, err := os.ReadFile(r.path)
-	if err == nil {
+	if data, err := os.ReadFile(r.path); err == nil {
 		// It is in use, so that prune removes others first. A file that can't be touched is
 		// kept for a shorter time.
 		now := time.Now()
@@ -122,8 +120,6 @@ func New(ctx context.Context, o Options) (*Runner, error) {
 		if json.Unmarshal(data, &r.known) != nil {
 			r.known = map[string]syntax.Output{}
 		}
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return nil, err
 	}
 	return r, nil
 }
@@ -320,21 +316,18 @@ func (r *Runner) Wait() error {
 	return nil
 }
 
-// Close writes down what is to be kept.
-func (r *Runner) Close() error {
+// Close writes down what is to be kept, where that is possible: a home that is full or
+// can't be written costs time, no more.
+func (r *Runner) Close() {
 	if !r.changed || r.path == "" {
-		return nil
+		return
 	}
 	data, err := json.Marshal(r.known)
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(r.path, data, 0o600); err != nil {
-		return err
+	if err != nil || atomicfile.Write(r.path, data, 0o600) != nil {
+		return
 	}
 	r.changed = false
 	r.prune()
-	return nil
 }
 
 // prune removes the files that were not used for the longest time.

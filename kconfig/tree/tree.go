@@ -67,9 +67,7 @@ func (in *Source) Load(ctx context.Context) (*model.Model, error) {
 			if err != nil {
 				return nil, err
 			}
-			if err := in.runner.Close(); err != nil {
-				return nil, err
-			}
+			in.runner.Close()
 			return model.New(tree, in.dialect)
 		}
 		// What these commands wrote may be part of others.
