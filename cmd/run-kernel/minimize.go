@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -84,8 +85,13 @@ func keepConfig(path string, config []byte) (restore func() error, err error) {
 		return nil, errors.Join(err, os.Remove(saved))
 	}
 	return func() error {
-		// It may be a link: what it leads to is written.
-		if err := os.WriteFile(path, config, 0o644); err != nil {
+		// Where it couldn't be written, it is as it was.
+		now, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(now, config) {
+			// It may be a link: what it leads to is written.
+			err = os.WriteFile(path, config, 0o644)
+		}
+		if err != nil {
 			return &advisedError{
 				fmt.Errorf("%s isn't as it was: %w", path, err),
 				fmt.Sprintf("mv %s %s brings it back", saved, path),
