@@ -155,7 +155,7 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 			missing = refused // with their proofs; of two that exclude each other, either may be missing
 		}
 		failed = &UnmetError{Unmet: missing, Others: len(required(Check(fixed, requirements))) - len(required(open))}
-		if !x.KeepGoing || x.DryRun {
+		if !x.KeepGoing {
 			return nil, failed
 		}
 		open = slices.DeleteFunc(open, func(r Result) bool { return !r.Optional })
@@ -166,22 +166,19 @@ func (x *Fixer) Fix(ctx context.Context, requirements []Requirement) (*Report, e
 		}
 	}
 	report := &Report{Edits: Diff(old, fixed), Settings: solution.Settings, Unmet: open, Config: fixed, Strained: solution.Strained}
-	if len(report.Edits) == 0 {
+	switch {
+	case len(report.Edits) == 0:
 		// Only optional requirements were open, and none was granted.
 		report.Config = old
-		if failed != nil {
-			return report, failed
+	case !x.DryRun:
+		if err := x.replace(ctx, path, old, fixed, candidate); err != nil {
+			return nil, err
 		}
-		return report, nil
-	}
-	if x.DryRun {
-		return report, nil
-	}
-	if err := x.replace(ctx, path, old, fixed, candidate); err != nil {
-		return nil, err
+		if failed != nil {
+			failed.Kept = true
+		}
 	}
 	if failed != nil {
-		failed.Kept = true
 		return report, failed
 	}
 	return report, nil

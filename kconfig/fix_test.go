@@ -226,7 +226,15 @@ func TestKeepGoing(t *testing.T) {
 	if data, err := os.ReadFile(path); err != nil || string(data) != original {
 		t.Errorf(".config is %q, %v", data, err)
 	}
-	fixer.KeepGoing = true
+	fixer.KeepGoing, fixer.DryRun = true, true
+	would, err := fixer.Fix(t.Context(), needs(t, "B=y", "X=y"))
+	if !errors.As(err, &unmet) || unmet.Kept || would == nil || len(would.Edits) != 1 {
+		t.Errorf("a dry run: got %+v, %v", would, err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != original {
+		t.Errorf(".config is %q after a dry run, %v", data, err)
+	}
+	fixer.DryRun = false
 	report, err := fixer.Fix(t.Context(), needs(t, "B=y", "X=y"))
 	if !errors.As(err, &unmet) || !unmet.Kept || len(unmet.Unmet) != 1 || unmet.Unmet[0].Symbol != "X" {
 		t.Fatalf("got %v", err)
