@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -185,8 +186,10 @@ fix. Without a .config, fix starts from the architecture's defconfig.`,
 				if err != nil {
 					return err
 				}
-				if _, err := a.kernel(tree).ReadConfig(); err != nil {
-					return err
+				if file == "" || isConfig(tree, file) {
+					if _, err := a.kernel(tree).ReadConfig(); err != nil {
+						return err
+					}
 				}
 			}
 			ctx, s, err := a.open(cmd.Context(), "kconfig fix")
@@ -212,7 +215,7 @@ fix. Without a .config, fix starts from the architecture's defconfig.`,
 			if len(report.Edits) == 0 {
 				a.events.Emit(event.Notice{Text: path + " has what the guest needs; nothing was changed"})
 			} else if a.dryRun {
-				a.events.Emit(event.Notice{Text: "--dry-run: .config is as it was"})
+				a.events.Emit(event.Notice{Text: "--dry-run: " + filepath.Base(path) + " is as it was"})
 			}
 			return nil
 		},
