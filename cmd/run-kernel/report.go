@@ -145,15 +145,34 @@ func (a *app) readLog(name string, w *reportWriter) error {
 		r = f
 	}
 	p := report.NewParser(w.write)
-	_, err := io.Copy(writerOnly{p, w}, r)
+	in, stop := until(w.ctx, r)
+	defer stop()
+	_, err := io.Copy(writerOnly{p, w}, in)
 	_ = p.Close() // never fails
-	if w.err != nil {
+	switch {
+	case w.err != nil:
 		return w.err
-	}
-	if err != nil {
+	case w.ctx.Err() != nil:
+		return context.Cause(w.ctx)
+	case err != nil:
 		return fmt.Errorf("read the log %s: %w", w.log, err)
 	}
 	return nil
+}
+
+// until reads r until ctx or stop ends that: who writes to a pipe may take as long as it
+// likes, and no read of it can be taken back.
+func until(ctx context.Context, r io.Reader) (in io.Reader, stop func()) {
+	in, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, r)
+		_ = w.CloseWithError(err)
+	}()
+	end := context.AfterFunc(ctx, func() { _ = w.CloseWithError(context.Cause(ctx)) })
+	return in, func() {
+		end()
+		_ = w.Close()
+	}
 }
 
 // A writerOnly passes on what is read, until the reports can't be written any more.
