@@ -9,6 +9,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/metaspace/run-kernel/internal/ansi"
 )
 
 // WriteKTAP writes the results as KTAP, each log before the result that it belongs to.
@@ -22,27 +24,29 @@ func (t *Test) WriteKTAP(w io.Writer) error {
 func (t *Test) ktap(b *bytes.Buffer, indent string) {
 	fmt.Fprintf(b, "%sKTAP version 1\n", indent)
 	if indent != "" && t.Name != "" {
-		fmt.Fprintf(b, "%s# Subtest: %s\n", indent, t.Name)
+		fmt.Fprintf(b, "%s# Subtest: %s\n", indent, oneLine(t.Name))
 	}
 	fmt.Fprintf(b, "%s1..%d", indent, len(t.Tests)+t.Missing)
 	if t.skipsAll() {
-		fmt.Fprintf(b, " # %s", t.annotation())
+		fmt.Fprintf(b, " # %s", oneLine(t.annotation()))
 	}
 	b.WriteByte('\n')
 	for i, sub := range t.Tests {
 		if sub.Group {
 			sub.ktap(b, indent+"    ")
 		}
-		for _, l := range sub.Log {
-			fmt.Fprintf(b, "%s# %s\n", indent, strings.TrimPrefix(strings.TrimSpace(l), "# "))
+		for _, text := range sub.Log {
+			for l := range strings.SplitSeq(ansi.Strip(text), "\n") {
+				fmt.Fprintf(b, "%s# %s\n", indent, strings.TrimPrefix(strings.TrimSpace(l), "# "))
+			}
 		}
 		word := "ok"
 		if !sub.Status.Good() || sub.Directive == todo || sub.Directive == xfail {
 			word = "not ok"
 		}
-		fmt.Fprintf(b, "%s%s %d %s", indent, word, i+1, strings.ReplaceAll(sub.Name, " # ", ` \# `))
+		fmt.Fprintf(b, "%s%s %d %s", indent, word, i+1, quoteMarks(oneLine(sub.Name)))
 		if note := sub.annotation(); note != "" {
-			fmt.Fprintf(b, " # %s", note)
+			fmt.Fprintf(b, " # %s", oneLine(note))
 		}
 		b.WriteByte('\n')
 	}
@@ -58,6 +62,21 @@ func (t *Test) annotation() string {
 		note = t.Status.String()
 	}
 	return note
+}
+
+// oneLine makes a text fit for a line of KTAP: a command has several, and so has the
+// reason why it failed.
+func oneLine(text string) string { return strings.ReplaceAll(ansi.Strip(text), "\n", " ") }
+
+// quoteMarks keeps a name from being taken for a directive, as TAP 14 has it.
+func quoteMarks(name string) string {
+	words := strings.Split(name, " ")
+	for i, word := range words {
+		if word == "#" {
+			words[i] = `\#`
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 type junitSuites struct {

@@ -120,3 +120,31 @@ func TestWriteAndRead(t *testing.T) {
 		}
 	}
 }
+
+// A command may have several lines, and so may the reason why it failed.
+func TestWriteTextsOfSeveralLines(t *testing.T) {
+	test := Single(Test{
+		Name: "# SKIP this\nok 2 false\x1b[31m # no\xff", Status: Failed, Reason: "qemu ended:\nok 3 SKIP",
+		Log: []string{"qemu: no memory\nnot ok 4 other"},
+	})
+	var b bytes.Buffer
+	if err := test.WriteKTAP(&b); err != nil {
+		t.Fatal(err)
+	}
+	const want = `KTAP version 1
+1..1
+# qemu: no memory
+# not ok 4 other
+not ok 1 \# SKIP this ok 2 false \# no\ufffd # qemu ended: ok 3 SKIP
+`
+	if diff := cmp.Diff(strings.ReplaceAll(want, `\ufffd`, "\ufffd"), b.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	again, err := Parse(&b, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Status != Failed || again.Counts != (Counts{Failed: 1}) {
+		t.Errorf("read again: %s, %+v", again.Status, again.Counts)
+	}
+}
