@@ -177,6 +177,24 @@ func (g *Guest) awaitEnd(ctx context.Context) error {
 	}
 }
 
+// lostTime is how long a guest may take to end after the connection to its agent has. It
+// changes in tests only.
+var lostTime = 10 * time.Second
+
+// lost returns an error unless the guest ends, as it mostly does, after the error gone
+// from the connection to its agent: it goes on when another process of the guest's has
+// written to the agent's port. When ctx ends first, its cause is returned.
+func (g *Guest) lost(ctx context.Context, gone error) error {
+	select {
+	case <-g.vm.Done():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(lostTime):
+		return &boot.DeathError{Reason: gone.Error(), Tail: g.vm.Tail()}
+	}
+}
+
 // reportEnd tells the user of the guest's end, once it comes.
 func (g *Guest) reportEnd() {
 	<-g.vm.Done()
@@ -222,8 +240,13 @@ func (g *Guest) Exec(ctx context.Context) {
 		}
 		s.Events.Emit(finished)
 		g.tellNews(finished.Status == 0)
-	case errors.Is(err, watch.ErrReplaced), errors.Is(err, watch.ErrEnded), errors.Is(err, boot.ErrGone):
+	case errors.Is(err, watch.ErrReplaced), errors.Is(err, watch.ErrEnded):
 		// The guest went, which is reported by itself.
+	case errors.Is(err, boot.ErrGone):
+		// Likewise, unless it goes on.
+		if err := g.lost(ctx, err); err != nil && ctx.Err() == nil {
+			s.Events.Emit(event.Failed{Err: err})
+		}
 	case isOurEnd(err):
 		// So is our own end.
 	default:

@@ -133,6 +133,9 @@ func (g *Guest) run(ctx context.Context, o Once) (int, error) {
 	}
 	switch {
 	case errors.Is(err, boot.ErrGone):
+		if err := g.lost(ctx, err); err != nil {
+			return 0, err
+		}
 		// The guest took the command with it.
 		if err := g.vm.Err(); err != nil || shell {
 			return 0, err
