@@ -121,6 +121,10 @@ func (a *app) kselftest(c *cobra.Command, words []string, k *kselftestFlags) err
 	if a.timeout < 0 || k.testTimeout < 0 {
 		return &usageError{problem: "--timeout, --test-timeout: a duration can't be negative"}
 	}
+	k.ktap = true
+	if err := k.begin(a.env.Dir); err != nil {
+		return err
+	}
 	tree, err := a.tree()
 	if err != nil {
 		return err
@@ -131,10 +135,6 @@ func (a *app) kselftest(c *cobra.Command, words []string, k *kselftestFlags) err
 		return err
 	}
 	own.Kconfig.Fragments = slices.Concat(own.Kconfig.Fragments, fragments)
-	k.ktap = true
-	if err := k.begin(a.env.Dir); err != nil {
-		return err
-	}
 	if err := a.checkInPlace(tree); err != nil {
 		return err
 	}
