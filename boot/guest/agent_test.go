@@ -455,6 +455,18 @@ func TestTerminal(t *testing.T) {
 	if status != 6 {
 		t.Errorf("with a job in the background: %q, %d", out, status)
 	}
+	// Also from a job of an interactive shell, which goes on, be it silent or not.
+	for _, job := range []string{"sleep 1000", "yes"} {
+		c := command("")
+		c.Shell, c.Stdin = "", strings.NewReader("PS1=; trap '' HUP; "+job+" & echo job''=$!\nexit 3\n")
+		out, _, status = a.run(c)
+		_, after, _ := strings.Cut(out, "job=")
+		pid, err := strconv.Atoi(after[:max(0, strings.IndexAny(after, "\r\n"))])
+		if err != nil || status != 3 {
+			t.Fatalf("a shell with a job: %.200q, %d", out, status)
+		}
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 	_, _, status = a.run(boot.Command{Argv: []string{"no-such-program"}, Terminal: &boot.Terminal{}})
 	if status != 127 {
 		t.Errorf("not found: %d", status)

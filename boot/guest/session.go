@@ -344,9 +344,10 @@ func (p *pipes) close() {
 
 func (s *session) copyAndWait(ended <-chan unix.WaitStatus) {
 	var output sync.WaitGroup
+	over := make(chan struct{}) // closed when the command has ended
 	if s.term != nil {
 		go func() { _, _ = io.Copy(s.term, s.channel) }()
-		output.Go(func() { _, _ = io.Copy(s.channel, s.term) })
+		output.Go(func() { s.copyTerminal(over) })
 	} else {
 		go func() {
 			_, _ = io.Copy(s.pipes.in, s.channel)
@@ -362,10 +363,59 @@ func (s *session) copyAndWait(ended <-chan unix.WaitStatus) {
 	}
 	s.pid = 0
 	s.mu.Unlock()
-	// As ssh does it, wait for all that was written, also by what the command
-	// left in the background with its standard output open.
+	close(over)
+	// Without a terminal, wait as ssh does for all that was written, also by what the
+	// command left in the background with its standard output open.
 	output.Wait()
 	s.exit(status)
+}
+
+const (
+	// drainSize is more than a pty holds of what nobody has read yet, in bytes: see
+	// pty_common_install in drivers/tty/pty.c, and N_TTY_BUF_SIZE.
+	drainSize = 64 << 10
+	// drainQuiet is the silence after which all of that is read, and drainTime how long
+	// it may take.
+	drainQuiet = 250 * time.Millisecond
+	drainTime  = 2 * time.Second
+)
+
+// copyTerminal copies what is written to the terminal until all who have it open have
+// closed it, but not for longer than until the command has ended, and what it had
+// written is read: the jobs that a shell leaves behind keep its terminal.
+func (s *session) copyTerminal(over <-chan struct{}) {
+	copied := make(chan struct{})
+	defer close(copied)
+	go func() {
+		select {
+		case <-over:
+			_ = s.term.SetReadDeadline(time.Now())
+		case <-copied:
+		}
+	}()
+	var ended time.Time
+	rest := drainSize
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := s.term.Read(buf)
+		if n > 0 {
+			if _, err := s.channel.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && ended.IsZero():
+			ended = time.Now()
+		case err != nil:
+			return
+		case ended.IsZero():
+			continue
+		}
+		if rest -= n; rest <= 0 || time.Since(ended) > drainTime {
+			return
+		}
+		_ = s.term.SetReadDeadline(time.Now().Add(drainQuiet))
+	}
 }
 
 func (s *session) exit(status unix.WaitStatus) {
