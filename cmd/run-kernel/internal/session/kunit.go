@@ -54,10 +54,10 @@ func (s *Session) KUnit(ctx context.Context, o KUnit) (*ktap.Test, error) {
 	}
 	results := newKUnitResults(s.Events, o.Glob, &options)
 	g, err := s.boot(ctx, options)
-	t := results.end()
 	if err == nil {
-		g.Stop()
+		g.Stop() // then all of its console has been read
 	}
+	t := results.end()
 	if s.place.Stopped() {
 		return t, ErrStopped
 	}

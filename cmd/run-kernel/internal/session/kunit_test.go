@@ -5,9 +5,36 @@ package session
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/metaspace/run-kernel/boot/boottest"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/ktap"
+	"github.com/metaspace/run-kernel/internal/event"
 )
+
+// Who shows the console may be slower than the guest, whose agent answers when the last
+// results have yet to be read.
+func TestKUnitWithASlowTerminal(t *testing.T) {
+	l := newLab(t, "runs tests")
+	o := l.options()
+	o.Events = func(e event.Event) {
+		if _, ok := e.(event.Console); ok {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	ctx, s, err := Open(t.Context(), l.source, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	test, err := s.KUnit(ctx, KUnit{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if test.Counts != (ktap.Counts{Passed: boottest.Tests}) {
+		t.Errorf("%+v", test.Counts)
+	}
+}
 
 // What began and ceased to fail, turn by turn.
 func TestCompareTurns(t *testing.T) {
