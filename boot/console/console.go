@@ -40,6 +40,7 @@ type Console struct {
 	line    []byte   // begun, not ended
 	tail    []string // the last lines
 	heard   time.Time
+	busy    bool // what came is being handled
 	crash   *Crash
 	stall   string
 	lockups []string // a headline for each report of a processor that stands still
@@ -78,9 +79,11 @@ func (c *Console) read(r io.Reader) {
 			if _, err := c.log.Write(buf[:n]); err != nil && c.logErr == nil {
 				c.logErr = err
 			}
+			c.handle(true)
 			c.tee(buf[:n])
 			c.feed(buf[:n])
 			c.reports.feed(buf[:n])
+			c.handle(false)
 		}
 		if err != nil {
 			if len(c.line) > 0 {
@@ -92,13 +95,18 @@ func (c *Console) read(r io.Reader) {
 	}
 }
 
+// handle notes that what came is being handled from now on, or has been. What comes
+// meanwhile has to wait.
+func (c *Console) handle(busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy, c.heard = busy, time.Now()
+}
+
 func (c *Console) feed(data []byte) {
-	for first := true; len(data) > 0; first = false {
+	for len(data) > 0 {
 		part, rest, ended := bytes.Cut(data, []byte("\n"))
 		c.mu.Lock()
-		if first {
-			c.heard = time.Now()
-		}
 		if room := maxLine - len(c.line); room > 0 {
 			c.line = append(c.line, part[:min(room, len(part))]...)
 		}
@@ -225,10 +233,14 @@ func (c *Console) Death() *Crash {
 	return &death
 }
 
-// Heard is when the guest last wrote something; before that, when Read began.
+// Heard is when the guest last wrote something; before that, when Read began. As long
+// as a handler blocks, nobody knows whether it writes, and it is now.
 func (c *Console) Heard() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.busy {
+		return time.Now()
+	}
 	return c.heard
 }
 

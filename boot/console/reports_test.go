@@ -66,6 +66,20 @@ func TestReports(t *testing.T) {
 	await(t, "the end", c.Done())
 }
 
+// Who shows the lines may be slower than the guest, which has written more by then.
+func TestSettleWithASlowHandler(t *testing.T) {
+	r, w := io.Pipe()
+	c := Read(r, io.Discard, Handlers{Line: func(string) { time.Sleep(100 * time.Millisecond) }})
+	_, _ = io.WriteString(w, "[    0.000000] Linux version 6.12.1\n")
+	go func() { _, _ = io.WriteString(w, warningA) }()
+	c.Settle(10*time.Millisecond, deadline)
+	if diff := cmp.Diff([]string{"WARNING in warn_a"}, titlesOf(c.Reports(0))); diff != "" {
+		t.Error(diff)
+	}
+	_ = w.Close()
+	await(t, "the end", c.Done())
+}
+
 // A console's end completes a report.
 func TestReportAtTheEnd(t *testing.T) {
 	var told []string
