@@ -7,7 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -25,25 +28,25 @@ type Line struct {
 	Text   string
 }
 
+// sourceEnds are those of the names of source files.
+var sourceEnds = []string{".c", ".h", ".S", ".s", ".rs"}
+
 // Source returns a line of a source file with its neighbours, and when the file was edited
-// last. There are no lines where the tree isn't known, or where the file has changed since
-// the build: the line may be another one now.
+// last. There are no lines where the file isn't one of the tree's, or where it has changed
+// since the build: the line may be another one now.
 func (d *Decoder) Source(file string, line int) (around []Line, edited time.Time) {
 	if d.tree == nil || line <= 0 {
 		return nil, time.Time{}
 	}
-	if !filepath.IsAbs(file) {
-		file = filepath.Join(d.tree.Source, file)
-	}
-	st, err := os.Stat(file)
-	if err != nil || !st.Mode().IsRegular() || st.ModTime().After(d.built) {
-		return nil, time.Time{}
-	}
-	f, err := os.Open(file)
-	if err != nil {
+	f := d.openSource(file)
+	if f == nil {
 		return nil, time.Time{}
 	}
 	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() || st.ModTime().After(d.built) {
+		return nil, time.Time{}
+	}
 	s := bufio.NewScanner(io.LimitReader(f, maxSource))
 	for number := 1; s.Scan() && number <= line+neighbours; number++ {
 		if number < line-neighbours {
@@ -56,4 +59,33 @@ func (d *Decoder) Source(file string, line int) (around []Line, edited time.Time
 		return nil, time.Time{}
 	}
 	return around, st.ModTime()
+}
+
+// openSource opens a source file of the tree; nil: there is none. A guest can have any
+// path in a report, and, where it may write the tree, any link there: what it names must
+// not be shown, in logs that others read.
+func (d *Decoder) openSource(file string) *os.File {
+	if !slices.Contains(sourceEnds, filepath.Ext(file)) {
+		return nil
+	}
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(d.tree.Source, file)
+	}
+	for _, dir := range slices.Concat([]string{d.tree.Source, d.tree.BuildDir}, d.tree.External) {
+		rel, err := filepath.Rel(dir, file)
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			continue
+		}
+		// Without O_NONBLOCK, a FIFO would wait for a writer.
+		f, err := root.OpenFile(rel, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		_ = root.Close()
+		if err == nil {
+			return f
+		}
+	}
+	return nil
 }
