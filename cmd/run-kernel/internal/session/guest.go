@@ -179,7 +179,7 @@ func (g *Guest) awaitEnd(ctx context.Context) error {
 
 // lostTime is how long a guest may take to end after the connection to its agent has. It
 // changes in tests only.
-var lostTime = 10 * time.Second
+var lostTime = 30 * time.Second
 
 // lost returns an error unless the guest ends, as it mostly does, after the error gone
 // from the connection to its agent: it goes on when another process of the guest's has
