@@ -41,10 +41,14 @@ func (vm *VM) tellReports(o *Options) func(report.Report) {
 	}
 }
 
+// Settle waits until the console is silent for a moment: the agent answers at once, also
+// when lines that were printed before have yet to be read.
+func (vm *VM) Settle() { vm.console.Settle(quietTime, settleTime) }
+
 // Reports returns what the kernel has reported since the agent answered. It waits until
 // the console is silent for a moment.
 func (vm *VM) Reports() []report.Report {
-	vm.console.Settle(quietTime, settleTime)
+	vm.Settle()
 	return vm.console.Reports(vm.up.Load())
 }
 

@@ -159,7 +159,7 @@ func (vm *VM) Swap(ctx context.Context, s Swap) (*Swapped, error) {
 	if err != nil || len(done.Modules) == 0 {
 		return done, err
 	}
-	vm.console.Settle(quietTime, settleTime)
+	vm.Settle()
 	if reports := vm.console.Reports(mark); len(reports) > 0 {
 		done.Reports = reports
 	}

@@ -93,8 +93,8 @@ func (r *kunitResults) started(vm *boot.VM) {
 	}()
 }
 
-// end returns the results that have come. The tests run before the guest's init, which
-// brings up the agent: once that answers, and once the guest has ended, that's all.
+// end returns the results that have been read. The tests run before the guest's init, which
+// brings up the agent: once that answers, and once the guest has ended, all are printed.
 func (r *kunitResults) end() *ktap.Test {
 	if r.console == nil {
 		return ktap.NewParser(ktap.Options{}).Close()

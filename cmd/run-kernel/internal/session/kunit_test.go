@@ -3,6 +3,8 @@
 package session
 
 import (
+	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +17,17 @@ import (
 // Who shows the console may be slower than the guest, whose agent answers when the last
 // results have yet to be read.
 func TestKUnitWithASlowTerminal(t *testing.T) {
+	all := ktap.Counts{Passed: boottest.Tests}
 	l := newLab(t, "runs tests")
+	l.config.Watch.KUnit = "*"
+	l.config.Watch.Ignore = []string{filepath.Join(l.Tree.Dir, "arch")} // the image; no git says so
 	o := l.options()
 	o.Events = func(e event.Event) {
-		if _, ok := e.(event.Console); ok {
-			time.Sleep(time.Millisecond)
+		switch e.(type) {
+		case event.Console:
+			time.Sleep(100 * time.Microsecond)
+		case event.TestsFinished:
+			l.sink(e)
 		}
 	}
 	ctx, s, err := Open(t.Context(), l.source, o)
@@ -31,9 +39,21 @@ func TestKUnitWithASlowTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if test.Counts != (ktap.Counts{Passed: boottest.Tests}) {
+	if test.Counts != all {
 		t.Errorf("%+v", test.Counts)
 	}
+	await(l, func(event.TestsFinished) bool { return true })
+
+	// The same in the loop, in which the guest goes on.
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	go func() { ended <- s.Loop(ctx, nil) }()
+	finished := await(l, func(event.TestsFinished) bool { return true })
+	if finished.Passed != boottest.Tests || finished.Failed > 0 {
+		t.Errorf("in the loop: %+v", finished)
+	}
+	cancel()
+	<-ended
 }
 
 // What began and ceased to fail, turn by turn.

@@ -139,6 +139,9 @@ func (t *turns) bootSystem(ctx context.Context, image string) (*Guest, error) {
 	}
 	results := newKUnitResults(t.Events, t.Config.Watch.KUnit, &o)
 	g, err := t.boot(ctx, o)
+	if err == nil {
+		g.vm.Settle() // then all results have been read
+	}
 	tests := results.end()
 	if err == nil || !errors.Is(err, watch.ErrReplaced) && !errors.Is(err, watch.ErrEnded) && !isOurEnd(err) {
 		t.Events.Emit(t.tests.compare(tests))
