@@ -44,33 +44,56 @@ func (s *Session) serveTelnet(ctx context.Context) error {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	s.Events.Emit(event.Notice{Text: "the serial port is at: telnet localhost " + port})
 	context.AfterFunc(ctx, func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go s.talk(ctx, conn)
-		}
-	}()
+	go s.acceptTelnet(ctx, l)
 	return nil
+}
+
+// acceptPause is how long no connection is taken after one couldn't be.
+const acceptPause = 50 * time.Millisecond
+
+// acceptTelnet takes the user's own connections. Others may come as often as they like:
+// the user is told of each once.
+func (s *Session) acceptTelnet(ctx context.Context, l net.Listener) {
+	told := map[string]bool{}
+	for {
+		conn, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			// Without descriptors, say, of which there may be some again soon.
+			time.Sleep(acceptPause)
+			continue
+		}
+		if who := stranger(conn); who != "" {
+			_ = conn.Close()
+			if !told[who] {
+				told[who] = true
+				s.Events.Emit(event.Warning{Text: who + " has tried to connect to the serial port, and was refused"})
+			}
+			continue
+		}
+		go s.talk(ctx, conn)
+	}
+}
+
+// stranger is whose a connection is, if not the user's own. It is a shell of the guest's
+// root, and may be more than that where the guest has shares.
+func stranger(conn net.Conn) string {
+	uid, err := private.PeerTCP(conn)
+	switch {
+	case err != nil:
+		return "somebody"
+	case uid != os.Geteuid():
+		return trust.UserName(uid)
+	}
+	return ""
 }
 
 // talk joins one telnet with the guest, until either ends.
 func (s *Session) talk(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	// It is a shell of the guest's root, and may be more than that where the guest has
-	// shares.
-	uid, err := private.PeerTCP(conn)
-	if err != nil || uid != os.Geteuid() {
-		who := "somebody"
-		if err == nil {
-			who = trust.UserName(uid)
-		}
-		s.Events.Emit(event.Warning{Text: who + " has tried to connect to the serial port, and was refused"})
-		return
-	}
 	g := s.current()
 	if g == nil {
 		_, _ = io.WriteString(conn, "no guest runs at the moment\r\n")
