@@ -131,9 +131,7 @@ func (a *app) kunit(c *cobra.Command, glob string, k *kunitFlags) error {
 	}
 	t, err := s.KUnit(ctx, session.KUnit{NoBuild: a.noBuild, Glob: glob, Timeout: a.timeout})
 	if t != nil {
-		if err := k.write(a.out, "kunit", t); err != nil {
-			return err
-		}
+		err = errors.Join(err, k.write(a.out, "kunit", t))
 	}
 	if err != nil {
 		return err

@@ -177,8 +177,11 @@ func (r *commandResults) finish(a *app, argv []string, err error) error {
 	if r.ktap {
 		a.events.Emit(t.Summary(t.Elapsed))
 	}
-	if err := r.write(a.out, "run-kernel", t); err != nil {
-		return err
+	if lost := r.write(a.out, "run-kernel", t); lost != nil {
+		if ended {
+			return lost // a status has no message
+		}
+		return errors.Join(err, lost)
 	}
 	switch {
 	case !r.ktap || !ended:

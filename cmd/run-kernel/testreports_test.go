@@ -5,8 +5,10 @@ package main
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
+	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/ktap"
 	"github.com/metaspace/run-kernel/internal/event"
 )
@@ -46,6 +48,25 @@ func TestKTAPStatus(t *testing.T) {
 		}
 		if said := errors.As(err, new(noKTAPError)); said != (test.output == "hello\n" && test.status == 0) {
 			t.Errorf("%q and status %d: %v", test.output, test.status, err)
+		}
+	}
+}
+
+// Where the results can't be written, a crash is still one.
+func TestResultsThatAreLost(t *testing.T) {
+	crash := &boot.CrashError{}
+	for _, test := range []struct {
+		err  error
+		exit int
+	}{{nil, statusFailed}, {statusError(3), statusFailed}, {crash, statusCrash}} {
+		a := &app{events: func(event.Event) {}}
+		r := &commandResults{testReports: testReports{junit: "/dev/full"}}
+		err := r.finish(a, []string{"true"}, test.err)
+		if err == nil || !strings.Contains(err.Error(), "write the results: ") || exitStatus(err) != test.exit {
+			t.Errorf("%v: got %v, status %d", test.err, err, exitStatus(err))
+		}
+		if test.err == crash && !strings.HasPrefix(err.Error(), crash.Error()) {
+			t.Errorf("got %v", err)
 		}
 	}
 }
