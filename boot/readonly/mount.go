@@ -93,7 +93,7 @@ func cover(dir, path string) error {
 		return err
 	}
 	real, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, fs.ErrPermission) {
 		return nil // nothing is there, or nothing that who serves may read
 	} else if err != nil {
 		return err

@@ -178,7 +178,7 @@ func TestHide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(dir, in("home/.ssh"), in("shadow"), in("home/link"), in("none"), "/etc/shadow", "/")
+	f, err := Open(dir, in("home/.ssh"), in("shadow"), in("home/link"), in("none"), in("seen/.ssh"), "/etc/shadow", "/")
 	if err != nil {
 		t.Fatal(err)
 	}
