@@ -114,10 +114,13 @@ var otherFormats = []struct{ name, magic string }{
 const (
 	qcow2Magic    = "QFI\xfb"
 	qcow2Version  = 4
-	qcow2Backing  = 8  // offset of the backing file's name, and, in 4 bytes behind it, its length
-	qcow2Features = 72 // incompatible ones, of version 3
+	qcow2Backing  = 8   // offset of the backing file's name, and, in 4 bytes behind it, its length
+	qcow2Features = 72  // incompatible ones, of version 3
+	qcow2Length   = 100 // length of the header, of version 3, behind which extensions are
 	qcow2Size     = 72 + 32
-	externalData  = 1 << 2 // a feature: the data are in another file
+	maxCluster    = 2 << 20    // in the first one is all of the header
+	externalData  = 1 << 2     // a feature: the data are in another file
+	backingFormat = 0xe2792aca // an extension: the format of the backing file
 )
 
 // diskFormat is the format in which the guest gets an image: raw unless the user has
@@ -192,15 +195,56 @@ func checkQCOW2(d Disk, f *os.File, head []byte) error {
 		return &DiskError{f.Name(), fmt.Errorf("its backing file: %w", err), onePiece}
 	}
 	defer below.Close()
-	head = make([]byte, qcow2Size)
-	n, err := below.ReadAt(head, 0)
+	belowHead := make([]byte, qcow2Size)
+	n, err := below.ReadAt(belowHead, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if !strings.HasPrefix(string(head[:n]), qcow2Magic) {
-		return nil
+	isQCOW2 := strings.HasPrefix(string(belowHead[:n]), qcow2Magic)
+	switch format := formatBelow(f, head); {
+	case isQCOW2 && (format == "" || format == grant.QCOW2 || format == grant.Raw):
+		return checkQCOW2(Disk{Path: backing}, below, belowHead[:n])
+	case format != grant.Raw:
+		// Without a word, qemu takes the file for what it begins as, and a guest may have
+		// written that. A VMDK image has other files.
+		return &DiskError{
+			f.Name(), fmt.Errorf("it doesn't say that its backing file %s is raw or qcow2", backing),
+			"if it is raw: `" + qemu.Quote([]string{"qemu-img", "rebase", "-u", "-F", grant.Raw, "-b", backing, f.Name()}) + "`",
+		}
 	}
-	return checkQCOW2(Disk{Path: backing}, below, head[:n])
+	return nil
+}
+
+// formatBelow is the format that a qcow2 image says its backing file has; empty when it
+// doesn't say, or contradicts itself. See qcow2_read_extensions in block/qcow2.c of qemu.
+func formatBelow(f *os.File, head []byte) string {
+	if len(head) < qcow2Size {
+		return ""
+	}
+	at, end := int64(qcow2Features), int64(min(binary.BigEndian.Uint64(head[qcow2Backing:]), maxCluster))
+	if binary.BigEndian.Uint32(head[qcow2Version:]) >= 3 {
+		at = int64(binary.BigEndian.Uint32(head[qcow2Length:]))
+	}
+	format := ""
+	for extension := make([]byte, 8); at < end; {
+		if _, err := f.ReadAt(extension, at); err != nil {
+			return ""
+		}
+		kind, size := binary.BigEndian.Uint32(extension), int64(binary.BigEndian.Uint32(extension[4:]))
+		if kind == 0 {
+			break
+		}
+		at += int64(len(extension))
+		if kind == backingFormat {
+			name := make([]byte, min(size, 16)) // qemu takes no longer one
+			if _, err := f.ReadAt(name, at); err != nil || format != "" {
+				return ""
+			}
+			format = string(name)
+		}
+		at += (size + 7) &^ 7
+	}
+	return format
 }
 
 // backingFile is the name that the header of a qcow2 image has of its backing file;

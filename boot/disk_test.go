@@ -37,16 +37,43 @@ func onBacking(name string) string {
 	return string(head)
 }
 
+// onFormat is the header of an image on another file, whose format it says.
+func onFormat(name, format string) string {
+	head := []byte(onBacking(name))
+	binary.BigEndian.PutUint32(head[100:], 104)
+	for _, extension := range []struct {
+		kind uint32
+		data string
+	}{{0x6803f857, "feature"}, {0xe2792aca, format}} {
+		at := 104
+		for head[at] != 0 {
+			at += 16
+		}
+		binary.BigEndian.PutUint32(head[at:], extension.kind)
+		binary.BigEndian.PutUint32(head[at+4:], uint32(len(extension.data)))
+		copy(head[at+8:], extension.data)
+	}
+	return string(head)
+}
+
 // A backing file is one that the user has named, and so is what that is on.
 func TestBackingFiles(t *testing.T) {
 	base := diskFile(t, "base", strings.Repeat("\x00", 512))
-	overlay := diskFile(t, "overlay", onBacking(base))
+	overlay := diskFile(t, "overlay", onFormat(base, "raw"))
 	top := diskFile(t, "top", onBacking(overlay))
+	// A guest may have written it.
+	descriptor := diskFile(t, "descriptor", "version=1\ncreateType=\"monolithicFlat\"\nRW 2 FLAT \"/etc/shadow\" 0\n")
+	guessed := diskFile(t, "guessed", onBacking(descriptor))
+	vmdk := diskFile(t, "vmdk", onFormat(descriptor, "vmdk"))
+	raw := diskFile(t, "raw", onFormat(descriptor, "raw"))
 	for text, want := range map[string]string{
 		overlay + ":qcow2:backing=" + base:              "",
 		overlay + ":qcow2:backing=" + base + "/../base": "",
 		overlay + ":qcow2":                              "--disk " + overlay + ":qcow2:backing=" + base,
 		top + ":qcow2:backing=" + overlay:               "of a piece",
+		guessed + ":qcow2:backing=" + descriptor:        "qemu-img rebase -u -F raw -b " + descriptor + " " + guessed,
+		vmdk + ":qcow2:backing=" + descriptor:           "qemu-img rebase -u -F raw -b " + descriptor + " " + vmdk,
+		raw + ":qcow2:backing=" + descriptor:            "",
 	} {
 		_, err := planDisk(grant.ParseDisk(text), "disk0")
 		var bad *DiskError
