@@ -50,6 +50,10 @@ func ParseFlake(text, dir string) (Flake, error) {
 		ref = filepath.Join(dir, ref)
 	}
 	f.Dir = filepath.Clean(ref)
+	// nix 2.8 takes a link for the flake itself, and what the link leads to is what changes.
+	if real, err := filepath.EvalSymlinks(f.Dir); err == nil {
+		f.Dir = real
+	}
 	// In a git work tree nix would take a path for one of the whole repository,
 	// here the kernel's, which it copies, and would not see files that git doesn't
 	// know. So the directory stands for itself, unless it is the repository.

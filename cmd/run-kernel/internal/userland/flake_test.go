@@ -13,6 +13,9 @@ func TestParseFlake(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "repo", ".git"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Symlink("repo", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
 	toplevel := func(name string) string { return "nixosConfigurations." + name + ".config.system.build.toplevel" }
 	for _, c := range []struct {
 		text string
@@ -28,6 +31,7 @@ func TestParseFlake(t *testing.T) {
 		{"path:./nixos", Flake{dir + "/nixos", "path:" + dir + "/nixos", toplevel("vm")}},
 		{"/a b/c,d%?é", Flake{"/a b/c,d%?é", "path:/a%20b/c%2Cd%25%3F%C3%A9", toplevel("vm")}},
 		{"./repo", Flake{dir + "/repo", "git+file://" + dir + "/repo", toplevel("vm")}},
+		{"./link", Flake{dir + "/repo", "git+file://" + dir + "/repo", toplevel("vm")}},
 		{"github:me/flakes#vm", Flake{"", "github:me/flakes", toplevel("vm")}},
 		{"git+file:///src?dir=vm", Flake{"", "git+file:///src?dir=vm", toplevel("vm")}},
 		{"path:/src?dir=vm", Flake{"", "path:/src?dir=vm", toplevel("vm")}},
