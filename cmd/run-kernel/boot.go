@@ -273,7 +273,9 @@ func (a *app) showGuest(ctx context.Context, u prepare.Userland, state string, o
 		if err != nil {
 			return err
 		}
-		commands = append(commands, nix)
+		if nix != nil {
+			commands = append(commands, nix)
+		}
 		// Whatever nix makes, qemu's command is the same.
 		o.System = filepath.Join(userland.Store, "system")
 	}
