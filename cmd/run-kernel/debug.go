@@ -17,6 +17,7 @@ import (
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
+	"github.com/metaspace/run-kernel/internal/event"
 )
 
 func (a *app) gdbCommand() *cobra.Command {
@@ -87,12 +88,15 @@ func (a *app) gdb(args []string) error {
 	if err != nil {
 		return err
 	}
-	vmlinux := filepath.Join(address.Build, "vmlinux")
-	if status.Image != "" && filepath.Base(status.Image) == "vmlinux" {
-		vmlinux = status.Image
-	}
+	vmlinux, known := vmlinuxOf(address.Build, status.Image)
 	if _, err := os.Stat(vmlinux); err != nil {
 		return &advisedError{fmt.Errorf("no symbols to debug with: %w", err), "run-kernel build makes them; for another kernel's, start gdb yourself and attach it: target remote | run-kernel gdb --stdio"}
+	}
+	if !known {
+		a.events.Emit(event.Warning{
+			Text: fmt.Sprintf("the symbols are those of %s, and the guest runs %s: they are wrong unless that is of the same build", vmlinux, status.Image),
+			Hint: "for another kernel's, start gdb yourself and attach it: target remote | run-kernel gdb --stdio",
+		})
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -101,6 +105,15 @@ func (a *app) gdb(args []string) error {
 	command := gdbCommandLine(self, address.Build, address.Name, vmlinux)
 	command = append(command, args...)
 	return fmt.Errorf("gdb: %w", unix.Exec(gdb, command, a.env.Environ))
+}
+
+// vmlinuxOf is the vmlinux of the image that a guest of a build directory runs; empty: it
+// runs none yet. It isn't known of an image from elsewhere: that may be installed from there.
+func vmlinuxOf(build, image string) (path string, known bool) {
+	if filepath.Base(image) == "vmlinux" {
+		return image, true
+	}
+	return filepath.Join(build, "vmlinux"), image == "" || prepare.Within(build, image)
 }
 
 // gdbCommandLine is gdb's for the guest of a build directory. Of what is in that, gdb runs

@@ -41,3 +41,22 @@ int main(void) { return 0; }
 		t.Errorf("gdb says %s", out)
 	}
 }
+
+// gdb's user is told where the symbols may be another kernel's.
+func TestVmlinuxOf(t *testing.T) {
+	for _, test := range []struct {
+		image, want string
+		known       bool
+	}{
+		{"", "/build/vmlinux", true},
+		{"/build/vmlinux", "/build/vmlinux", true},
+		{"/build/arch/x86/boot/bzImage", "/build/vmlinux", true},
+		{"/other/vmlinux", "/other/vmlinux", true},
+		{"/boot/vmlinuz-6.1.0-9-amd64", "/build/vmlinux", false},
+		{"/build2/arch/x86/boot/bzImage", "/build/vmlinux", false},
+	} {
+		if got, known := vmlinuxOf("/build", test.image); got != test.want || known != test.known {
+			t.Errorf("%s: got %s, %v", test.image, got, known)
+		}
+	}
+}
