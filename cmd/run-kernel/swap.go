@@ -65,6 +65,8 @@ func (a *app) swap(c *cobra.Command, args []string) error {
 		name := kbuild.ModuleName(arg)
 		if path := a.modulePath(arg); path != "" {
 			paths[name] = path
+		} else if paths[name] != "" && !names(arg, paths[name]) {
+			return &advisedError{fmt.Errorf("there is no %s", arg), "build it first; for " + paths[name] + ", say " + name}
 		} else if paths[name] == "" {
 			return noModule(tree, name, paths)
 		}
@@ -111,6 +113,12 @@ func (a *app) modulePath(arg string) string {
 		return ""
 	}
 	return arg
+}
+
+// names says whether an argument that is no path of a file names the module of a build
+// directory at path: by its name, or by where it is in that directory.
+func names(arg, path string) bool {
+	return !strings.Contains(arg, "/") || strings.HasSuffix(path, "/"+filepath.Clean(arg))
 }
 
 // noModule is the error for a module that wasn't built.

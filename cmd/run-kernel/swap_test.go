@@ -255,3 +255,15 @@ func TestSwapExternal(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 }
+
+// A path that leads nowhere doesn't stand for another module of the name.
+func TestSwapNames(t *testing.T) {
+	for arg, want := range map[string]bool{
+		"dummy": true, "dummy.ko": true, "drivers/net/dummy.ko": true, "./drivers/net/dummy.ko": true,
+		"../mine/dummy.ko": false, "/mine/dummy.ko": false, "mine/dummy": false,
+	} {
+		if got := names(arg, "/build/drivers/net/dummy.ko"); got != want {
+			t.Errorf("%s: %v", arg, got)
+		}
+	}
+}
