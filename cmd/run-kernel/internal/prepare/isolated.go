@@ -30,7 +30,7 @@ func (notIsolatedError) Hint() string {
 func hidden(list []string, dir string) []string {
 	var paths []string
 	for _, path := range list {
-		rest, ofHome := strings.CutPrefix(path, "~/")
+		rest, ofHome := strings.CutPrefix(path+"/", "~/")
 		switch {
 		case ofHome:
 			for _, home := range homes() {
