@@ -156,17 +156,23 @@ The guest pauses meanwhile. The file has physical addresses, for crash and drgn.
 				return err
 			}
 			defer client.Close()
-			err = client.Dump(c.Context(), path, virtual)
-			switch {
-			case errors.Is(err, fs.ErrExist):
-				return &advisedError{err, "remove it first, or name another"}
-			case errors.Is(err, unix.ENOSPC):
-				return &advisedError{err, "the file takes as much room as the guest has memory; name one elsewhere"}
-			}
-			return err
+			return adviseDump(client.Dump(c.Context(), path, virtual))
 		},
 	}
 	a.addNameFlag(c)
 	c.Flags().BoolVar(&virtual, "virtual", false, "use the kernel's virtual addresses, for gdb")
 	return c
+}
+
+// adviseDump adds the next step to an error of dump, which isn't about the build directory.
+func adviseDump(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return &advisedError{err, "remove it first, or name another"}
+	case errors.Is(err, unix.ENOSPC):
+		return &advisedError{err, "the file takes as much room as the guest has memory; name one elsewhere"}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS), errors.Is(err, fs.ErrNotExist):
+		return &advisedError{err, "name a file in a directory that you may write"}
+	}
+	return err
 }

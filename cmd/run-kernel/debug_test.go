@@ -3,11 +3,14 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // gdb runs the kernel's script, and none that is in vmlinux, which a build host may have
@@ -58,5 +61,20 @@ func TestVmlinuxOf(t *testing.T) {
 		if got, known := vmlinuxOf("/build", test.image); got != test.want || known != test.known {
 			t.Errorf("%s: got %s, %v", test.image, got, known)
 		}
+	}
+}
+
+func TestAdviseDump(t *testing.T) {
+	for problem, want := range map[unix.Errno]string{
+		unix.EEXIST: "remove it", unix.ENOSPC: "elsewhere", unix.EACCES: "you may write", unix.EROFS: "you may write", unix.ENOENT: "you may write",
+	} {
+		err := advise(adviseDump(&os.PathError{Op: "open", Path: "/x", Err: problem}))
+		var advised *advisedError
+		if !errors.As(err, &advised) || !strings.Contains(advised.Hint(), want) || strings.Contains(advised.Hint(), "-O") {
+			t.Errorf("%v: got %#v", problem, err)
+		}
+	}
+	if err := adviseDump(nil); err != nil {
+		t.Error(err)
 	}
 }
