@@ -86,8 +86,11 @@ func codeOf(f *elf.File, s elf.Symbol) []byte {
 	if int(s.Section) >= len(f.Sections) || s.Size > maxEntry {
 		return nil
 	}
-	code := make([]byte, s.Size)
 	section := f.Sections[s.Section]
+	if section.ReaderAt == nil {
+		return nil // it is compressed, which no kernel's code is
+	}
+	code := make([]byte, s.Size)
 	if _, err := section.ReadAt(code, int64(s.Value-section.Addr)); err != nil {
 		return nil
 	}

@@ -144,3 +144,30 @@ func TestCheckPVHNamesTheImage(t *testing.T) {
 		t.Errorf("with one: got %q", got)
 	}
 }
+
+// A kernel is from anywhere, and may say that its code is compressed.
+func TestCompressedCode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "vmlinux")
+	head := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(elf.COMPRESS_ZLIB)), functionSize*2)
+	writeVmlinux(t, path, []function{{"__asan_load4_noabort", head, 0}, {pvhEntry, callAt(1, 8, 0), 0}})
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sections, size, text, flags = 5, 64, 1, 8
+	binary.LittleEndian.PutUint64(data[len(data)-(sections-text)*size+flags:], uint64(elf.SHF_EXECINSTR|elf.SHF_COMPRESSED))
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkKernel(path, "x86_64"); err != nil {
+		t.Error(err)
+	}
+	s, err := openSymbols(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if s.returnsTo(textAddress + functionSize) {
+		t.Error("its code was read")
+	}
+}

@@ -63,7 +63,7 @@ func readSymbols(vmlinux *elf.File) (*symbols, error) {
 	}
 	s := &symbols{file: vmlinux, machine: vmlinux.Machine, order: vmlinux.ByteOrder}
 	executable := func(e *elf.Section) bool {
-		return e.Flags&elf.SHF_EXECINSTR != 0 && e.Type == elf.SHT_PROGBITS
+		return e.Flags&elf.SHF_EXECINSTR != 0 && e.Type == elf.SHT_PROGBITS && e.ReaderAt != nil // that of a compressed one is nil
 	}
 	for _, e := range vmlinux.Sections {
 		if executable(e) {
