@@ -46,16 +46,29 @@ func (u *Userland) Builder(state string, events event.Sink) (*userland.Builder, 
 	if state == "" {
 		// Outside of a tree there is no other place that could be found again.
 		cache, err := os.UserCacheDir()
-		if err != nil {
-			return nil, fmt.Errorf("where to keep the system that nix builds: %w", err)
+		if err == nil {
+			sum := sha256.Sum256([]byte(u.Flake.String()))
+			state = filepath.Join(cache, "run-kernel", fmt.Sprintf("flake-%x", sum[:8]))
+			err = os.MkdirAll(state, 0o755)
 		}
-		sum := sha256.Sum256([]byte(u.Flake.String()))
-		state = filepath.Join(cache, "run-kernel", fmt.Sprintf("flake-%x", sum[:8]))
-		if err := os.MkdirAll(state, 0o755); err != nil {
-			return nil, err
+		if err != nil {
+			return nil, &noCacheError{err}
 		}
 	}
 	return &userland.Builder{StateDir: state, Events: events}, nil
+}
+
+// A noCacheError says that there is no place for what nix builds.
+type noCacheError struct{ error }
+
+func (e *noCacheError) Error() string {
+	return "where to keep the system that nix builds: " + e.error.Error()
+}
+func (e *noCacheError) Unwrap() error { return e.error }
+
+// Hint names the places.
+func (e *noCacheError) Hint() string {
+	return "it is in $XDG_CACHE_HOME, or else in ~/.cache; --userland host does without"
 }
 
 // System has nix build the system, where the guest runs on one, and returns its

@@ -107,3 +107,17 @@ func TestGroupsOfMountTypes(t *testing.T) {
 		}
 	}
 }
+
+// Outside of a tree, what nix builds is kept in a directory that the user may lack.
+func TestNoCache(t *testing.T) {
+	u := Userland{Kind: userland.Nix, Flake: userland.Flake{Ref: "github:me/vm"}}
+	t.Setenv("XDG_CACHE_HOME", "")
+	for _, home := range []string{"", os.DevNull} {
+		t.Setenv("HOME", home)
+		_, err := u.Builder("", nil)
+		var none *noCacheError
+		if !errors.As(err, &none) || none.Hint() == "" {
+			t.Errorf("HOME=%s: got %v", home, err)
+		}
+	}
+}
