@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/proc"
@@ -85,7 +87,7 @@ func checkUserland(dir, guest string) error {
 		return nil // the share says what is wrong with it
 	}
 	defer root.Close()
-	sh, err := root.Open("bin/sh")
+	sh, err := root.OpenFile("bin/sh", os.O_RDONLY|unix.O_NONBLOCK, 0) // a named pipe would wait for a writer
 	if err != nil {
 		return nil // a link to somewhere else in the guest, or none
 	}

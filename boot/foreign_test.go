@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // program writes the beginning of a program for an ELF machine.
@@ -75,6 +77,10 @@ func TestCheckUserland(t *testing.T) {
 		}
 		return filepath.Join(dir, name)
 	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := errors.Join(os.MkdirAll(filepath.Join(pipe, "bin"), 0o755), unix.Mkfifo(filepath.Join(pipe, "bin/sh"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
 	ours, theirs, old := root("ours", amd64), root("theirs", arm64), root("old", 3)
 	for _, test := range []struct{ dir, arch, want string }{
 		{"/", "x86_64", ""},
@@ -84,6 +90,7 @@ func TestCheckUserland(t *testing.T) {
 		{ours, "aarch64", "are for x86_64, and the guest is of aarch64"},
 		{theirs, "x86_64", "are for aarch64, and the guest is of x86_64"},
 		{old, "x86_64", ""}, // 32-bit programs run there
+		{pipe, "x86_64", ""},
 		{dir, "aarch64", ""},
 		{"/nonexistent", "aarch64", ""},
 		{"", "aarch64", ""},
