@@ -46,13 +46,16 @@ func (w *wiring) socket(ours *net.Conn) (int, error) {
 }
 
 // share opens a share, and returns its number in qemu.
-func (w *wiring) share(m *Mounter, s Share) (int, error) {
+func (w *wiring) share(p *plan, s Share) (int, error) {
 	if w.dry {
 		return w.files.Add(nil), nil
 	}
-	f, d, err := m.open(s)
+	f, d, shown, err := p.mounter.open(s)
 	if err != nil {
 		return 0, err
+	}
+	if shown {
+		p.tellSeen(seen(s))
 	}
 	if d != nil {
 		w.daemons = append(w.daemons, d)
@@ -102,7 +105,7 @@ func (p *plan) machine(w *wiring) (*qemu.Machine, error) {
 		m.Devices = append(m.Devices, d)
 	}
 	for _, s := range p.shares {
-		fd, err := w.share(p.mounter, s)
+		fd, err := w.share(p, s)
 		if err != nil {
 			return nil, err
 		}

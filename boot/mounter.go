@@ -15,6 +15,7 @@ import (
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/readonly"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/grant"
 )
 
@@ -110,45 +111,52 @@ func (m *Mounter) device(s Share, fd int) qemu.Device {
 }
 
 // open returns what device's descriptor stands for, and the daemon behind it, if
-// there is one, which is yet to be started.
-func (m *Mounter) open(s Share) (*os.File, *virtiofs.Daemon, error) {
+// there is one, which is yet to be started. shown says that nothing of it could be hidden.
+func (m *Mounter) open(s Share) (f *os.File, d *virtiofs.Daemon, shown bool, err error) {
 	if m.Type == Virtiofs {
-		d, socket, err := m.daemon.Prepare(s)
-		return socket, d, err
+		d, f, err = m.daemon.Prepare(s)
+		// An ordinary user's daemon runs without a mount namespace of its own.
+		return f, d, !readonly.Privileged(), err
 	}
 	if s.ReadOnly {
 		// qemu refuses to write, too. Where users may not make namespaces, its word is
 		// the only one to be had.
 		if f, err := readonly.Open(s.Dir, s.Hide...); err == nil {
-			return f, nil, nil
+			return f, nil, false, nil
 		}
 	}
-	f, err := os.Open(s.Dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("share %s: %w", s.Tag, err)
+	if f, err = os.Open(s.Dir); err != nil {
+		return nil, nil, false, fmt.Errorf("share %s: %w", s.Tag, err)
 	}
-	return f, nil, nil
+	return f, nil, true, nil
 }
 
-// unhidden lists what is to be hidden and can't be: an ordinary user's daemon runs
-// without a mount namespace of its own.
-func (p *plan) unhidden() []string {
-	if p.mounter.Type != Virtiofs || readonly.Privileged() {
-		return nil
+// tellSeen tells once what the guest sees although it was to be hidden.
+func (p *plan) tellSeen(paths []string) {
+	if len(paths) == 0 || p.told {
+		return
 	}
-	var seen []string
-	for _, s := range p.shares {
-		for _, path := range s.Hide {
-			rel, err := filepath.Rel(s.Dir, path)
-			if f, openErr := os.Open(path); err == nil && openErr == nil {
-				_ = f.Close()
-				if rel != ".." && !strings.HasPrefix(rel, "../") {
-					seen = append(seen, path)
-				}
+	p.told = true
+	need := "to hide them, virtiofsd needs root; --mount-type 9p doesn't"
+	if p.mounter.Type == NineP {
+		need = "to hide them takes a mount namespace, which this host refuses; see user_namespaces(7)"
+	}
+	p.options.Events.Emit(event.Notice{Text: "root in the guest can read " + strings.Join(paths, ", ") + ": " + need})
+}
+
+// seen lists what a share was to hide and shows.
+func seen(s Share) []string {
+	var list []string
+	for _, path := range s.Hide {
+		rel, err := filepath.Rel(s.Dir, path)
+		if f, openErr := os.Open(path); err == nil && openErr == nil {
+			_ = f.Close()
+			if filepath.IsLocal(rel) {
+				list = append(list, path)
 			}
 		}
 	}
-	return seen
+	return list
 }
 
 // mount is how the guest mounts a share.

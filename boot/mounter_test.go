@@ -3,6 +3,7 @@
 package boot
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/metaspace/run-kernel/boot/guest"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/internal/event"
 )
 
 func TestChooseMounter(t *testing.T) {
@@ -88,7 +90,7 @@ func TestSharesBy9P(t *testing.T) {
 	dir := t.TempDir()
 	m := &Mounter{Type: NineP}
 	for _, readOnly := range []bool{false, true} {
-		f, d, err := m.open(virtiofs.Share{Tag: "tag", Dir: dir, ReadOnly: readOnly})
+		f, d, _, err := m.open(virtiofs.Share{Tag: "tag", Dir: dir, ReadOnly: readOnly})
 		if err != nil || d != nil {
 			t.Fatal(d, err)
 		}
@@ -98,7 +100,38 @@ func TestSharesBy9P(t *testing.T) {
 			t.Errorf("read-only %v: writing: %v", readOnly, err)
 		}
 	}
-	if _, _, err := m.open(virtiofs.Share{Tag: "tag", Dir: dir + "/none"}); err == nil || !strings.Contains(err.Error(), "share tag: ") {
+	if _, _, _, err := m.open(virtiofs.Share{Tag: "tag", Dir: dir + "/none"}); err == nil || !strings.Contains(err.Error(), "share tag: ") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What can't be hidden is told of, whoever serves it.
+func TestNothingHidden(t *testing.T) {
+	l := newLab(t, "answers")
+	o := l.options()
+	o.MountType = NineP
+	key, loop := filepath.Join(l.Dir, "key"), filepath.Join(l.Dir, "loop")
+	if err := errors.Join(os.WriteFile(key, nil, 0o600), os.Symlink(loop, loop)); err != nil {
+		t.Fatal(err)
+	}
+	// Nobody can say where the loop leads, so that nothing can be covered.
+	for _, hide := range [][]string{{key}, {key, loop}} {
+		o.Hide = hide
+		var told []string
+		o.Events = func(e event.Event) {
+			if n, ok := e.(event.Notice); ok && strings.HasPrefix(n.Text, "root in the guest can read ") {
+				told = append(told, n.Text)
+			}
+		}
+		if _, err := start(t, o); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"root in the guest can read " + key + ": to hide them takes a mount namespace, which this host refuses; see user_namespaces(7)"}
+		if len(hide) == 1 && os.Geteuid() == 0 {
+			want = nil
+		}
+		if diff := cmp.Diff(want, told); diff != "" && (os.Geteuid() == 0 || len(hide) > 1) {
+			t.Error(diff)
+		}
 	}
 }

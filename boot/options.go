@@ -95,6 +95,7 @@ type plan struct {
 	disks   []qemu.Disk
 	guest   guest.Config
 	again   bool // it hung, and is booted once more
+	told    bool // the user, that something can't be hidden
 }
 
 const (

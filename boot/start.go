@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -45,9 +44,6 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	}
 	if p.why != "" {
 		o.Events.Emit(event.Notice{Text: "no KVM, so the guest is slow: " + p.why})
-	}
-	if seen := p.unhidden(); len(seen) > 0 {
-		o.Events.Emit(event.Notice{Text: "root in the guest can read " + strings.Join(seen, ", ") + ": to hide them, virtiofsd needs root; --mount-type 9p doesn't"})
 	}
 	if p.mounter.Why != "" {
 		o.Events.Emit(event.Notice{Text: p.mounter.notice()})
