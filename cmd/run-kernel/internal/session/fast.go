@@ -33,6 +33,7 @@ type builder struct {
 	sources sourceSet      // those of the tree that were there; nil: not listed yet
 	pending changes        // since the last build that succeeded began
 	sound   bool           // nothing but pending has changed since a full make that succeeded
+	making  bool           // a short build runs: the graph doesn't have what it reads
 	missed  bool           // a short build was wrong: there is no other one
 	broken  []graph.Target // what short builds began to make that failed since
 	last    lastShort
@@ -163,10 +164,14 @@ func (b *builder) begin(o *kbuild.BuildOptions) (now changes, plan *kbuild.Short
 // short makes a short build. The error is a *kbuild.UncertainError where it takes a full
 // one after all.
 func (b *builder) short(ctx context.Context, plan *kbuild.Short, o kbuild.BuildOptions, now changes) (*kbuild.Result, error) {
+	b.mu.Lock()
+	b.making = true
+	b.mu.Unlock()
 	began := b.started()
 	r, err := b.kernel.Tree.Short(ctx, plan, o)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.making = false
 	switch {
 	case err == nil:
 		b.broken = nil
@@ -292,7 +297,7 @@ func (b *builder) isKnown(file string) bool { return b.sources.has(file) || b.gr
 func (b *builder) unread(file string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.off || !b.sound || len(b.broken) > 0 || !b.isKnown(file) {
+	if b.off || !b.sound || b.making || len(b.broken) > 0 || !b.isKnown(file) {
 		return false
 	}
 	return b.kernel.Tree.Unread(b.graph, file)

@@ -204,6 +204,41 @@ func TestBuilderSaveWhileItCompiles(t *testing.T) {
 	}
 }
 
+// A header that nothing has read may be what a short build reads when the header is saved:
+// the object then has what was in it before, and make goes by the times.
+func TestBuilderSaveOfWhatIsNotReadYet(t *testing.T) {
+	l := newBuilderLab(t)
+	l.Write("include/linux/b.h", "")
+	l.list(t.Context())
+	l.must(l.builds("full"))
+	header := filepath.Join(l.Dir, "include/linux/b.h")
+	if !l.unread(header) {
+		t.Fatal("something reads the header")
+	}
+	l.plays("short", "echo '  CC      init/main.o'; : >../began; while [ ! -e ../saved ]; do sleep .01; done; echo >init/main.o;"+
+		"sed 's|/a.h|/b.h|' ../main.cmd >init/.main.o.cmd; echo '  LD      vmlinux'; sleep .01; echo >vmlinux")
+	l.save("init/main.c")
+	built := make(chan error)
+	go func() {
+		_, err := l.build(t.Context(), l.options)
+		built <- err
+	}()
+	for {
+		if _, err := os.Stat(filepath.Join(l.Dir, "../began")); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if l.unread(header) {
+		t.Error("while an object is compiled, it is said that it doesn't read the header")
+	}
+	l.save("include/linux/b.h")
+	l.Write("../saved", "")
+	l.must(<-built)
+	l.made(shortMain)
+	l.must(l.builds(shortMain))
+}
+
 const shortMain = "single-goals=./init/main.o"
 
 // A change of a module outside of the tree builds nothing in it.
