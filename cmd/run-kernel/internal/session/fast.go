@@ -386,12 +386,13 @@ func (b *builder) prove(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Res
 		b.sound = b.sound && len(steps) == 0
 		return nil, context.Cause(ctx)
 	case err != nil:
-		b.sound, b.missed = false, true
+		b.sound = false
+		b.missed = b.missed || !b.later(steps, err)
 		return nil, err
 	case len(steps) == 0:
 		b.events.Emit(event.BuildProved{Elapsed: r.Elapsed})
 		return r, nil
-	case b.later(steps):
+	case b.later(steps, nil):
 		// It has built what was saved after the short build. The next build is about to
 		// begin, and finds the image new.
 		b.sound = b.learn(r) == nil
@@ -419,15 +420,25 @@ func (b *builder) prove(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Res
 }
 
 // later says whether what make compiled reads a file that was saved after the last short
-// build had begun.
-func (b *builder) later(steps []string) bool {
+// build had begun. Where make failed, the files that the errors of err name count as well.
+// A file that is gone was there when the short build began.
+func (b *builder) later(steps []string, err error) bool {
+	tree := b.kernel.Tree
+	var files []string
 	for _, step := range steps {
 		fields := strings.Fields(step)
-		for _, file := range b.graph.Reads(fields[len(fields)-1]) {
-			if st, err := os.Stat(file); err == nil && st.ModTime().After(b.last.began) {
-				return true
+		files = append(files, b.graph.Reads(fields[len(fields)-1])...)
+	}
+	var failed *kbuild.BuildError
+	if errors.As(err, &failed) {
+		for _, d := range failed.Diagnostics {
+			if d.Line > 0 && !filepath.IsAbs(d.File) {
+				files = append(files, filepath.Join(tree.Source, d.File))
 			}
 		}
 	}
-	return false
+	return slices.ContainsFunc(files, func(file string) bool {
+		st, err := os.Stat(file)
+		return errors.Is(err, fs.ErrNotExist) || err == nil && st.ModTime().After(b.last.began)
+	})
 }

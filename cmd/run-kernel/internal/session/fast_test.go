@@ -413,6 +413,48 @@ func TestBuilderProofOfALaterSave(t *testing.T) {
 	l.must(l.builds("single-goals=./kernel/fork.o"))
 }
 
+// A full make that fails because of what was saved while it ran proves nothing against short
+// builds.
+func TestBuilderProofOfALaterMistake(t *testing.T) {
+	for name, c := range map[string]struct{ save, says string }{
+		"a source":   {"kernel/fork.c", "  CC      kernel/fork.o\nkernel/fork.c:1:2: error: expected ';'"},
+		"a Makefile": {"kernel/Makefile", "kernel/Makefile:1: *** missing separator.  Stop."},
+		"a header that is gone": {"", "  CC      kernel/fork.o\n" +
+			"kernel/fork.c:1:2: fatal error: linux/a.h: No such file or directory"},
+		"nothing": {"", "  CC      kernel/fork.o\nkernel/fork.c:1:2: error: expected ';'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newBuilderLab(t)
+			l.must(l.builds("full"))
+			l.save("init/main.c")
+			l.must(l.builds(shortMain))
+			l.plays("full", "echo \""+c.says+"\"; exit 2")
+			time.Sleep(20 * time.Millisecond) // more than a tick of the file system's clock
+			switch {
+			case c.save != "":
+				l.save(c.save)
+			case strings.Contains(c.says, "No such file"):
+				l.must(os.Remove(filepath.Join(l.Dir, "include/linux/a.h")))
+				l.saved([]string{filepath.Join(l.Dir, "include/linux/a.h")})
+			}
+			if _, err := l.prove(t.Context(), l.options); err == nil {
+				t.Error("no error")
+			}
+			l.made("full")
+			l.plays("full", "true")
+			l.Write("include/linux/a.h", "")
+			l.save("kernel/fork.c")
+			l.must(l.builds("full"))
+			l.save("init/main.c")
+			if name == "nothing" {
+				l.must(l.builds("full"))
+			} else {
+				l.must(l.builds(shortMain))
+			}
+		})
+	}
+}
+
 // A full make that was stopped has left nothing behind, or it takes another.
 func TestBuilderProofStopped(t *testing.T) {
 	for output, want := range map[string]string{"  CALL    scripts/checksyscalls.sh": shortMain, "  CC      init/version.o": "full"} {
