@@ -421,13 +421,18 @@ func (b *builder) prove(ctx context.Context, o kbuild.BuildOptions) (*kbuild.Res
 
 // later says whether what make compiled reads a file that was saved after the last short
 // build had begun. Where make failed, the files that the errors of err name count as well.
-// A file that is gone was there when the short build began.
+// A file that is gone was there when the short build began. One that make wrote was not
+// saved, unless it is that with the name of the release, which changes with a commit.
 func (b *builder) later(steps []string, err error) bool {
 	tree := b.kernel.Tree
 	var files []string
+	made := map[string]bool{}
 	for _, step := range steps {
 		fields := strings.Fields(step)
 		files = append(files, b.graph.Reads(fields[len(fields)-1])...)
+		for _, name := range fields[1:] {
+			made[filepath.Join(tree.BuildDir, name)] = filepath.Base(name) != "utsrelease.h"
+		}
 	}
 	var failed *kbuild.BuildError
 	if errors.As(err, &failed) {
@@ -438,6 +443,9 @@ func (b *builder) later(steps []string, err error) bool {
 		}
 	}
 	return slices.ContainsFunc(files, func(file string) bool {
+		if made[file] {
+			return false
+		}
 		st, err := os.Stat(file)
 		return errors.Is(err, fs.ErrNotExist) || err == nil && st.ModTime().After(b.last.began)
 	})

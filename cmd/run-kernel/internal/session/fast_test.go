@@ -413,6 +413,29 @@ func TestBuilderProofOfALaterSave(t *testing.T) {
 	l.must(l.builds("single-goals=./kernel/fork.o"))
 }
 
+// What make itself has written while it ran isn't what was saved then, but for the name of
+// the release, which a commit changes.
+func TestBuilderProofWritesHeaders(t *testing.T) {
+	for header, missed := range map[string]bool{"fs/table.h": true, "include/generated/utsrelease.h": false} {
+		l := newBuilderLab(t)
+		cmd := filepath.Join(l.Dir, "kernel/.fork.o.cmd")
+		data, err := os.ReadFile(cmd)
+		l.must(err)
+		l.must(os.WriteFile(cmd, []byte(strings.ReplaceAll(string(data), "include/linux/a.h", header)), 0o644))
+		l.Write(header, "")
+		l.must(l.builds("full"))
+		l.save("init/main.c")
+		l.must(l.builds(shortMain))
+		l.plays("full", "sleep .02; echo '  GEN     "+header+"'; echo new >"+header+"; echo '  CC      kernel/fork.o'; echo '  LD      vmlinux'; echo new >vmlinux")
+		r, err := l.prove(t.Context(), l.options)
+		l.must(err)
+		l.made("full")
+		if p := told[event.BuildProved](l); len(p) > 0 != missed || r.NewImage != missed {
+			t.Errorf("%s: %+v, a new image: %v", header, p, r.NewImage)
+		}
+	}
+}
+
 // A full make that fails because of what was saved while it ran proves nothing against short
 // builds.
 func TestBuilderProofOfALaterMistake(t *testing.T) {
