@@ -31,6 +31,7 @@ type builder struct {
 	mu      sync.Mutex
 	graph   *graph.Graph   // nil: not read yet
 	sources sourceSet      // those of the tree that were there; nil: not listed yet
+	links   []link         // by which files of the tree have other names
 	pending changes        // since the last build that succeeded began
 	sound   bool           // nothing but pending has changed since a full make that succeeded
 	making  bool           // a short build runs: the graph doesn't have what it reads
@@ -60,6 +61,36 @@ func (s sourceSet) add(file string) { s[maphash.String(sourceSeed, file)] = stru
 func (s sourceSet) has(file string) bool {
 	_, ok := s[maphash.String(sourceSeed, file)]
 	return ok
+}
+
+// A link is a symbolic link in the tree that leads to a file or directory.
+type link struct{ name, to string }
+
+// linkAt returns the link at a path, if there is one that leads somewhere.
+func linkAt(path string) []link {
+	if _, err := os.Readlink(path); err != nil {
+		return nil
+	}
+	to, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil
+	}
+	return []link{{path, to}}
+}
+
+// otherNames are those names of files, by links in the tree, by which the last build has read
+// them. Of these, a save tells nothing.
+func (b *builder) otherNames(files ...string) []string {
+	var names []string
+	for _, l := range b.links {
+		for _, f := range files {
+			rest, ok := strings.CutPrefix(f, l.to)
+			if ok && (rest == "" || rest[0] == '/') && b.graph.Knows(l.name+rest) {
+				names = append(names, l.name+rest)
+			}
+		}
+	}
+	return names
 }
 
 // changes are what was saved.
@@ -201,6 +232,7 @@ func (b *builder) full(ctx context.Context, o kbuild.BuildOptions, now changes) 
 			if b.sources != nil {
 				b.sources.add(f)
 			}
+			b.links = append(b.links, linkAt(f)...)
 		}
 		b.sound = b.learn(r) == nil
 	}
@@ -249,6 +281,9 @@ func (b *builder) outdate(now changes) error {
 	if _, err := b.read(); err != nil {
 		return err
 	}
+	if files != nil {
+		files = slices.Concat(files, b.otherNames(files...))
+	}
 	return b.kernel.Tree.Outdate(b.graph, b.began, files)
 }
 
@@ -287,6 +322,9 @@ func (b *builder) plan(o kbuild.BuildOptions, now changes) (*kbuild.Short, error
 			return nil, fmt.Errorf("%s is new", f)
 		}
 	}
+	if names := b.otherNames(now.files...); len(names) > 0 {
+		return nil, &kbuild.UncertainError{Reason: b.kernel.Tree.Rel(names[0]) + " is another name of a saved file"}
+	}
 	return b.kernel.Tree.PlanShort(b.graph, o, now.files, b.broken)
 }
 
@@ -297,7 +335,7 @@ func (b *builder) isKnown(file string) bool { return b.sources.has(file) || b.gr
 func (b *builder) unread(file string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.off || !b.sound || b.making || len(b.broken) > 0 || !b.isKnown(file) {
+	if b.off || !b.sound || b.making || len(b.broken) > 0 || !b.isKnown(file) || len(b.otherNames(file)) > 0 {
 		return false
 	}
 	return b.kernel.Tree.Unread(b.graph, file)
@@ -334,9 +372,11 @@ func round(d time.Duration) string {
 	return fmt.Sprintf("%d min", (d+time.Minute/2)/time.Minute)
 }
 
-// list notes which source files there are, so that a new one is known as such.
+// list notes which source files there are, so that a new one is known as such, and which
+// links.
 func (b *builder) list(ctx context.Context) {
 	sources := sourceSet{}
+	var links []link
 	root := b.kernel.Tree.Source
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		switch {
@@ -346,6 +386,9 @@ func (b *builder) list(ctx context.Context) {
 			return nil // what can't be read isn't known
 		case e.IsDir() && (e.Name() == ".git" || path == filepath.Join(root, "Documentation")):
 			return fs.SkipDir
+		}
+		if e.Type()&fs.ModeSymlink != 0 {
+			links = append(links, linkAt(path)...)
 		}
 		switch filepath.Ext(path) {
 		case ".c", ".h", ".S":
@@ -358,7 +401,7 @@ func (b *builder) list(ctx context.Context) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.sources = sources
+	b.sources, b.links = sources, links
 }
 
 // unproved says whether the last build was a short one that nothing has confirmed.

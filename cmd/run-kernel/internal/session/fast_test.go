@@ -239,6 +239,50 @@ func TestBuilderSaveOfWhatIsNotReadYet(t *testing.T) {
 	l.must(l.builds(shortMain))
 }
 
+// A build that reads a file by a link has it by the link's name, of which a save tells
+// nothing.
+func TestBuilderLinks(t *testing.T) {
+	for _, name := range []string{"fs/linux/b.h", "fs/b.h"} {
+		for _, isNew := range []bool{false, true} {
+			l := newBuilderLab(t)
+			l.Write("include/linux/b.h", "")
+			link, to := "fs/linux", "../include/linux"
+			if name == "fs/b.h" {
+				link, to = "fs/b.h", "../include/linux/b.h"
+			}
+			l.must(os.Symlink(to, filepath.Join(l.Dir, link)))
+			cmd := filepath.Join(l.Dir, "kernel/.fork.o.cmd")
+			data, err := os.ReadFile(cmd)
+			l.must(err)
+			l.must(os.WriteFile(cmd, []byte(strings.ReplaceAll(string(data), "include/linux/a.h", name)), 0o644))
+			l.compiles("init/main", "kernel/fork")
+			if isNew {
+				l.saved([]string{filepath.Join(l.Dir, link)})
+			} else {
+				l.list(t.Context())
+			}
+			l.must(l.builds("full"))
+			if l.unread(filepath.Join(l.Dir, "include/linux/b.h")) {
+				t.Errorf("%s, new: %v: nothing is said to read what it leads to", name, isNew)
+			}
+			l.save("include/linux/b.h")
+			l.must(l.builds("full"))
+			l.save("kernel/fork.c")
+			l.must(l.builds("single-goals=./kernel/fork.o"))
+
+			// The same for an object that has what was there before.
+			l.save("Makefile.local")
+			l.plays("full", "sleep .1; echo '/* new */' >include/linux/b.h; sleep .02; echo >kernel/fork.o; exit 2")
+			if err := l.builds("full"); err == nil {
+				t.Error("make didn't fail")
+			}
+			l.saved([]string{filepath.Join(l.Dir, "include/linux/b.h")})
+			l.plays("full", "[ -e kernel/.fork.o.cmd ] || echo compiles >>../made")
+			l.must(l.builds("full", "compiles"))
+		}
+	}
+}
+
 const shortMain = "single-goals=./init/main.o"
 
 // A change of a module outside of the tree builds nothing in it.
