@@ -40,13 +40,20 @@ func (t *Tree) preview(ctx context.Context, commands []string, found *findings) 
 	}
 }
 
-// checkCommands are the commands by which preview looks at files.
+// checkCommands are the commands by which preview looks at files. There are none where a
+// Makefile has changed, or what headers are made from, such as a table of system calls: the
+// commands, or the headers, are those from before until make has come to them.
 func (t *Tree) checkCommands(changed []string) []string {
 	if len(changed) == 0 || len(changed) > previewed || t.reconfigured() {
 		return nil
 	}
 	var commands []string
 	for _, file := range changed {
+		switch filepath.Ext(file) {
+		case ".c", ".h", ".S":
+		default:
+			return nil
+		}
 		if command := t.checkCommand(file); command != "" {
 			commands = append(commands, command)
 		}

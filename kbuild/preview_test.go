@@ -106,6 +106,11 @@ func TestPreview(t *testing.T) {
 	if found, early := previewOf(t, 10, []string{"a.c", "b.c", "c.c", "init/main.c"}, nil); early || len(found) != 1 {
 		t.Errorf("many files: early: %v, %+v", early, found)
 	}
+	for _, other := range []string{"init/Makefile", "arch/x86/entry/syscalls/syscall_64.tbl"} {
+		if found, early := previewOf(t, 10, []string{"init/main.c", other}, nil); early || len(found) != 1 {
+			t.Errorf("%s: early: %v, %+v", other, early, found)
+		}
+	}
 	found, early := previewOf(t, 2000, []string{"init/main.c"}, nil)
 	if len(found) != 1 || found[0].File != "init/main.c" || found[0].Line != 7 || !early {
 		t.Errorf("early: %v, %+v", early, found)
