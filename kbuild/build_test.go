@@ -257,6 +257,64 @@ func TestBuildEstimate(t *testing.T) {
 	}
 }
 
+// What gcc 12 says of a memcpy() that is too long: twice in one file, and in a macro.
+const inlinedBuild = `  CC      drivers/misc/mine.o
+In file included from ./include/linux/string.h:254,
+                 from drivers/misc/mine.c:2:
+In function 'fortify_memcpy_chk',
+    inlined from 'mine_one' at drivers/misc/mine.c:6:2:
+./include/linux/fortify-string.h:529:25: warning: call to '__write_overflow_field' declared with attribute warning: too long
+  529 |                         __write_overflow_field(p_size_field, size);
+      |                         ^~~~~~~~~~~~~~~~~~~~~~
+In function 'fortify_memcpy_chk',
+    inlined from 'mid' at ./include/linux/mid.h:2:64,
+    inlined from 'mine_two' at drivers/misc/mine.c:11:2:
+./include/linux/fortify-string.h:529:25: warning: call to '__write_overflow_field' declared with attribute warning: too long
+  529 |                         __write_overflow_field(p_size_field, size);
+      |                         ^~~~~~~~~~~~~~~~~~~~~~
+In function 'check',
+    inlined from 'mine_three' at drivers/misc/mine.c:15:2:
+././include/linux/compiler_types.h:397:45: error: call to '__compiletime_assert_1' declared with attribute error: no
+  397 |         _compiletime_assert(condition, msg, __compiletime_assert_, __COUNTER__)
+      |                                             ^
+./include/linux/mid.h:9:2: note: in expansion of macro 'BUILD_BUG_ON'
+    9 |         BUILD_BUG_ON(n > 3);
+      |         ^~~~~~~~~~~~
+In function 'mine_help',
+    inlined from 'mine_three' at drivers/misc/mine.c:16:2:
+drivers/misc/mine.c:3:9: warning: 'x' may be used uninitialized
+`
+
+// A diagnostic in a function of a header is told where the function is inlined.
+func TestInlined(t *testing.T) {
+	src := source(t, physical(t))
+	r, _, _ := play(t, Options{Dir: src}, inlinedBuild, "exit 2")
+	const message = "call to '__write_overflow_field' declared with attribute warning: too long"
+	want := []event.Diagnostic{
+		{
+			File: "drivers/misc/mine.c", Line: 6, Column: 2, Message: message, Severity: event.Warn, Detail: []string{
+				"In file included from ./include/linux/string.h:254,", "                 from drivers/misc/mine.c:2:",
+				"In function 'fortify_memcpy_chk',", "    inlined from 'mine_one' at drivers/misc/mine.c:6:2:",
+				"include/linux/fortify-string.h:529:25: note: in the function that is inlined",
+				"  529 |                         __write_overflow_field(p_size_field, size);", "      |                         ^~~~~~~~~~~~~~~~~~~~~~",
+			},
+		},
+		{File: "drivers/misc/mine.c", Line: 11, Column: 2, Message: message, Severity: event.Warn},
+		{
+			File: "drivers/misc/mine.c", Line: 15, Column: 2, Severity: event.Error,
+			Message: "call to '__compiletime_assert_1' declared with attribute error: no",
+		},
+		{File: "drivers/misc/mine.c", Line: 3, Column: 9, Severity: event.Warn, Message: "'x' may be used uninitialized"},
+	}
+	got := of[event.Diagnostic](r)
+	for i := range got[min(1, len(got)):] {
+		got[i+1].Detail = nil
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 const failingBuild = `  CC      init/main.o
   CC      init/version.o
 In file included from ./include/linux/kernel.h:29,

@@ -39,6 +39,9 @@ var (
 	makeRule     = pattern.New(`^(?:\[[^]]*\] (?:Error \d+|Terminated|Interrupt|Killed)|Waiting for unfinished jobs.*|Deleting (?:intermediate )?file .*)$`)
 	makefileLine = pattern.New(`^([^\s:]+):(\d+): \*\*\* (.*)$`)
 
+	// gcc, before a diagnostic on a function that is inlined.
+	inlinedFrom = pattern.New(`^    inlined from .* at ([^\s:]+):(\d+):(\d+)[,:]$`)
+
 	excerptLine = pattern.New(`^\d+ *\|`)
 )
 
@@ -120,6 +123,7 @@ func isExpansion(d event.Diagnostic) bool {
 // isContext recognises the lines that compilers print before a diagnostic.
 func isContext(line string) bool {
 	return strings.HasPrefix(line, "In file included from ") || strings.HasPrefix(line, "                 from ") ||
+		strings.HasPrefix(line, "In function ") || inlinedFrom.MatchString(line) ||
 		strings.Contains(line, ": In function ") || strings.Contains(line, ": in function ") ||
 		strings.HasSuffix(line, ": At top level:") || strings.HasSuffix(line, ": Assembler messages:")
 }

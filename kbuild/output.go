@@ -41,6 +41,7 @@ type output struct {
 	here     int               // objects that a compile farm should have compiled, and didn't
 	pending  *event.Diagnostic // its detail may still grow
 	expanded bool              // the pending one was moved to where its macro is used
+	inlined  bool              // the pending one was moved to where its function is inlined
 	tail     []string
 	context  []string // "In file included from", "In function": before a diagnostic
 }
@@ -103,7 +104,7 @@ func (p *output) line(line string) {
 	}
 	if d, ok := parseDiagnostic(line); ok {
 		if d.Severity == event.Note && p.pending != nil {
-			if isExpansion(d) {
+			if isExpansion(d) && !p.inlined {
 				p.expand(d)
 			}
 			p.pending.Detail = append(append(p.pending.Detail, p.context...), line)
@@ -114,7 +115,8 @@ func (p *output) line(line string) {
 		d.File = p.tree.relative(d.File)
 		d.Detail = p.context
 		p.context = nil
-		p.pending, p.expanded = &d, false
+		p.pending, p.expanded, p.inlined = &d, false, false
+		p.inline()
 		return
 	}
 	switch {
@@ -154,6 +156,25 @@ func (p *output) expand(use event.Diagnostic) {
 		p.expanded = true
 	}
 	d.File, d.Line, d.Column = p.tree.relative(use.File), use.Line, use.Column
+}
+
+// inline puts the pending diagnostic where its function is inlined, if that is a header's and
+// gcc says so before it: the outermost place comes last. The place in the header, such as
+// include/linux/fortify-string.h, is the same for all mistakes.
+func (p *output) inline() {
+	d := p.pending
+	if filepath.Ext(d.File) != ".h" {
+		return
+	}
+	for _, line := range d.Detail {
+		if m := inlinedFrom.FindStringSubmatch(line); m != nil {
+			if !p.inlined {
+				d.Detail = append(d.Detail, fmt.Sprintf("%s:%d:%d: note: in the function that is inlined", d.File, d.Line, d.Column))
+				p.inlined = true
+			}
+			d.File, d.Line, d.Column = p.tree.relative(m[1]), number(m[2]), number(m[3])
+		}
+	}
 }
 
 // flush reports the diagnostic whose lines have ended.
