@@ -49,8 +49,9 @@ type Actions interface {
 	// Relevant returns those of the changed paths that matter: what a build may read, and
 	// what only the command does.
 	Relevant(ctx context.Context, paths []string) (build, command []string)
-	// Lost says that it isn't known what changed.
-	Lost()
+	// Lost says that it isn't known what changed, and returns whether that may be something
+	// that only the command reads.
+	Lost() (command bool)
 }
 
 // A VM is a guest that runs.
@@ -187,7 +188,9 @@ func (l *Loop) matters(ctx context.Context, set Set) []Input {
 	}
 	if set.Rescan {
 		l.Events.Emit(event.Notice{Text: "too many changes at once to tell which: building what make finds"})
-		l.Actions.Lost()
+		if l.Actions.Lost() {
+			return []Input{FilesChanged{}, CommandChanged{}}
+		}
 		return []Input{FilesChanged{}}
 	}
 	build, command := l.Actions.Relevant(ctx, set.Paths)

@@ -49,6 +49,7 @@ type fakeActions struct {
 	builds, boots, proofs chan *call
 	late                  VM // what a cancelled boot returns all the same
 	lost                  int
+	reads                 bool          // the command has files of its own
 	hold                  chan struct{} // Relevant returns once it is closed; nil: at once
 }
 
@@ -62,7 +63,10 @@ func (a *fakeActions) Prove(ctx context.Context) (Image, error) {
 	return r.image, r.err
 }
 
-func (a *fakeActions) Lost() { a.lost++ }
+func (a *fakeActions) Lost() bool {
+	a.lost++
+	return a.reads
+}
 
 func (a *fakeActions) Boot(ctx context.Context, image string) (VM, error) {
 	r := begin(ctx, a.boots, image)
@@ -297,6 +301,33 @@ func TestLoopRescans(t *testing.T) {
 		r.saw(event.Notice{Text: "too many changes at once to tell which: building what make finds"})
 		<-r.builds
 	})
+}
+
+// Where it isn't known what changed, the command runs again in the guest that stays, if it
+// has files of its own.
+func TestLoopRescansForTheCommand(t *testing.T) {
+	for _, reads := range []bool{false, true} {
+		loopTest(t, &Loop{Exec: true}, func(r *rig) {
+			r.reads = reads
+			r.built(newImage)
+			vm := r.up()
+			(<-vm.execs).end <- result{}
+			r.changes <- Set{Rescan: true}
+			r.built(Image{})
+			synctest.Wait()
+			select {
+			case c := <-vm.execs:
+				if !reads {
+					t.Error("a command without files of its own runs again")
+				}
+				c.end <- result{}
+			default:
+				if reads {
+					t.Error("the command doesn't run again")
+				}
+			}
+		})
+	}
 }
 
 func TestLoopOvertakesBuild(t *testing.T) {

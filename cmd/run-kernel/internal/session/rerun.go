@@ -37,11 +37,25 @@ func (c *commandFiles) split(changed []string) (others, command []string) {
 		}
 	}
 	if len(command) > 0 {
-		c.mu.Lock()
-		c.changed = time.Now()
-		c.mu.Unlock()
+		c.note()
 	}
 	return others, command
+}
+
+// lost says whether files of the command may be among changes that nobody saw.
+func (c *commandFiles) lost() bool {
+	if len(c.paths) == 0 {
+		return false
+	}
+	c.note()
+	return true
+}
+
+// note notes a change.
+func (c *commandFiles) note() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed = time.Now()
 }
 
 func (c *commandFiles) has(path string) bool {

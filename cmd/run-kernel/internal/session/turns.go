@@ -80,7 +80,10 @@ func (t *turns) Prove(ctx context.Context) (watch.Image, error) {
 }
 
 // Lost implements watch.Actions.
-func (t *turns) Lost() { t.builder.lost() }
+func (t *turns) Lost() (command bool) {
+	t.builder.lost()
+	return t.command.lost()
+}
 
 // readConfig takes .config as it is now for what we last saw or wrote.
 func (t *turns) readConfig() {
