@@ -197,6 +197,9 @@ func (w *Watcher) take(b batch) bool {
 		w.lost = b.lost
 	}
 	w.rescan = w.rescan || b.rescan
+	if b.rescan {
+		w.ignored.reset() // a .gitignore may be among what went unnoticed
+	}
 	matters := b.rescan || b.lost != nil
 	for _, c := range b.changes {
 		if !c.extra {

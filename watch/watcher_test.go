@@ -822,6 +822,27 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
+// The rules of .gitignore are read again when it isn't known what changed: a checkout of
+// another version changes them too.
+func TestOverflowHidesRules(t *testing.T) {
+	tree := newTree(t)
+	tree.put(".gitignore", "asn.c\n")
+	tree.write("asn.c")
+	tree.git("init", "--quiet")
+	tree.watch(nil)
+	tree.write("asn.c")
+	tree.write("b.c")
+	tree.reports("b.c")
+	inotify := tree.w.source.(*notifier).fs
+	tree.check(inotify.Remove(tree.root))
+	tree.put(".gitignore", "")
+	inotify.Errors <- fsnotify.ErrEventOverflow
+	for !tree.next().Rescan {
+	}
+	tree.write("asn.c")
+	tree.reports("asn.c")
+}
+
 func TestErrorsEndIt(t *testing.T) {
 	for _, tt := range []struct {
 		name string
