@@ -169,7 +169,7 @@ func (t *Tree) build(ctx context.Context, o BuildOptions) (*Result, error) {
 		counts.scratch = m.host.isNew // the objects are there
 	}
 	found := &findings{events: o.Events}
-	p := &output{tree: t, events: o.Events, found: found, log: bufio.NewWriter(log), began: began, host: m.host}
+	p := &output{tree: t, events: o.Events, found: found, log: bufio.NewWriter(log), began: began, host: m.host, external: o.external}
 	o.Events.Emit(event.BuildStarted{Dir: t.BuildDir, Command: m.shown})
 	// A make that is stopped has last words of its own, which are no news.
 	defer context.AfterFunc(ctx, found.close)()

@@ -45,7 +45,7 @@ echo "$*" >>` + dir + `/calls
 func TestExternal(t *testing.T) {
 	src, outside, second := source(t, physical(t)), physical(t), physical(t)
 	write(t, outside, map[string]string{"Kbuild": "obj-m := mine.o\n", "mine.c": ""})
-	write(t, second, map[string]string{"Makefile": "obj-m := other.o\n"})
+	write(t, second, map[string]string{"Makefile": "obj-m := other.o\n", "other.c": ""})
 	tree, err := Find(Options{Dir: src, External: []string{outside, second}})
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,8 @@ func TestExternal(t *testing.T) {
 	tools(t, `echo "$@" >>"`+src+`/made"; cd "$2"
 case "$*" in
 *M=`+outside+`*) echo '  CC [M]  `+outside+`/mine.o'; echo "$$" >`+outside+`/mine.ko; echo `+outside+`/mine.ko >`+outside+`/modules.order;;
-*M=*) echo >`+second+`/other.ko; echo other.o >`+second+`/modules.order;;
+*M=*) echo 'other.c:3:5: warning: unused'; echo 'include/linux/a.h:1:2: warning: old'
+  echo >`+second+`/other.ko; echo other.o >`+second+`/modules.order;;
 *) echo > vmlinux;;
 esac`)
 	calls, _ := fakeDepmod(t)
@@ -73,6 +74,10 @@ esac`)
 	}
 	if f := of[event.BuildFinished](r); len(f) != 2 || f[0].External != outside || !f[0].NewModules || !strings.HasSuffix(f[0].Log, "/external.log") {
 		t.Errorf("%+v", f)
+	}
+	// Since Linux 6.13, its compilers run in the directory of the modules.
+	if d := of[event.Diagnostic](r); len(d) != 2 || d[0].File != second+"/other.c" || d[1].File != "include/linux/a.h" {
+		t.Errorf("%+v", d)
 	}
 	files := tree.ModuleFiles()
 	if files["mine"].Path != outside+"/mine.ko" || files["other"].Path != second+"/other.ko" {

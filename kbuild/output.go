@@ -25,13 +25,14 @@ const progressInterval = 100 * time.Millisecond
 
 // output reads what make and its children write.
 type output struct {
-	tree   *Tree
-	events event.Sink
-	found  *findings
-	log    *bufio.Writer
-	began  time.Time
-	host   *host        // where make runs; nil: here
-	total  atomic.Int64 // objects that there will be; 0: it isn't known
+	tree     *Tree
+	events   event.Sink
+	found    *findings
+	log      *bufio.Writer
+	began    time.Time
+	host     *host        // where make runs; nil: here
+	external string       // directory of the modules that are built; empty: the kernel is
+	total    atomic.Int64 // objects that there will be; 0: it isn't known
 
 	done     int
 	steps    []string
@@ -112,7 +113,7 @@ func (p *output) line(line string) {
 			return
 		}
 		p.flush()
-		d.File = p.tree.relative(d.File)
+		d.File = p.relative(d.File)
 		d.Detail = p.context
 		p.context = nil
 		p.pending, p.expanded, p.inlined = &d, false, false
@@ -126,7 +127,7 @@ func (p *output) line(line string) {
 	case p.pending != nil && len(p.context) == 0 && isDetail(line):
 		if p.pending.File == "" {
 			if file, line, column, ok := parsePlace(line); ok {
-				p.pending.File, p.pending.Line, p.pending.Column = p.tree.relative(file), line, column
+				p.pending.File, p.pending.Line, p.pending.Column = p.relative(file), line, column
 			}
 		}
 		p.pending.Detail = append(p.pending.Detail, line)
@@ -155,7 +156,7 @@ func (p *output) expand(use event.Diagnostic) {
 		d.Detail = append(d.Detail, fmt.Sprintf("%s:%d:%d: note: in the definition of a macro", d.File, d.Line, d.Column))
 		p.expanded = true
 	}
-	d.File, d.Line, d.Column = p.tree.relative(use.File), use.Line, use.Column
+	d.File, d.Line, d.Column = p.relative(use.File), use.Line, use.Column
 }
 
 // inline puts the pending diagnostic where its function is inlined, if that is a header's and
@@ -172,7 +173,7 @@ func (p *output) inline() {
 				d.Detail = append(d.Detail, fmt.Sprintf("%s:%d:%d: note: in the function that is inlined", d.File, d.Line, d.Column))
 				p.inlined = true
 			}
-			d.File, d.Line, d.Column = p.tree.relative(m[1]), number(m[2]), number(m[3])
+			d.File, d.Line, d.Column = p.relative(m[1]), number(m[2]), number(m[3])
 		}
 	}
 }
@@ -239,6 +240,15 @@ func quiet(line string) (step string, object bool) {
 		object = true
 	}
 	return strings.Join(strings.Fields(line), " "), object
+}
+
+// relative is the tree's, for modules outside of it too: since Linux 6.13, their compilers run
+// in their directory.
+func (p *output) relative(path string) string {
+	if file := filepath.Join(p.external, path); p.external != "" && path != "" && !filepath.IsAbs(path) && exists(file) {
+		path = file
+	}
+	return p.tree.relative(path)
 }
 
 // relative makes a path of make's output relative to the source where it is
