@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/metaspace/run-kernel/internal/event"
@@ -217,17 +218,27 @@ func (t *Tree) Repair(g *graph.Graph) error {
 	return nil
 }
 
-// Outdate removes the .cmd files of targets that make has made since a time from files that
-// were saved since it: they may have what was in a file before, and make would go by their
-// times. Without files, it looks at all that the graph knows.
+// Outdate removes the .cmd files of targets by whose times make would go wrongly. They have
+// what was in a file before: make has made them since a time from files that were saved since
+// it, or before a file with an older time took the place of the one that they were made
+// from. Without files, it looks at all that the graph knows, for what was saved.
 func (t *Tree) Outdate(g *graph.Graph, since time.Time, files []string) error {
 	late := Saved(since, files)
 	if files == nil {
 		late = Saved(since, slices.DeleteFunc(g.Files(), func(file string) bool { return byTools(t.Rel(file)) }))
 	}
-	for _, target := range g.Rebuilt(late...) {
+	if err := t.outdate(g.Rebuilt(late...), func(made time.Time) bool { return !made.Before(since) }); err != nil {
+		return err
+	}
+	old, from, to := replaced(files)
+	return t.outdate(g.Rebuilt(old...), func(made time.Time) bool { return !made.Before(from) && made.Before(to) })
+}
+
+// outdate removes the .cmd files of those targets that were made at a wrong time.
+func (t *Tree) outdate(targets []graph.Target, wrong func(made time.Time) bool) error {
+	for _, target := range targets {
 		st, err := os.Stat(filepath.Join(t.BuildDir, target.Name))
-		if err != nil || st.ModTime().Before(since) {
+		if err != nil || !wrong(st.ModTime()) {
 			continue
 		}
 		if err := os.Remove(filepath.Join(t.BuildDir, cmdFile(target.Name))); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -246,4 +257,40 @@ func Saved(since time.Time, files []string) []string {
 		}
 	}
 	return saved
+}
+
+// keptTime is by how much, at least, a file is older than its place where mv or cp -p kept
+// its time. Editors and git take less from the last write to the rename.
+const keptTime = time.Second
+
+// Replaced says whether one of the files has a time from before it got its place.
+func Replaced(files []string) bool {
+	old, _, _ := replaced(files)
+	return len(old) > 0
+}
+
+// replaced returns those of the files that have a time from before they got their place, the
+// first of these times, and when the last of them got its place.
+func replaced(files []string) (old []string, from, to time.Time) {
+	for _, file := range files {
+		st, err := os.Stat(file)
+		if err != nil {
+			continue
+		}
+		saved, placed := st.ModTime(), time.Time{}
+		if inode, ok := st.Sys().(*syscall.Stat_t); ok {
+			placed = time.Unix(inode.Ctim.Unix())
+		}
+		if placed.Sub(saved) < keptTime {
+			continue
+		}
+		if len(old) == 0 || saved.Before(from) {
+			from = saved
+		}
+		if placed.After(to) {
+			to = placed
+		}
+		old = append(old, file)
+	}
+	return old, from, to
 }

@@ -267,7 +267,8 @@ func (b *builder) started() time.Time {
 
 // outdate has make compile what the last one compiled while its source was saved. That make
 // was stopped for it, but not before the save had settled, and an object may have been
-// written in between: it is newer than its source, and has what was there before.
+// written in between: it is newer than its source, and has what was there before. So it is
+// when another file with its own, older time takes the place of the source.
 func (b *builder) outdate(now changes) error {
 	files := now.files
 	switch {
@@ -275,7 +276,7 @@ func (b *builder) outdate(now changes) error {
 		return nil
 	case now.unknown:
 		files = nil
-	case len(kbuild.Saved(b.began, files)) == 0:
+	case len(kbuild.Saved(b.began, files)) == 0 && !kbuild.Replaced(files):
 		return nil
 	}
 	if _, err := b.read(); err != nil {

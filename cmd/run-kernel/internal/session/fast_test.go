@@ -283,6 +283,25 @@ func TestBuilderLinks(t *testing.T) {
 	}
 }
 
+// A file that takes the place of another one, and keeps its time, is compiled also where that
+// is older than the object.
+func TestBuilderReplaced(t *testing.T) {
+	l := newBuilderLab(t)
+	l.off = true
+	l.Write("init/main.c", "")
+	saved := time.Now().Add(-time.Minute)
+	for name, at := range map[string]time.Time{"init/main.c": saved, "init/main.o": saved.Add(time.Second), "kernel/fork.o": saved.Add(time.Second)} {
+		l.must(os.Chtimes(filepath.Join(l.Dir, name), at, at))
+	}
+	l.must(l.builds("full"))
+	l.plays("full", "[ -e init/.main.o.cmd ] || echo compiles >>../made; [ -e kernel/.fork.o.cmd ] || echo too much >>../made")
+	l.Write("init/main.c.bak", "/* as it was */\n")
+	l.must(os.Chtimes(filepath.Join(l.Dir, "init/main.c.bak"), saved, saved))
+	l.must(os.Rename(filepath.Join(l.Dir, "init/main.c.bak"), filepath.Join(l.Dir, "init/main.c")))
+	l.saved([]string{filepath.Join(l.Dir, "init/main.c")})
+	l.must(l.builds("full", "compiles"))
+}
+
 const shortMain = "single-goals=./init/main.o"
 
 // A change of a module outside of the tree builds nothing in it.
