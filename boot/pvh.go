@@ -18,52 +18,66 @@ const pvhEntry = "xen_prepare_pvh"
 // maxEntry is more than the size of any such function: the file may be broken.
 const maxEntry = 1 << 20
 
-// kasan is what the names of the functions begin with that the compiler calls for KASAN.
-const kasan = "__asan_"
-
-// helpers are what the entry point may call of the kernel's library, where the compiler
-// doesn't do it in place. They may call KASAN when the entry point doesn't.
-var helpers = []string{"memcmp", "memcpy", "memset", "strcmp", "strncmp"}
-
-// checkPVH says whether an x86 vmlinux would reset itself because its PVH entry point
-// calls KASAN, itself or by a helper, before there is the memory which that uses. It finds nothing in a file
-// without symbols.
-func checkPVH(path string) error {
-	if !callsKASAN(path) {
-		return nil
-	}
-	hint := "boot the bzImage of the same build: `make bzImage` makes arch/x86/boot/bzImage"
-	if image := filepath.Join(filepath.Dir(path), "arch/x86/boot/bzImage"); exists(image) {
-		hint = "boot the bzImage of the same build: " + image
-	}
-	return &ImageError{path, "would reset itself at its first instructions: CONFIG_KASAN=y instruments its PVH entry point", hint}
+// A sanitizer calls functions of its own, which use memory that there isn't yet at the PVH
+// entry point.
+type sanitizer struct {
+	option string
+	prefix string // of the names of what the compiler calls
+	check  string // what its own memcpy and memset call
+	harm   string
 }
 
-// callsKASAN says whether the PVH entry point of a vmlinux calls KASAN, as far as that
-// can be seen.
-func callsKASAN(path string) bool {
+var sanitizers = []sanitizer{
+	{"CONFIG_KASAN", "__asan_", "kasan_check_range", "would reset itself at its first instructions"},
+	// Its counters are variables of each processor. Until these have their place, they
+	// are counted down anywhere.
+	{"CONFIG_KCSAN", "__tsan_", "", "would overwrite its own memory at its first instructions"},
+}
+
+// helpers are what the entry point may call of the kernel's library, where the compiler
+// doesn't do it in place. They may call a sanitizer when the entry point doesn't.
+var helpers = []string{"memcmp", "memcpy", "memset", "strcmp", "strncmp"}
+
+// checkPVH says whether the PVH entry point of an x86 vmlinux calls a sanitizer, itself or by
+// a helper. It finds nothing in a file without symbols.
+func checkPVH(path string) error {
 	f, err := elf.Open(path)
 	if err != nil {
-		return false
+		return nil
 	}
 	defer f.Close()
 	// Most kernels have none of the names, and their symbols needn't be parsed.
 	names := f.Section(".strtab")
 	if names == nil {
-		return false
+		return nil
 	}
 	text, err := names.Data()
-	if err != nil || !bytes.Contains(text, []byte("\x00"+kasan)) {
-		return false
+	if err != nil {
+		return nil
 	}
+	for _, s := range sanitizers {
+		if !bytes.Contains(text, []byte("\x00"+s.prefix)) || !s.isCalled(f) {
+			continue
+		}
+		hint := "boot the bzImage of the same build: `make bzImage` makes arch/x86/boot/bzImage"
+		if image := filepath.Join(filepath.Dir(path), "arch/x86/boot/bzImage"); exists(image) {
+			hint = "boot the bzImage of the same build: " + image
+		}
+		return &ImageError{path, s.harm + ": " + s.option + "=y instruments its PVH entry point", hint}
+	}
+	return nil
+}
+
+// isCalled says whether the PVH entry point of a vmlinux calls the sanitizer, as far as that
+// can be seen.
+func (a *sanitizer) isCalled(f *elf.File) bool {
 	symbols, err := f.Symbols()
 	if err != nil {
 		return false
 	}
-	functions := make(map[uint64]bool) // KASAN's, by address
+	functions := make(map[uint64]bool) // the sanitizer's, by address
 	for _, s := range symbols {
-		// The latter is what its own memcpy and memset call.
-		if strings.HasPrefix(s.Name, kasan) || s.Name == "kasan_check_range" {
+		if strings.HasPrefix(s.Name, a.prefix) || s.Name == a.check && a.check != "" {
 			functions[s.Value] = true
 		}
 	}

@@ -95,9 +95,10 @@ func TestCheckPVH(t *testing.T) {
 	}{
 		{"KASAN", []function{{"__asan_load4_noabort", nops, 0}, {pvhEntry, callAt(1, 3, 0), 0}}, "CONFIG_KASAN=y"},
 		{"backwards", []function{{pvhEntry, callAt(0, 0, 1), 0}, {"__asan_report_load4_noabort", nops, 0}}, "CONFIG_KASAN=y"},
+		{"KCSAN", []function{{"__tsan_read4", nops, 0}, {pvhEntry, callAt(1, 3, 0), 0}}, "overwrite its own memory at its first instructions: CONFIG_KCSAN=y"},
+		{"KCSAN elsewhere", []function{{"__tsan_read4", nops, 0}, {pvhEntry, nops, 0}, {"start_kernel", callAt(2, 3, 0), 0}}, ""},
 		{"the last bytes", []function{{"__asan_load4_noabort", nops, 0}, {pvhEntry, callAt(1, functionSize-5, 0), 0}}, "CONFIG_KASAN=y"},
 		{"the unlikely part", []function{{"__asan_load4_noabort", nops, 0}, {pvhEntry, nops, 0}, {pvhEntry + ".cold", callAt(2, 1, 0), 0}}, "CONFIG_KASAN=y"},
-		{"KCSAN, which does no harm", []function{{"__tsan_read4", nops, 0}, {pvhEntry, callAt(1, 3, 0), 0}}, ""},
 		{"an exempt entry point", []function{{"__asan_load4_noabort", nops, 0}, {pvhEntry, nops, 0}, {"start_kernel", callAt(2, 3, 0), 0}}, ""},
 		{"another callee", []function{{"__asan_load4_noabort", nops, 0}, {pvhEntry, callAt(1, 3, 2), 0}, {"memcmp", nops, 0}}, ""},
 		{"by memcmp", []function{{"__asan_loadN", nops, 0}, {pvhEntry, callAt(1, 3, 2), 0}, {"memcmp", callAt(2, 8, 0), 0}}, "CONFIG_KASAN=y"},

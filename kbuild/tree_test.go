@@ -252,8 +252,9 @@ func TestImageOfASanitizerKernel(t *testing.T) {
 	for options, want := range map[string]string{
 		"":      "vmlinux",
 		"KASAN": "bzImage",
+		"KCSAN": "bzImage",
 		"KMSAN": "bzImage",
-		"UBSAN KCSAN KCOV KCOV_INSTRUMENT_ALL STACKPROTECTOR_STRONG": "vmlinux",
+		"UBSAN KCOV KCOV_INSTRUMENT_ALL STACKPROTECTOR_STRONG": "vmlinux",
 	} {
 		tree := &Tree{BuildDir: "/out", options: Options{Arch: "x86_64"}}
 		enabled := append(strings.Fields(options), "PVH")
