@@ -9,6 +9,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -248,7 +249,7 @@ func (b *bench) plain() []string {
 // tuned are those with which run-kernel would start the same machine.
 func (b *bench) tuned(image string) ([]string, error) {
 	m := qemu.Machine{
-		Arch: "x86_64", Accel: accel(), CPUs: 2, Memory: 4, Kernel: image, Initrd: b.initramfs, Cmdline: floorCmdline,
+		Arch: "x86_64", Accel: accel(), CPUs: 2, Memory: 4 << 10, Kernel: image, Initrd: b.initramfs, Cmdline: floorCmdline,
 	}
 	return m.Args()
 }
@@ -258,10 +259,16 @@ var floorCmdline = []string{"console=ttyS0", "panic=-1", "random.trust_cpu=on"}
 
 func (b *bench) image() string { return filepath.Join(b.build, "vmlinux") }
 
+// bootLimit ends a floor's qemu: without KVM, the timer's interrupt may get lost while the
+// kernel waits for it. run-kernel starts such a guest once more.
+const bootLimit = 2 * time.Minute
+
 // boot boots the kernel in qemu and returns the time until text appears on the
 // console.
 func (b *bench) boot(args []string, text string) (time.Duration, error) {
-	cmd := exec.Command("qemu-system-x86_64", append(args, "-serial", "stdio")...)
+	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append(args, "-serial", "stdio")...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err
