@@ -168,22 +168,8 @@ func (s *Server) SetGuest(g *Guest) {
 	}
 }
 
-// acceptPause is how long no connection is taken after one couldn't be.
-const acceptPause = 50 * time.Millisecond
-
 func (s *Server) accept() {
-	for {
-		conn, err := s.listener.AcceptUnix()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil:
-			// Without descriptors, say, of which there may be some again soon.
-			time.Sleep(acceptPause)
-			continue
-		}
-		go s.serve(conn)
-	}
+	private.Accept(s.listener.AcceptUnix, func(conn *net.UnixConn) { go s.serve(conn) })
 }
 
 func (s *Server) serve(conn *net.UnixConn) {

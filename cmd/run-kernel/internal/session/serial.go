@@ -48,33 +48,22 @@ func (s *Session) serveTelnet(ctx context.Context) error {
 	return nil
 }
 
-// acceptPause is how long no connection is taken after one couldn't be.
-const acceptPause = 50 * time.Millisecond
-
 // acceptTelnet takes the user's own connections. Others may come as often as they like:
 // the user is told of each once.
 func (s *Session) acceptTelnet(ctx context.Context, l net.Listener) {
 	told := map[string]bool{}
-	for {
-		conn, err := l.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
+	private.Accept(l.Accept, func(conn net.Conn) {
+		who := stranger(conn)
+		if who == "" {
+			go s.talk(ctx, conn)
 			return
-		case err != nil:
-			// Without descriptors, say, of which there may be some again soon.
-			time.Sleep(acceptPause)
-			continue
 		}
-		if who := stranger(conn); who != "" {
-			_ = conn.Close()
-			if !told[who] {
-				told[who] = true
-				s.Events.Emit(event.Warning{Text: who + " has tried to connect to the serial port, and was refused"})
-			}
-			continue
+		_ = conn.Close()
+		if !told[who] {
+			told[who] = true
+			s.Events.Emit(event.Warning{Text: who + " has tried to connect to the serial port, and was refused"})
 		}
-		go s.talk(ctx, conn)
-	}
+	})
 }
 
 // stranger is whose a connection is, if not the user's own. It is a shell of the guest's
