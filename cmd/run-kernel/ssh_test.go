@@ -250,6 +250,10 @@ func TestSSHKeys(t *testing.T) {
 		defer l.Close()
 	}
 	const line = "echo $SSH_CONNECTION; exit 7"
+	// An sshd is there for two seconds before it listens.
+	late := "ln -s /bin/sh /tmp/sshd\n" +
+		strings.Replace(sshd, "/usr/sbin/sshd", `setsid -f /tmp/sshd -c 'sleep 2; exec /usr/sbin/sshd "$@"' sshd`, 1) +
+		" >/dev/null 2>&1\nuntil grep -qsx sshd /proc/[0-9]*/comm; do :; done"
 	for _, test := range []struct {
 		name           string
 		args           []string
@@ -265,6 +269,7 @@ func TestSSHKeys(t *testing.T) {
 		{"ping in vain", []string{"--ping-ssh", "--boot-timeout=20s"}, "", "no sshd of the guest's answers", statusTimeout},
 		{"command fails", []string{"--ssh-command", "echo session", "--", "exit 5"}, "", "", 5},
 		{"crash", []string{"--ping-ssh", "--ssh-command", "echo c >/proc/sysrq-trigger; sleep 1000", "--", sshd}, "", "sysrq triggered crash", statusCrash},
+		{"not yet listening", []string{"--ssh-command", line, "--", late}, "10.0.2.2 ", "is the guest's port 22", 7},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := k.boot(append([]string{withShadow}, test.args...)...)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"runtime"
 	"strconv"
@@ -22,6 +23,8 @@ const (
 	sshFailed = 255
 	// endTime is how long the end of a VM may take to show after ssh has seen it.
 	endTime = 2 * time.Second
+	// listenTime is how long an sshd that runs may take until it listens.
+	listenTime = 5 * time.Second
 )
 
 // inSSH does what the configuration asks for, in a guest whose sshd may still be
@@ -41,7 +44,7 @@ func (g *Guest) inSSH(ctx context.Context, atTerminal bool) (int, error) {
 			return 0, err
 		}
 		g.session.Events.Emit(event.Notice{Text: "the guest's sshd answers"})
-	} else if !vm.HasSSHD(ctx, port) {
+	} else if !g.hasSSHD(ctx, port) {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
@@ -52,6 +55,18 @@ func (g *Guest) inSSH(ctx context.Context, atTerminal bool) (int, error) {
 		return 0, nil
 	}
 	return g.runSSH(ctx, port, atTerminal)
+}
+
+// hasSSHD says whether the guest's sshd answers, or soon does: OpenSSH's goes to the
+// background before it listens, so that the command that starts it has ended by then.
+func (g *Guest) hasSSHD(ctx context.Context, port int) bool {
+	if g.vm.HasSSHD(ctx, port) {
+		return true
+	}
+	status, err := boot.Run(ctx, g.vm.Client(), boot.Command{
+		Shell: "grep -qsx sshd /proc/[0-9]*/comm", Stdout: io.Discard, Stderr: io.Discard,
+	})
+	return err == nil && status == 0 && g.vm.AwaitSSHD(ctx, port, listenTime) == nil
 }
 
 // inAgent runs the session without any sshd.
