@@ -21,9 +21,9 @@ import (
 
 // Root in the guest changes nothing of what is shared read-only, whatever it
 // tries; see testdata/attack.
-func TestReadOnlyHolds(t *testing.T) { testReadOnlyHolds(t, testKernel(t), "virtiofs") }
+func TestReadOnlyHolds(t *testing.T) { testReadOnlyHolds(t, bootKernel(t), "virtiofs") }
 
-func TestReadOnlyHolds9P(t *testing.T) { testReadOnlyHolds(t, testKernel(t), "9p") }
+func TestReadOnlyHolds9P(t *testing.T) { testReadOnlyHolds(t, bootKernel(t), "9p") }
 
 func TestTrixieReadOnlyHolds(t *testing.T) { testReadOnlyHolds(t, trixieKernel(t), "virtiofs") }
 

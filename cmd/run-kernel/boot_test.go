@@ -17,7 +17,7 @@ import (
 )
 
 func TestBootRunsACommand(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	r := k.lab.expect(k.boot("--", "uname", "-r"), 0)
 	release, err := os.ReadFile(filepath.Join(k.build, "include/config/kernel.release"))
 	if err != nil {
@@ -36,7 +36,7 @@ func TestBootRunsACommand(t *testing.T) {
 }
 
 func TestBootPassesStatusesOn(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	for _, test := range []struct {
 		argv   []string
 		status int
@@ -65,7 +65,7 @@ func TestBootPassesStatusesOn(t *testing.T) {
 }
 
 func TestBootPlumbsStdin(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	data := make([]byte, 3<<20)
 	_, _ = rand.Read(data)
 	r := k.lab.expect(k.lab.runInput(string(data), k.flags("boot", "--no-build", "--", "cat")...), 0)
@@ -76,7 +76,7 @@ func TestBootPlumbsStdin(t *testing.T) {
 
 // What can't be written ends the command, and is told.
 func TestBootIntoAFullDisk(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestBootIntoAFullDisk(t *testing.T) {
 }
 
 func TestBootPanic(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "-v", "--kernel-extra-args", "init=/nonexistent rdinit=/nonexistent")...)
 	s.wait("Kernel panic - not syncing")
 	panicked := time.Now()
@@ -111,7 +111,7 @@ func TestBootPanic(t *testing.T) {
 }
 
 func TestBootTimeout(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	r := k.lab.expect(k.boot("--timeout", "2s", "--", "sleep", "1000"), statusTimeout)
 	if !strings.Contains(r.stderr, "longer than 2s") {
 		t.Error(r.stderr)
@@ -119,7 +119,7 @@ func TestBootTimeout(t *testing.T) {
 }
 
 func TestBootOopsIsAFailure(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	// An oops of the console's making: what counts is the kernel's headline.
 	r := k.lab.expect(k.boot("--", "echo '<0>BUG: unable to handle page fault for address: 0' >/dev/kmsg; sleep 1"), statusCrash)
 	if !strings.Contains(r.stderr, "unable to handle page fault") {
@@ -128,7 +128,7 @@ func TestBootOopsIsAFailure(t *testing.T) {
 }
 
 func TestBootOfWhatIsNoKernel(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	junk := filepath.Join(t.TempDir(), "bzImage")
 	if err := os.WriteFile(junk, []byte(strings.Repeat("no kernel\n", 1000)), 0o644); err != nil {
 		t.Fatal(err)
@@ -170,7 +170,7 @@ func TestGuestCannotWriteTheHost(t *testing.T) {
 	if !virtiofsRuns(t) {
 		t.Skip("no virtiofsd runs for this user; see TestOrdinaryUser9P")
 	}
-	k := testKernel(t)
+	k := bootKernel(t)
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
 	if err := os.WriteFile(victim, []byte("untouched"), 0o666); err != nil {
@@ -211,7 +211,7 @@ exit 0
 }
 
 func TestGuestIsLikeTheHost(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	dir := filepath.Join(k.source, "kernel")
 	k.lab.dir = dir
 	script := `
@@ -237,7 +237,7 @@ for s in HUP INT QUIT TERM; do kill -$s 1 || exit 22; done
 }
 
 func TestBootDryRun(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	r := k.lab.expect(k.lab.run(k.flags("boot", "--dry-run", "--accel", "tcg")...), 0)
 	parts := []string{"make ", " vmlinux\n", "qemu-system-x86_64 ", "-accel tcg"}
 	if virtiofsRuns(t) {
@@ -255,7 +255,7 @@ func TestBootDryRun(t *testing.T) {
 
 // Whoever is killed, the rest goes, too.
 func TestKilledWhileAGuestRuns(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	for _, test := range []struct {
 		victim  string
 		cmdline string
@@ -299,7 +299,7 @@ func TestKilledWhileAGuestRuns(t *testing.T) {
 const busy = 10 * time.Second
 
 func TestTwoInstances(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; sleep 1000")...)
 	s.wait("up\n")
 	r := k.lab.expect(k.boot("--", "true"), statusFailed)
@@ -324,7 +324,7 @@ func TestTwoInstances(t *testing.T) {
 }
 
 func TestInterrupt(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; sleep 1000")...)
 		s.wait("up\n")

@@ -27,7 +27,7 @@ func freePort(t *testing.T) int {
 
 // A kernel without the driver boots, and the guest's lack of disks is told.
 func TestDiskWithoutADriver(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	disk := filepath.Join(t.TempDir(), "disk.img")
 	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestDiskWithoutADriver(t *testing.T) {
 }
 
 func TestDisksAndForwards(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	dir := t.TempDir()
 	raw, qcow2 := filepath.Join(dir, "a, raw.qcow2"), filepath.Join(dir, "b.img")
 	if err := os.WriteFile(raw, bytes.Repeat([]byte("raw\n"), 1<<18), 0o600); err != nil {

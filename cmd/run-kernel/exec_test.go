@@ -19,7 +19,7 @@ const streamSize = 64 << 20
 
 // Data goes to a command in the guest and comes back unharmed, both ways at once.
 func TestExecStreams(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; exec sleep infinity")...)
 	s.wait("up\n")
 	cmd := k.lab.command(k.flags("exec", "--", "cat")...)
@@ -52,7 +52,7 @@ func (c *counter) Write(p []byte) (int, error) {
 
 // A crash is one to who runs a command from another terminal, too.
 func TestExecCrash(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; exec sleep infinity")...)
 	s.wait("up\n")
 	r := k.lab.expect(k.lab.run(k.flags("exec", "--", "echo c >/proc/sysrq-trigger")...), statusCrash)
@@ -66,7 +66,7 @@ func TestExecCrash(t *testing.T) {
 
 // Commands and shells can be another user's, those of other terminals as well.
 func TestAsUser(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "--user=daemon", "--", "id -un; id -un >/dev/stderr; exec sleep infinity")...)
 	s.wait("daemon\ndaemon\n")
 	for _, c := range []struct {

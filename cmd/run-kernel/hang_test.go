@@ -49,7 +49,7 @@ func TestHang(t *testing.T) {
 
 // What a good turn didn't write to the log is news.
 func TestLogNews(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	kmsg := func(text string) string { return "echo '<4>" + text + "' >/dev/kmsg" }
 	test := func(command string, status int) result {
 		t.Helper()

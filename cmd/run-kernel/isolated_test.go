@@ -14,7 +14,7 @@ import (
 // What a stranger's program reaches: with user-mode network the services on the host's
 // loopback, restricted or isolated none, and isolated none of the user's files.
 func TestIsolated(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	if os.Geteuid() != 0 {
 		t.Skip("a root with a shell is made as root only")
 	}

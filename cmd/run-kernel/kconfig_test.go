@@ -22,7 +22,7 @@ func TestFixRealConfigurations(t *testing.T) {
 		},
 		"second tree, in place": func(t *testing.T) (string, string) {
 			source := need(t, "RUN_KERNEL_TEST_TREE2", "second kernel tree")
-			lock(t, source+".lock")
+			lock(t, source)
 			if _, err := os.Stat(filepath.Join(source, ".config")); err == nil {
 				newEdit(t, filepath.Join(source, ".config")) // to restore it
 			} else {
@@ -130,8 +130,8 @@ func TestFixFindsDependencies(t *testing.T) {
 // Where only make knows the environment of conf, it is asked.
 func TestConfOfUserModeLinux(t *testing.T) {
 	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
-	t.Setenv("ARCH", "um")
 	k := &kernel{source: source, build: t.TempDir(), lab: newLab(t, source)}
+	k.lab.env = append(k.lab.env, "ARCH=um")
 	makeConfig(t, k.lab, source, k.build, "alldefconfig", "")
 	want, err := os.ReadFile(filepath.Join(k.build, ".config"))
 	if err != nil {

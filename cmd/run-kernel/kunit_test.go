@@ -15,7 +15,7 @@ import (
 func kunitKernel(t *testing.T) (k *kernel, flags []string) {
 	t.Helper()
 	k = richKernel(t)
-	delete(prepared, k.build) // who builds it next finds a kernel of an edited source
+	prepared.remove(k.build) // who builds it next finds a kernel of an edited source
 	k.lab.limit = buildPatience
 	config := filepath.Join(t.TempDir(), "kunitconfig")
 	text := "CONFIG_KUNIT=y\nCONFIG_KUNIT_TEST=y\nCONFIG_KUNIT_EXAMPLE_TEST=y\nCONFIG_LIST_KUNIT_TEST=y\n"
@@ -150,7 +150,7 @@ func TestKselftest(t *testing.T) {
 
 // A command's KTAP is its verdict; any other command is one test.
 func TestKTAPCommand(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	out := filepath.Join(t.TempDir(), "junit.xml")
 	for _, c := range []struct {
 		script string

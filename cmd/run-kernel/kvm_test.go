@@ -90,7 +90,7 @@ func checkUnderKVM(t *testing.T, stdout string) {
 // Where KVM works, auto takes it, with the other generation of tools as well.
 func TestTrixieAutoTakesKVM(t *testing.T) {
 	needTrixie(t)
-	k := testKernel(t)
+	k := bootKernel(t)
 	o := newOuterGuest(t)
 	o.enterTrixie()
 	r := o.script(fmt.Sprintf(`
@@ -112,7 +112,7 @@ exit $status
 // Where KVM works, auto takes it. What a guest under KVM goes through: commands, a panic,
 // run-kernel killed, too much memory. And a user without the right to KVM.
 func TestLifeUnderKVM(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	o := newOuterGuest(t)
 	r := o.script(fmt.Sprintf(`
 source=%s build=%s

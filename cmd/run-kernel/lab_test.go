@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"golang.org/x/sys/unix"
 
 	"github.com/metaspace/run-kernel/boot/launch"
 	"github.com/metaspace/run-kernel/boot/readonly"
@@ -54,19 +53,20 @@ var program = sync.OnceValues(func() (string, error) { return compile("run-kerne
 // soakProgram is that of bench/soak.
 var soakProgram = sync.OnceValues(func() (string, error) { return compile("soak", "../../bench/soak") })
 
+// makeProgramDir makes programDir.
+var makeProgramDir = sync.OnceValue(func() (err error) {
+	// In the cache, which other roots see at the same place.
+	if programDir, err = os.MkdirTemp(os.Getenv("RUN_KERNEL_TEST_CACHE"), "bin-"); err != nil {
+		return err
+	}
+	// Readable to all: tests run it as another user.
+	return os.Chmod(programDir, 0o755)
+})
+
 // compile compiles a program into programDir, and returns its path.
 func compile(name, source string) (string, error) {
-	if programDir == "" {
-		// In the cache, which other roots see at the same place.
-		dir, err := os.MkdirTemp(os.Getenv("RUN_KERNEL_TEST_CACHE"), "bin-")
-		if err != nil {
-			return "", err
-		}
-		programDir = dir
-		// Readable to all: tests run it as another user.
-		if err := os.Chmod(dir, 0o755); err != nil {
-			return "", err
-		}
+	if err := makeProgramDir(); err != nil {
+		return "", err
 	}
 	path := filepath.Join(programDir, name)
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, source)
@@ -94,6 +94,10 @@ type tests struct{ *testing.M }
 
 // Run implements testscript.TestingM.
 func (t tests) Run() int {
+	if err := makeSlots(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	status := t.M.Run()
 	if programDir != "" {
 		_ = os.RemoveAll(programDir)
@@ -132,13 +136,23 @@ type lab struct {
 	env     []string      // beside the test's own
 	limit   time.Duration // of a run; 0: patience
 	mark    string
+	lonely  bool // no other test runs
 }
 
 // newLab returns a lab whose processes are known from others, and which checks
-// in the end that none is left.
+// in the end that none is left. Other tests run beside the test then.
 func newLab(t *testing.T, dir string) *lab {
 	t.Helper()
-	l := &lab{t: t, dir: dir, temp: t.TempDir(), mark: fmt.Sprintf("%s-%d", t.Name(), time.Now().UnixNano())}
+	parallel(t)
+	l := newLonelyLab(t, dir)
+	l.lonely = false
+	return l
+}
+
+// newLonelyLab is newLab for when no other test runs.
+func newLonelyLab(t *testing.T, dir string) *lab {
+	t.Helper()
+	l := &lab{t: t, lonely: true, dir: dir, temp: t.TempDir(), mark: fmt.Sprintf("%s-%d", t.Name(), time.Now().UnixNano())}
 	t.Cleanup(func() {
 		if left := l.await(time.Now().Add(time.Second+busy), nil); len(left) > 0 {
 			t.Errorf("left behind: %s", strings.Join(left, "; "))
@@ -153,9 +167,18 @@ func newLab(t *testing.T, dir string) *lab {
 	return l
 }
 
+// enter waits until the test may run.
+func (l *lab) enter() {
+	l.t.Helper()
+	if !l.lonely {
+		enter(l.t)
+	}
+}
+
 // command is the program with arguments.
 func (l *lab) command(args ...string) *exec.Cmd {
 	l.t.Helper()
+	l.enter()
 	path := l.program
 	if path == "" {
 		var err error
@@ -388,23 +411,14 @@ func (x *transcript) wait(text string, limit time.Duration) (string, error) {
 	}
 }
 
-// lock keeps other test processes out of a directory for the rest of the test.
-func lock(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = f.Close() })
-}
-
 // A kernel is a tree with a build that boots.
 type kernel struct {
 	source, build string
-	require       string // options, beside those of a boot by virtiofs
+	copied        bool     // the build is a copy, with which nobody builds
+	require       string   // options, beside those of a boot by virtiofs
+	profiles      string   // of options
+	env           []string // of its labs
+	trixie        bool     // its labs are in the Debian 13 chroot
 	lab           *lab
 }
 
@@ -419,20 +433,50 @@ func (k *kernel) flags(args ...string) []string {
 	return append([]string{"-O", k.build}, args...)
 }
 
-// testKernel is a built kernel: Debian's, from a 64-bit tinyconfig that
-// run-kernel itself has fixed. The build is kept for the next time.
-func testKernel(t *testing.T) *kernel {
+// newTestKernel is Debian's, from a 64-bit tinyconfig that run-kernel itself has fixed.
+// The build is kept for the next time.
+func newTestKernel(t *testing.T) *kernel {
 	t.Helper()
 	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
 	cache := need(t, "RUN_KERNEL_TEST_CACHE", "cache")
-	k := &kernel{source: source, build: filepath.Join(cache, "build-"+filepath.Base(source))}
 	// A test gives the guest disks; adding their driver then would compile most files
 	// once more.
-	k.require = "VIRTIO_BLK=y " + ninePOptions
-	lock(t, k.build+".lock")
-	k.lab = newLab(t, source)
-	k.prepare()
+	return &kernel{source: source, build: filepath.Join(cache, "build-"+filepath.Base(source)), require: "VIRTIO_BLK=y " + ninePOptions}
+}
+
+// testKernel is a built kernel for a test that builds it again, or edits its source.
+func testKernel(t *testing.T) *kernel {
+	t.Helper()
+	k := newTestKernel(t)
+	k.give(t)
 	return k
+}
+
+// bootKernel is a built kernel for a test that boots it as it is: a copy of that of
+// testKernel, so that the two are used at the same time.
+func bootKernel(t *testing.T) *kernel {
+	t.Helper()
+	original := newTestKernel(t)
+	k := &kernel{source: original.source, build: original.build + "-copy", copied: true, require: original.require}
+	if !prepared.has(k.build) {
+		original.alone(t, func() {
+			original.prepare()
+			copyBuild(t, k.build, original.build)
+		})
+		prepared.add(k.build)
+	}
+	k.give(t)
+	return k
+}
+
+// copyBuild makes a build directory what another is, without what run-kernel keeps there.
+func copyBuild(t *testing.T, to, from string) {
+	t.Helper()
+	for _, argv := range [][]string{{"rm", "-rf", to}, {"cp", "-a", "--reflink=auto", from, to}, {"rm", "-rf", filepath.Join(to, ".run-kernel")}} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", argv, err, out)
+		}
+	}
 }
 
 // richOptions are what tests of NixOS, of modules and of KUnit want in a kernel: modules
@@ -444,15 +488,11 @@ const richOptions = "MODULES=y MODULE_UNLOAD=y DUMMY=m BLK_DEV_RAM=m BRIDGE=m OV
 func richKernel(t *testing.T) *kernel {
 	t.Helper()
 	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
-	k := &kernel{source: source, build: filepath.Join(need(t, "RUN_KERNEL_TEST_CACHE", "cache"), "build-"+filepath.Base(source)+"-systemd"), require: richOptions}
-	lock(t, k.build+".lock")
-	k.lab = newLab(t, source)
-	if !prepared[k.build] {
-		all := k.lab.env
-		k.lab.env = append(all[:len(all):len(all)], "RUN_KERNEL_KCONFIG_PROFILES=systemd nixos")
-		k.prepare()
-		k.lab.env = all
+	k := &kernel{
+		source: source, build: filepath.Join(need(t, "RUN_KERNEL_TEST_CACHE", "cache"), "build-"+filepath.Base(source)+"-systemd"),
+		require: richOptions, profiles: "systemd nixos",
 	}
+	k.give(t)
 	return k
 }
 
@@ -470,13 +510,11 @@ func sanitizerKernel(t *testing.T) *kernel {
 	source := need(t, "RUN_KERNEL_TEST_TREE", "kernel tree")
 	k := &kernel{source: source, build: filepath.Join(need(t, "RUN_KERNEL_TEST_CACHE", "cache"), "build-"+filepath.Base(source)+"-kasan")}
 	k.require = "DEBUG_KERNEL=y KASAN=y KASAN_OUTLINE=y KERNEL_GZIP=y"
-	lock(t, k.build+".lock")
-	k.lab = newLab(t, source)
-	k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_NETWORK=none")
+	k.env = []string{"RUN_KERNEL_RUN_NETWORK=none"}
 	if virtiofsRuns(t) {
-		k.lab.env = append(k.lab.env, "RUN_KERNEL_RUN_MOUNT_TYPE=virtiofs")
+		k.env = append(k.env, "RUN_KERNEL_RUN_MOUNT_TYPE=virtiofs")
 	}
-	k.prepare()
+	k.give(t)
 	return k
 }
 
@@ -487,21 +525,81 @@ func debugKernel(t *testing.T) *kernel {
 	cache := need(t, "RUN_KERNEL_TEST_CACHE", "cache")
 	k := &kernel{source: source, build: filepath.Join(cache, "build-"+filepath.Base(source)+"-debug")}
 	k.require = debugOptions + " VIRTIO_BLK=y " + ninePOptions
-	lock(t, k.build+".lock")
-	k.lab = newLab(t, source)
-	k.prepare()
+	k.give(t)
 	return k
 }
 
 // prepared are the build directories that this process has built in. Those who
 // need what the source is now build again.
-var prepared = make(map[string]bool)
+var prepared = &builds{done: make(map[string]bool)}
+
+// builds are build directories, for several tests at a time.
+type builds struct {
+	mu   sync.Mutex
+	done map[string]bool
+}
+
+func (b *builds) has(build string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.done[build]
+}
+
+func (b *builds) add(build string) { b.set(build, true) }
+
+func (b *builds) remove(build string) { b.set(build, false) }
+
+func (b *builds) set(build string, done bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done[build] = done
+}
+
+// give lets the test use the kernel, alone, for the rest of it.
+func (k *kernel) give(t *testing.T) {
+	t.Helper()
+	if !prepared.has(k.build) {
+		k.alone(t, k.prepare)
+	}
+	if k.copied {
+		lock(t, k.build)
+	} else {
+		lock(t, k.source)
+	}
+	k.lab = k.newLab(t, newLab)
+	k.prepare() // an earlier test may have left another source
+}
+
+// alone calls f, for which the kernel has a lab, before any test runs beside others.
+func (k *kernel) alone(t *testing.T, f func()) {
+	t.Helper()
+	if !holds(t, k.source) {
+		unlock, err := flock(k.source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unlock()
+	}
+	k.lab = k.newLab(t, newLonelyLab)
+	f()
+}
+
+// newLab is a lab for the kernel.
+func (k *kernel) newLab(t *testing.T, make func(*testing.T, string) *lab) *lab {
+	t.Helper()
+	l := make(t, k.source)
+	l.env = append(l.env, k.env...)
+	if k.trixie {
+		l.enterTrixie()
+	}
+	return l
+}
 
 // prepare configures the kernel where that hasn't been done, and builds it.
 func (k *kernel) prepare() {
 	t := k.lab.t
 	t.Helper()
-	if prepared[k.build] {
+	if prepared.has(k.build) {
 		return
 	}
 	config := filepath.Join(k.build, ".config")
@@ -511,8 +609,11 @@ func (k *kernel) prepare() {
 	began := time.Now()
 	l := *k.lab
 	l.env = append(l.env[:len(l.env):len(l.env)], "RUN_KERNEL_KCONFIG_REQUIRE="+k.require)
+	if k.profiles != "" {
+		l.env = append(l.env, "RUN_KERNEL_KCONFIG_PROFILES="+k.profiles)
+	}
 	l.expect(l.run(k.flags("build")...), 0)
-	prepared[k.build] = true
+	prepared.add(k.build)
 	t.Logf("%s was ready after %s", k.build, time.Since(began).Round(time.Millisecond))
 }
 
@@ -552,7 +653,10 @@ func makeConfig(t *testing.T, l *lab, source, build, target, all string) {
 		args = append(args, "O="+build)
 	}
 	args = append(args, target)
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+	l.enter()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), l.env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make %s: %v: %s", target, err, out)
 	}
 }

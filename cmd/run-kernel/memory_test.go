@@ -10,7 +10,7 @@ import (
 // The guest's memory, which virtiofsd sees as well, is an anonymous file: a /dev/shm
 // as small as that of containers is no hindrance.
 func TestSmallSharedMemory(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	if os.Geteuid() != 0 {
 		t.Skip("mounting takes root")
 	}

@@ -105,7 +105,7 @@ func TestFourVMs(t *testing.T) {
 		parrots []*parrot
 	}
 	var guests []*guest
-	for _, k := range []*kernel{testKernel(t), inTreeKernel(t)} {
+	for _, k := range []*kernel{bootKernel(t), inTreeKernel(t)} {
 		for _, name := range []string{"one", "two"} {
 			g := &guest{k: k, name: name}
 			g.vm = k.lab.start(k.flags("boot", "--no-build", "--memory-gib=1", "--name="+name, "--", "echo up; exec sleep infinity")...)

@@ -42,6 +42,7 @@ func (l *lab) flake(name string) string {
 // tool runs a program of the lab's userland, and returns what it prints.
 func (l *lab) tool(argv ...string) string {
 	l.t.Helper()
+	l.enter()
 	argv = append(append([]string{}, l.wrap...), argv...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), l.env...)
@@ -71,7 +72,7 @@ func replace(t *testing.T, path, from, to string) {
 
 const callsNix = "nix    builds path:"
 
-func TestNix(t *testing.T) { testNix(t, testKernel(t)) }
+func TestNix(t *testing.T) { testNix(t, bootKernel(t)) }
 
 func TestTrixieNix(t *testing.T) { testNix(t, trixieKernel(t)) }
 
@@ -223,7 +224,7 @@ func testFlakeRequires(t *testing.T, l *lab) {
 }
 
 // nix's own message shows, with ours above it.
-func TestNixErrors(t *testing.T) { testNixErrors(t, testKernel(t)) }
+func TestNixErrors(t *testing.T) { testNixErrors(t, bootKernel(t)) }
 
 func TestTrixieNixErrors(t *testing.T) { testNixErrors(t, trixieKernel(t)) }
 
@@ -255,7 +256,7 @@ func testNixErrors(t *testing.T, k *kernel) {
 }
 
 // The original's example, with a stand-in for nixpkgs.
-func TestExample(t *testing.T) { testExample(t, testKernel(t)) }
+func TestExample(t *testing.T) { testExample(t, bootKernel(t)) }
 
 func TestTrixieExample(t *testing.T) { testExample(t, trixieKernel(t)) }
 
@@ -290,7 +291,7 @@ func testExample(t *testing.T, k *kernel) {
 	if err := os.WriteFile(filepath.Join(dir, "nixos/flake.lock"), []byte(lock), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("HOME", t.TempDir()) // there the system is kept outside of a tree
+	k.lab.env = append(k.lab.env, "HOME="+t.TempDir()) // there the system is kept outside of a tree
 	k.lab.dir = dir
 	if len(k.lab.wrap) > 0 {
 		k.lab.enterTrixie()
@@ -422,7 +423,7 @@ exec sleep infinity`)...)
 // A kernel without what systemd needs shows at once.
 func TestSystemdOnALesserKernel(t *testing.T) {
 	k, _ := systemdKernel(t)
-	lesser := testKernel(t)
+	lesser := bootKernel(t)
 	r := k.lab.expect(k.lab.run("-O", lesser.build, "boot", "--no-build", "--", "true"), statusFailed)
 	for _, want := range []string{
 		"warning: .config lacks ", `init failed: systemd: Failed to mount (API filesystems|cgroup v1 hierarchy)`, "`run-kernel kconfig fix` enables",

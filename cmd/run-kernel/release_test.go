@@ -38,7 +38,7 @@ func makeRelease(clone, dir string, env ...string) error {
 
 // released is the release that tests share.
 var released = sync.OnceValues(func() (string, error) {
-	if _, err := program(); err != nil { // makes programDir
+	if err := makeProgramDir(); err != nil {
 		return "", err
 	}
 	dir, clone := filepath.Join(programDir, "release"), filepath.Join(programDir, "clone")
@@ -69,6 +69,8 @@ func releaseDir(t *testing.T) string {
 
 // A release of a commit is the same wherever and however it is made, and has it all.
 func TestRelease(t *testing.T) {
+	parallel(t)
+	enter(t)
 	dir := releaseDir(t)
 	again := filepath.Join(t.TempDir(), "again")
 	if err := makeRelease(filepath.Join(programDir, "clone"), again, "TMPDIR="+t.TempDir(), "TZ=Asia/Tokyo", "LANG=C.UTF-8", "HOSTNAME=other", "GOFLAGS=-buildvcs=true"); err != nil {
@@ -280,7 +282,7 @@ f; echo "${COMPREPLY[@]}"`
 // From the package, a guest boots.
 func TestPackageBoots(t *testing.T) {
 	needTrixie(t)
-	k := testKernel(t)
+	k := bootKernel(t)
 	l := newLab(t, "/")
 	l.install(os.Getenv("RUN_KERNEL_TEST_TRIXIE"), filepath.Join(k.build, "vmlinux"))
 	r := l.expect(l.run("boot", "--kernel", "vmlinux", "--", "uname -r; run-kernel version"), 0)

@@ -30,7 +30,7 @@ func quieten(s *ongoing, terminal io.Writer) {
 
 // What is no terminal is the shell's input, to its end.
 func TestSerialStdioOfAPipe(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	for _, input := range []string{"", "dmesg -n 1\necho in''put=$((6*7))\n"} {
 		r := k.lab.expect(k.lab.runInput(input, k.flags("boot", "--no-build", "--serial=stdio")...), 0)
 		if strings.Contains(r.stdout, "input=42\r\n") != (input != "") {
@@ -42,7 +42,7 @@ func TestSerialStdioOfAPipe(t *testing.T) {
 // The serial port is the terminal: a shell runs there, and the guest ends with it.
 // Another terminal sees the same.
 func TestSerialStdio(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s, terminal, tty := k.lab.atTerminal(k.flags("boot", "--no-build", "--stdin", "--virtiofsd-socket-dir", t.TempDir())...)
 	before := settings(t, tty)
 	s.wait("Run /init")
@@ -86,7 +86,7 @@ func TestSerialStdio(t *testing.T) {
 }
 
 func TestSerialLog(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	for _, flag := range []string{"--serial=log", "--log"} {
 		r := k.lab.expect(k.boot(flag, "--", "true"), 0)
 		if !strings.Contains(r.stderr, "| [    0.000000] Linux version ") || !strings.Contains(r.stderr, "Run /init") {
@@ -96,7 +96,7 @@ func TestSerialLog(t *testing.T) {
 }
 
 func TestSerialTelnet(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	// The usual port is another's.
 	if l, err := net.Listen("tcp", "127.0.0.1:4000"); err == nil {
 		defer l.Close()
@@ -153,7 +153,7 @@ func TestGDB(t *testing.T) {
 	if _, err := exec.LookPath("gdb"); err != nil && os.Getenv("RUN_KERNEL_TEST_REQUIRE") == "" {
 		t.Skip(err)
 	}
-	k := testKernel(t)
+	k := bootKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "--debug", "--", "uname", "-r")...)
 	s.wait("the guest waits for a debugger: run-kernel gdb")
 	r := k.lab.run(k.flags("gdb", "--", "-batch",

@@ -19,16 +19,16 @@ import (
 	"github.com/metaspace/run-kernel/boot/virtiofs"
 )
 
-func TestShares(t *testing.T) { testShares(t, testKernel(t), "virtiofs") }
+func TestShares(t *testing.T) { testShares(t, bootKernel(t), "virtiofs") }
 
-func TestShares9P(t *testing.T) { testShares(t, testKernel(t), "9p") }
+func TestShares9P(t *testing.T) { testShares(t, bootKernel(t), "9p") }
 
 func TestTrixieShares(t *testing.T) { testShares(t, trixieKernel(t), "virtiofs") }
 
 func TestTrixieShares9P(t *testing.T) { testShares(t, trixieKernel(t), "9p") }
 
 func TestWritableDirectory(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "mine"), 0o755); err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ func TestDaemonOfAShareDies(t *testing.T) {
 	if !virtiofsRuns(t) {
 		t.Skip("no virtiofsd runs for this user")
 	}
-	k := testKernel(t)
+	k := bootKernel(t)
 	dir := t.TempDir()
 	s := k.lab.start(k.flags("boot", "--no-build", "--share", "data:"+dir, "--", "echo up; exec sleep 1000")...)
 	s.wait("up\n")
@@ -400,7 +400,7 @@ func TestOrdinaryUser9P(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("it takes root to be another user; TestShares9P is as this one")
 	}
-	k := testKernel(t)
+	k := bootKernel(t)
 	args := []string{"boot", "--userland=host"}
 	notice := "9p instead of virtiofs, which is faster: "
 	if p, err := virtiofs.Find(t.Context(), ""); err == nil && p.Rust {

@@ -54,7 +54,7 @@ func write(t *testing.T, path string, data []byte, mode os.FileMode) {
 
 // OpenSSH's programs as they are, in a guest without sshd and without network.
 func TestSSH(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", "--network=none", "--", "echo up; sleep 10000")...)
 	s.wait("up\n")
 	file := filepath.Join(k.build, ".run-kernel/ssh_config")
@@ -225,7 +225,7 @@ ssh-keygen -q -t ed25519 -N '' -f /tmp/host-key
 
 // Nobody else gets in at the port on the host's loopback, which all users reach.
 func TestSSHStranger(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s := k.lab.start(k.flags("boot", "--no-build", withShadow, "--ping-ssh", "--ssh-command", "echo in''side; sleep 10000", "--", sshd)...)
 	port := regexp.MustCompile(`127\.0\.0\.1:(\d+) is the guest's port 22`).FindStringSubmatch(s.wait("inside\n"))
 	if port == nil {
@@ -241,7 +241,7 @@ func TestSSHStranger(t *testing.T) {
 
 // The keys of the original, with a real sshd and a real client.
 func TestSSHKeys(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	if os.Geteuid() != 0 {
 		t.Skip("the guest's sshd can't read this machine's /etc/shadow for an ordinary user")
 	}

@@ -14,7 +14,7 @@ import (
 // A guest is asked to end, so that what runs in it can finish; one that doesn't
 // is ended all the same.
 func TestStop(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	for _, test := range []struct {
 		name, command, said string
 		before              func(qemu int)

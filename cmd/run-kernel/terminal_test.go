@@ -65,7 +65,7 @@ func settings(t *testing.T, f *os.File) unix.Termios {
 
 // Programs that use the whole screen have all of it, also after it has changed.
 func TestWholeScreen(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	vm := k.lab.start(k.flags("boot", "--no-build", "--", "echo up; exec sleep infinity")...)
 	vm.wait("up\n")
 	t.Run("vi", func(t *testing.T) {
@@ -124,7 +124,7 @@ func awaitFrame(t *testing.T, s *ongoing, rows, columns int) {
 }
 
 func TestShellAtATerminal(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s, terminal, tty := k.lab.atTerminal(k.flags("boot", "--no-build")...)
 	before := settings(t, tty)
 	s.wait("#")
@@ -159,7 +159,7 @@ func TestShellAtATerminal(t *testing.T) {
 
 // The terminal is as it was, however run-kernel ends.
 func TestTerminalIsRestored(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	for name, test := range map[string]struct {
 		end    func(s *ongoing, terminal *os.File)
 		status int
@@ -232,7 +232,7 @@ func TestWatchKeys(t *testing.T) {
 
 // A terminal that goes away takes the guest with it.
 func TestTerminalGoesAway(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	s, terminal, tty := k.lab.atTerminal(k.flags("boot", "--no-build")...)
 	s.wait("#")
 	_ = tty.Close()

@@ -15,7 +15,7 @@ done`
 
 // What the kernel reports while the guest is up fails a command that has succeeded.
 func TestKernelComplains(t *testing.T) {
-	k := testKernel(t)
+	k := bootKernel(t)
 	r := k.lab.expect(k.boot("--", splat), statusCrash)
 	for _, want := range []string{
 		"kernel WARNING in mine_probe (drivers/misc/mine.c:12)\n",

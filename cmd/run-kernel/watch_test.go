@@ -135,12 +135,8 @@ func TestWatch(t *testing.T) { testWatch(t, testKernel(t)) }
 func inTreeKernel(t *testing.T) *kernel {
 	t.Helper()
 	source := need(t, "RUN_KERNEL_TEST_TREE2", "second kernel tree")
-	lock(t, source+".lock")
-	k := &kernel{source: source, build: source, require: ninePOptions, lab: newLab(t, source)}
-	if os.Getenv("RUN_KERNEL_TEST_TRIXIE") != "" {
-		k.lab.enterTrixie()
-	}
-	k.prepare()
+	k := &kernel{source: source, build: source, require: ninePOptions, trixie: os.Getenv("RUN_KERNEL_TEST_TRIXIE") != ""}
+	k.give(t)
 	return k
 }
 
