@@ -186,6 +186,7 @@ func TestGuestEndsByItself(t *testing.T) {
 }
 
 func TestGuestThatDoesNotComeUp(t *testing.T) {
+	checkLeaks(t) // of all, which wait at the same time
 	for _, test := range []struct {
 		guest   string
 		timeout time.Duration
@@ -210,7 +211,7 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 		{"talks", time.Minute, new(*TimeoutError), "the guest hasn't answered for 3s, although it writes", -1},
 	} {
 		t.Run(test.guest, func(t *testing.T) {
-			checkLeaks(t)
+			t.Parallel()
 			o := newLab(t, test.guest).options()
 			o.Timeout, o.Limit = test.timeout, 8*time.Second
 			if test.guest == "talks" {
@@ -236,6 +237,7 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 
 // A guest that hangs is booted once more, and no more than that.
 func TestStalls(t *testing.T) {
+	checkLeaks(t) // of all, which wait at the same time
 	const stall = "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"
 	for _, test := range []struct {
 		first, next, warning string
@@ -252,7 +254,7 @@ func TestStalls(t *testing.T) {
 		}},
 	} {
 		t.Run(test.first+", then "+test.next, func(t *testing.T) {
-			checkLeaks(t)
+			t.Parallel()
 			l := newLab(t, test.first)
 			o := l.options()
 			o.Timeout = 4 * time.Second
