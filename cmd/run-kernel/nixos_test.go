@@ -423,7 +423,7 @@ exec sleep infinity`)...)
 // A kernel without what systemd needs shows at once.
 func TestSystemdOnALesserKernel(t *testing.T) {
 	k, _ := systemdKernel(t)
-	lesser := bootKernel(t)
+	lesser := testKernel(t)
 	r := k.lab.expect(k.lab.run("-O", lesser.build, "boot", "--no-build", "--", "true"), statusFailed)
 	for _, want := range []string{
 		"warning: .config lacks ", `init failed: systemd: Failed to mount (API filesystems|cgroup v1 hierarchy)`, "`run-kernel kconfig fix` enables",
