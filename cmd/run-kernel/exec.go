@@ -172,13 +172,10 @@ well, it prints one object per turn, as watch --json does.`,
 // statusOfAll shows what all of the user's run-kernels do.
 func (a *app) statusOfAll() error {
 	statuses, err := control.All()
-	if err != nil {
-		return err
-	}
-	if len(statuses) == 0 {
+	if err == nil && len(statuses) == 0 {
 		return &advisedError{errors.New("no run-kernel of yours works in any kernel tree"), "start one in a kernel tree: run-kernel watch, or run-kernel boot"}
 	}
-	return a.showStatuses(statuses)
+	return errors.Join(a.showStatuses(statuses), err)
 }
 
 func (a *app) status() error {
@@ -193,14 +190,18 @@ func (a *app) status() error {
 		}
 	}
 	var statuses []control.Status
+	var silent error
 	for _, address := range list {
 		s, err := statusOf(address)
-		if errors.Is(err, control.ErrNone) {
-			continue // it has ended since
-		} else if err != nil {
-			return err
+		switch {
+		case err == nil:
+			statuses = append(statuses, s)
+		case !errors.Is(err, control.ErrNone): // otherwise it has ended since
+			silent = errors.Join(silent, err)
 		}
-		statuses = append(statuses, s)
+	}
+	if silent != nil {
+		return errors.Join(a.showStatuses(statuses), silent)
 	}
 	if len(statuses) == 0 && a.config.Build.Output == "" {
 		statuses = a.ofSource(tree.Source)

@@ -93,6 +93,9 @@ func (a Address) greet(conn *net.UnixConn, cred *unix.Ucred, file *os.File) (*Cl
 	})
 	if err != nil {
 		_ = conn.Close()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, &silentError{int(cred.Pid), answerTime}
+		}
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	_ = conn.SetDeadline(time.Time{})
@@ -100,7 +103,7 @@ func (a Address) greet(conn *net.UnixConn, cred *unix.Ucred, file *os.File) (*Cl
 }
 
 // All returns what each owner of the user's says of itself, in all build directories,
-// in the order of these. Those that don't answer are left out.
+// in the order of these. The error names those that don't answer, too.
 func All() ([]Status, error) {
 	dir, err := private.RuntimeDir()
 	if err != nil {
@@ -111,6 +114,7 @@ func All() ([]Status, error) {
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	var all []Status
+	var silent error
 	for _, e := range entries {
 		if e.Type() != fs.ModeSocket {
 			continue
@@ -121,18 +125,21 @@ func All() ([]Status, error) {
 			continue
 		}
 		c, err := a.greet(conn, cred, nil)
-		if err != nil {
-			continue
+		if err == nil {
+			var s Status
+			if s, err = c.Status(); err == nil {
+				all = append(all, s)
+			}
+			_ = c.Close()
 		}
-		if s, err := c.Status(); err == nil {
-			all = append(all, s)
+		if errors.As(err, new(*silentError)) {
+			silent = errors.Join(silent, err)
 		}
-		_ = c.Close()
 	}
 	slices.SortFunc(all, func(a, b Status) int {
 		return cmp.Or(strings.Compare(a.Build, b.Build), strings.Compare(a.Name, b.Name))
 	})
-	return all, nil
+	return all, silent
 }
 
 // Status asks the owner what it does.
@@ -152,7 +159,7 @@ func (c *Client) ask(request string, limit time.Duration) ([]byte, error) {
 	ok, data, err := c.SendRequest(request, true, nil)
 	switch inTime := late.Stop(); {
 	case !inTime:
-		return nil, fmt.Errorf("control: no answer within %s", limit)
+		return nil, &silentError{c.pid, limit}
 	case err != nil:
 		return nil, fmt.Errorf("control: %w", err)
 	case !ok:

@@ -388,6 +388,11 @@ func TestCloseEnds(t *testing.T) {
 func TestStoppedOwner(t *testing.T) {
 	answer, powerOff := answerTime, powerOffTime
 	t.Cleanup(func() { answerTime, powerOffTime = answer, powerOff })
+	runtime := t.TempDir() // has no other run-kernel
+	if err := os.Chmod(runtime, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", runtime)
 	build := t.TempDir()
 	owner := startOwner(t, build)
 	c := dial(t, build)
@@ -408,6 +413,9 @@ func TestStoppedOwner(t *testing.T) {
 	}
 	if _, err := Dial(Address{Build: build}); err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Dial: %v", err)
+	}
+	if all, err := All(); len(all) != 0 || err == nil || !strings.Contains(err.Error(), fmt.Sprintf("from process %d,", owner.Process.Pid)) {
+		t.Errorf("All: %v, %v", all, err)
 	}
 	busy := (*BusyError)(nil)
 	if _, err := Listen(&trust.Policy{}, Address{Build: build}, "boot", nil); !errors.As(err, &busy) || busy.Status.PID != 0 {

@@ -123,6 +123,29 @@ func (e *elsewhereError) Error() string {
 // Hint is where it is reached.
 func (e *elsewhereError) Hint() string { return "act on it where it was started" }
 
+// A silentError says that an owner doesn't answer.
+type silentError struct {
+	pid   int // 0 when it is in a namespace that we don't see
+	limit time.Duration
+}
+
+func (e *silentError) Error() string {
+	if e.pid == 0 {
+		return fmt.Sprintf("control: no answer within %s", e.limit)
+	}
+	return fmt.Sprintf("control: no answer within %s from process %d, which is a run-kernel", e.limit, e.pid)
+}
+
+// Hint is for the usual reason.
+func (e *silentError) Hint() string {
+	if e.pid == 0 {
+		return ""
+	}
+	return fmt.Sprintf("if it is stopped, `kill -CONT %d` lets it go on", e.pid)
+}
+
+func (e *silentError) Unwrap() error { return os.ErrDeadlineExceeded }
+
 // dumpPayload is what dumpRequest asks for. The file comes with the connection.
 type dumpPayload struct {
 	Virtual bool `json:"virtual"`
