@@ -45,6 +45,9 @@ const helpIndent = 15
 
 // widthOf is the width for text that is printed to w.
 func widthOf(w io.Writer) int {
+	if o, ok := w.(*stdout); ok {
+		w = o.w
+	}
 	f, ok := w.(*os.File)
 	if !ok {
 		return helpWidth

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -77,8 +78,10 @@ func TestHelpWidth(t *testing.T) {
 		if err := pty.Setsize(host, &pty.Winsize{Rows: 24, Cols: columns}); err != nil {
 			t.Fatal(err)
 		}
-		if got := widthOf(guest); got != want {
-			t.Errorf("in a terminal of %d columns, help has %d", columns, got)
+		for _, w := range []io.Writer{guest, &stdout{w: guest}} {
+			if got := widthOf(w); got != want {
+				t.Errorf("in a terminal of %d columns, help has %d", columns, got)
+			}
 		}
 	}
 	if got := widthOf(&bytes.Buffer{}); got != helpWidth {

@@ -39,7 +39,7 @@ func Execute(ctx context.Context, env Env) int {
 	root := a.rootCommand()
 	root.SetArgs(makeFlags(root, env.Args))
 	root.SetIn(env.Stdin)
-	root.SetOut(env.Stdout)
+	root.SetOut(a.out)
 	root.SetErr(env.Stderr)
 	command, err := root.ExecuteContextC(ctx)
 	if a.text != nil {
