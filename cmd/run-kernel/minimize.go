@@ -23,6 +23,31 @@ import (
 // skipped is the status of a test that can't tell, as for git bisect run.
 const skipped = 125
 
+// What a shell says of a command that it can't run.
+const (
+	notExecutable = 126
+	notFound      = 127
+)
+
+// A notRunError says that a command says nothing about the configuration.
+type notRunError struct {
+	name   string
+	status int
+}
+
+func (e *notRunError) Error() string {
+	what := "isn't executable"
+	if e.status == notFound {
+		what = "isn't found"
+	}
+	return fmt.Sprintf("%s: status %d: it, or a command in it, %s", e.name, e.status, what)
+}
+
+// Hint is how that is found out.
+func (e *notRunError) Hint() string {
+	return "run the command by hand first; with .config as it is, it must succeed"
+}
+
 // minimizeGrace is how long a command has to end once it is asked to.
 const minimizeGrace = 15 * time.Second
 
@@ -145,6 +170,11 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
 			return false, fmt.Errorf("%s: %w", command[0], err)
+		}
+		// As git bisect run does, only where it should succeed: what a kernel lacks may be
+		// why a program can't run in its guest.
+		if step == 1 && exit != nil && (exit.ExitCode() == notExecutable || exit.ExitCode() == notFound) {
+			return false, &notRunError{command[0], exit.ExitCode()}
 		}
 		what := "succeeds"
 		switch {
