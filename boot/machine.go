@@ -54,8 +54,8 @@ func (w *wiring) share(p *plan, s Share) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if shown {
-		p.tellSeen(seen(s))
+	if shown != "" {
+		p.tellSeen(seen(s), shown)
 	}
 	if d != nil {
 		w.daemons = append(w.daemons, d)

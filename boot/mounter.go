@@ -111,37 +111,39 @@ func (m *Mounter) device(s Share, fd int) qemu.Device {
 }
 
 // open returns what device's descriptor stands for, and the daemon behind it, if
-// there is one, which is yet to be started. shown says that nothing of it could be hidden.
-func (m *Mounter) open(s Share) (f *os.File, d *virtiofs.Daemon, shown bool, err error) {
+// there is one, which is yet to be started. shown says why nothing of it could be hidden;
+// it is empty where all is.
+func (m *Mounter) open(s Share) (f *os.File, d *virtiofs.Daemon, shown string, err error) {
 	if m.Type == Virtiofs {
 		d, f, err = m.daemon.Prepare(s)
 		// An ordinary user's daemon runs without a mount namespace of its own.
-		return f, d, !readonly.Privileged(), err
+		if !readonly.Privileged() {
+			shown = "to hide them, virtiofsd needs root; --mount-type 9p doesn't"
+		}
+		return f, d, shown, err
 	}
 	if s.ReadOnly {
 		// qemu refuses to write, too. Where users may not make namespaces, its word is
 		// the only one to be had.
-		if f, err := readonly.Open(s.Dir, s.Hide...); err == nil {
-			return f, nil, false, nil
+		f, err := readonly.Open(s.Dir, s.Hide...)
+		if err == nil {
+			return f, nil, "", nil
 		}
+		shown = fmt.Sprintf("to hide them takes a mount namespace (see user_namespaces(7)), and that failed: %v", err)
 	}
 	if f, err = os.Open(s.Dir); err != nil {
-		return nil, nil, false, fmt.Errorf("share %s: %w", s.Tag, err)
+		return nil, nil, "", fmt.Errorf("share %s: %w", s.Tag, err)
 	}
-	return f, nil, true, nil
+	return f, nil, shown, nil
 }
 
-// tellSeen tells once what the guest sees although it was to be hidden.
-func (p *plan) tellSeen(paths []string) {
+// tellSeen tells once what the guest sees although it was to be hidden, and why.
+func (p *plan) tellSeen(paths []string, why string) {
 	if len(paths) == 0 || p.told {
 		return
 	}
 	p.told = true
-	need := "to hide them, virtiofsd needs root; --mount-type 9p doesn't"
-	if p.mounter.Type == NineP {
-		need = "to hide them takes a mount namespace, which this host refuses; see user_namespaces(7)"
-	}
-	p.options.Events.Emit(event.Notice{Text: "root in the guest can read " + strings.Join(paths, ", ") + ": " + need})
+	p.options.Events.Emit(event.Notice{Text: "root in the guest can read " + strings.Join(paths, ", ") + ": " + why})
 }
 
 // seen lists what a share was to hide and shows.

@@ -126,12 +126,18 @@ func TestNothingHidden(t *testing.T) {
 		if _, err := start(t, o); err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"root in the guest can read " + key + ": to hide them takes a mount namespace, which this host refuses; see user_namespaces(7)"}
-		if len(hide) == 1 && os.Geteuid() == 0 {
-			want = nil
+		if len(hide) == 1 {
+			if os.Geteuid() == 0 && len(told) > 0 {
+				t.Error(told)
+			}
+			continue
 		}
-		if diff := cmp.Diff(want, told); diff != "" && (os.Geteuid() == 0 || len(hide) > 1) {
-			t.Error(diff)
+		before, after := "root in the guest can read "+key+": to hide them takes a mount namespace (see user_namespaces(7)), and that failed: ", ""
+		if os.Geteuid() == 0 {
+			after = "hide " + loop + ": EvalSymlinks: too many links"
+		}
+		if len(told) != 1 || !strings.HasPrefix(told[0], before) || !strings.HasSuffix(told[0], after) {
+			t.Errorf("got %q, want %q … %q", told, before, after)
 		}
 	}
 }
