@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	archs "github.com/metaspace/run-kernel/internal/arch"
 )
 
 //go:embed profile/*.config
@@ -97,7 +99,13 @@ func parseProfile(name, arch, text string, fragment bool) (Group, error) {
 			reset()
 			previous = nil
 		case strings.HasPrefix(l, "#:"):
-			notes = append(notes, strings.Fields(l[2:])...)
+			for _, n := range strings.Fields(l[2:]) {
+				if !knownNote(n) {
+					return g, fmt.Errorf("%s:%d: there is no annotation %q; there are %s, and for architectures %s",
+						name, i+1, n, strings.Join(slices.Concat(noteNames, []string{roomNote + "N", beforeNote + "VERSION"}), ", "), strings.Join(archs.Kernels(), ", "))
+				}
+				notes = append(notes, n)
+			}
 		case strings.HasPrefix(l, "#") && !unsetLine.MatchString(l):
 			l = strings.TrimSpace(l[1:])
 			if rest, ok := strings.CutPrefix(l, "Without:"); ok {
@@ -132,6 +140,19 @@ func parseProfile(name, arch, text string, fragment bool) (Group, error) {
 	return g, nil
 }
 
+// Annotations; noteNames are those without a value.
+var noteNames = []string{"optional", "m", "exact", "min", "seen"}
+
+const (
+	roomNote   = "min:"
+	beforeNote = "before:"
+)
+
+// knownNote says whether there is such an annotation.
+func knownNote(n string) bool {
+	return slices.Contains(noteNames, n) || strings.HasPrefix(n, roomNote) || strings.HasPrefix(n, beforeNote) || slices.Contains(archs.Kernels(), n)
+}
+
 // annotate applies annotations. exact says that what is to be m may not be built in, and
 // concerned that the requirement is one of the architecture's; an empty arch is any.
 func (r *Requirement) annotate(notes []string, arch string) (exact, concerned bool) {
@@ -149,9 +170,9 @@ func (r *Requirement) annotate(notes []string, arch string) (exact, concerned bo
 		case "seen":
 			r.SymptomSeen = true
 		default:
-			if room, ok := strings.CutPrefix(n, "min:"); ok {
+			if room, ok := strings.CutPrefix(n, roomNote); ok {
 				r.Want.Min, r.Want.Room = true, room
-			} else if version, ok := strings.CutPrefix(n, "before:"); ok {
+			} else if version, ok := strings.CutPrefix(n, beforeNote); ok {
 				r.Before = version
 			} else {
 				arches = append(arches, n)

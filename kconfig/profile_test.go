@@ -178,6 +178,15 @@ func TestFragment(t *testing.T) {
 	if _, err := Fragment(path); !errors.As(err, &syntax) || syntax.Line != 2 || syntax.Path != path {
 		t.Errorf("broken: got %v", err)
 	}
+	// An annotation with a slip in it isn't passed over.
+	write("CONFIG_A=y\n#: exakt\nCONFIG_B=m\n")
+	if _, err := Fragment(path); err == nil || !strings.HasPrefix(err.Error(), path+`:2: there is no annotation "exakt"; there are optional, m, exact, `) {
+		t.Errorf("an unknown annotation: got %v", err)
+	}
+	write("#: x86 optional min:8 before:6.2 seen\nCONFIG_A=4\n")
+	if got, err = Fragment(path); err != nil || len(got) != 1 || !got[0].Optional || got[0].Want.Room != "8" {
+		t.Errorf("annotations: %+v, %v", got, err)
+	}
 	if _, err := Fragment(path + ".absent"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent: got %v", err)
 	}

@@ -116,6 +116,16 @@ func Guests() []*Arch {
 	return list
 }
 
+// Kernels lists the directories of arch/ that the table has rows for.
+func Kernels() []string {
+	var list []string
+	for i := range table {
+		list = append(list, table[i].Kernel)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
 func find(match func(*Arch) bool, name string) *Arch {
 	for i := range table {
 		if name != "" && match(&table[i]) {
