@@ -402,6 +402,6 @@ func (b *Bounds) text(sym *model.Symbol) *domain {
 		return d
 	}
 	d.span(sym.Type)
-	d.clamp(b, ranges, sym.Type)
+	d.clamp(b, sym, ranges)
 	return d
 }

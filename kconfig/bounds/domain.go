@@ -124,12 +124,12 @@ func (d *domain) span(t syntax.Type) {
 	}
 }
 
-// clamp moves numbers into the ranges that may hold.
-func (d *domain) clamp(b *Bounds, ranges []model.Property, t syntax.Type) {
-	low, high := d.low, d.high
+// clamp moves numbers into the ranges of a symbol that may hold.
+func (d *domain) clamp(b *Bounds, sym *model.Symbol, ranges []model.Property) {
+	t, low, high := sym.Type, d.low, d.high
 	var ends []*domain
 	var lows, highs []*domain
-	covered := false
+	covered, placed := false, false
 	for _, p := range ranges {
 		cond := b.eval(p.Cond)
 		if cond&^n == 0 {
@@ -137,7 +137,11 @@ func (d *domain) clamp(b *Bounds, ranges []model.Property, t syntax.Type) {
 		}
 		l, h := b.end(p.Low, t), b.end(p.High, t)
 		lows, highs, ends = append(lows, l), append(highs, h), append(ends, l, h)
-		if covered = cond&n == 0; covered {
+		covered = cond&n == 0
+		// One without an if of its own holds wherever the symbol's only place can be had.
+		// Elsewhere, the symbol has no value but 0.
+		placed = len(sym.Nodes) == 1 && p.Source.Cond == nil && !sym.Transitional()
+		if covered || placed {
 			break
 		}
 	}
@@ -161,7 +165,11 @@ func (d *domain) clamp(b *Bounds, ranges []model.Property, t syntax.Type) {
 	if l1 == nil || outer != nil && l1.Cmp(outer) > 0 {
 		outer = l1
 	}
-	if covered {
+	if placed && !covered {
+		zero := &domain{low: new(big.Int), high: new(big.Int)}
+		inner, outer = hull([]*domain{{low: inner, high: outer}, zero})
+	}
+	if covered || placed {
 		d.low, d.high = inner, outer
 		return
 	}

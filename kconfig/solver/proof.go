@@ -128,7 +128,11 @@ func (x *solution) unreached(n *node, r kconfig.Requirement) kconfig.Step {
 		step.Text = "an optional requirement isn't worth other edits: it would take " + strings.Join(names, ", ")
 		return step
 	}
-	if text, at := x.kept(n.symbol, r.Want); text != "" {
+	text, at := x.kept(n.symbol, r.Want)
+	if above := x.above(n.symbol, r.Want.Value); above != "" {
+		text, at = above, n.symbol.Nodes[0].Pos.String()
+	}
+	if text != "" {
 		step.Text, step.At = text, at
 		return step
 	}
@@ -226,6 +230,9 @@ func (x *solution) plainly(n *node, open map[*node]bool) (text string, plain boo
 		return "that needs " + sym.Name + " itself", true
 	case n.value != "" && n.op == syntax.Sym && x.literalRange(sym):
 		text, _ = x.kept(sym, kconfig.Want{Value: n.value})
+		return text, text != ""
+	case n.op == syntax.GreaterEqual:
+		text = x.above(sym, n.value)
 		return text, text != ""
 	}
 	return "", false
@@ -354,6 +361,24 @@ func (x *solution) literalRange(sym *model.Symbol) bool {
 		}
 	}
 	return false
+}
+
+// above says that a number is above the range that a symbol has whatever else is set;
+// nothing where it isn't, or where there is no such range.
+func (x *solution) above(sym *model.Symbol, value string) string {
+	if _, ok := tristate(value); ok {
+		return "" // n is absence
+	}
+	for _, p := range sym.Properties() {
+		if p.Source.Kind != syntax.Range {
+			continue
+		}
+		if p.Source.Cond == nil && len(sym.Nodes) == 1 && !p.Low.Defined() && !p.High.Defined() && !compare(syntax.LessEqual, value, p.High.Name) {
+			return fmt.Sprintf("its range is %s to %s, by %s", p.Low.Name, p.High.Name, p.Source.Pos)
+		}
+		break
+	}
+	return ""
 }
 
 // because adds to a step why one way is closed, and returns what the way needs.

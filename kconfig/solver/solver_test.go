@@ -371,6 +371,11 @@ config T
 config L
 	bool "l"
 	depends on T > "a"
+config N
+	int "n"
+	range 1 8
+	default 4
+	depends on G
 `
 	m := newProbed(t, text, map[string]string{"TOOL_VERSION": "0"}, func(command string) (syntax.Output, error) { return syntax.Output{Stdout: "n\n"}, nil })
 	f, err := kconfig.Parse(".config", nil)
@@ -384,6 +389,7 @@ config L
 		"X=y": "forced: Kconfig:16: X=y: selected by F, which needs NEVER=y\n\tNEVER=y: no Kconfig file that belongs to this architecture defines it",
 		// The search knows no order of texts, and the bounds don't either.
 		"L=y":     `not found: Kconfig:34: L=y: depends on T>"a"`,
+		"N>=9":    "impossible: Kconfig:37: N >= 9: its range is 1 to 8, by Kconfig:39",
 		"G=y E=y": "impossible, with G=y: Kconfig:24: E=y: depends on G=n\n\tKconfig:25: G=n: it must be y, needed by require (asked for)",
 		"K=n":     "impossible: Kconfig:29: K=n: needs S=n\n\tKconfig:28: S=n: needs something else than the y that is written there",
 	} {
