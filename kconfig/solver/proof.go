@@ -28,10 +28,22 @@ func (x *solution) proof(n *node, r kconfig.Requirement) kconfig.Step {
 	if text := mistyped(n.symbol, r.Want); text != "" {
 		return kconfig.Step{Symbol: r.Symbol, Want: r.Want.String(), Text: text, At: n.symbol.Nodes[0].Pos.String()}
 	}
+	if n.symbol.Defined() && !n.symbol.Type.Logical() && r.Want.Value == "n" {
+		return kconfig.Step{Symbol: r.Symbol, Want: r.Want.String(), Text: unset(n.symbol), At: n.symbol.Nodes[0].Pos.String()}
+	}
 	if n.reached {
 		return x.unreached(n, r)
 	}
 	return x.refute(n, map[*node]bool{})
+}
+
+// unset says why a text or a number isn't n: conf passes over a line by which it would be.
+func unset(sym *model.Symbol) string {
+	text := fmt.Sprintf("only an option that is y, m or n can be unset; of type %s, it is absent where what it depends on isn't met", sym.Type)
+	if sym.Type == syntax.String {
+		text += fmt.Sprintf(`; %s="" makes it empty`, sym.Name)
+	}
+	return text
 }
 
 // unknown says that a kernel has no such option.

@@ -389,6 +389,8 @@ config N
 		"X=y": "forced: Kconfig:16: X=y: selected by F, which needs NEVER=y\n\tNEVER=y: no Kconfig file that belongs to this architecture defines it",
 		// The search knows no order of texts, and the bounds don't either.
 		"L=y":     `not found: Kconfig:34: L=y: depends on T>"a"`,
+		"T=n":     `not found: Kconfig:32: T=n: only an option that is y, m or n can be unset; of type string, it is absent where what it depends on isn't met; T="" makes it empty`,
+		"N=n G=y": `not found: Kconfig:37: N=n: only an option that is y, m or n can be unset; of type int, it is absent where what it depends on isn't met`,
 		"N>=9":    "impossible: Kconfig:37: N >= 9: its range is 1 to 8, by Kconfig:39",
 		"G=y E=y": "impossible, with G=y: Kconfig:24: E=y: depends on G=n\n\tKconfig:25: G=n: it must be y, needed by require (asked for)",
 		"K=n":     "impossible: Kconfig:29: K=n: needs S=n\n\tKconfig:28: S=n: needs something else than the y that is written there",
