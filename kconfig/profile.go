@@ -128,7 +128,7 @@ func parseProfile(name, arch, text string, fragment bool) (Group, error) {
 			}
 			previous = why
 			r := Requirement{Group: name, Why: strings.Join(why, " "), Symptom: strings.Join(symptom, " ")}
-			r.Symbol, r.Want.Value = f.lines[0].symbol, f.lines[0].value
+			r.Symbol, r.Want.Value = f.lines[0].symbol, plain(f.lines[0].value)
 			exact, concerned := r.annotate(notes, arch)
 			r.Want.Builtin = fragment && r.Want.Value == "m" && !exact
 			reset()

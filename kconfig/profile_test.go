@@ -178,6 +178,11 @@ func TestFragment(t *testing.T) {
 	if _, err := Fragment(path); !errors.As(err, &syntax) || syntax.Line != 2 || syntax.Path != path {
 		t.Errorf("broken: got %v", err)
 	}
+	// conf reads \b as b.
+	write("CONFIG_A=\"a\\b\"\n")
+	if got, err = Fragment(path); err != nil || len(got) != 1 || got[0].Want.Value != `"ab"` {
+		t.Errorf("a backslash: %+v, %v", got, err)
+	}
 	// An annotation with a slip in it isn't passed over.
 	write("CONFIG_A=y\n#: exakt\nCONFIG_B=m\n")
 	if _, err := Fragment(path); err == nil || !strings.HasPrefix(err.Error(), path+`:2: there is no annotation "exakt"; there are optional, m, exact, `) {

@@ -59,7 +59,7 @@ func (w Want) String() string {
 // Met says whether a value as in .config meets the condition. A symbol that
 // isn't in the file has the value "".
 func (w Want) Met(have string) bool {
-	if have == w.Value || w.Module && have == "m" || w.Builtin && have == "y" {
+	if have == w.Value || plain(have) == plain(w.Value) || w.Module && have == "m" || w.Builtin && have == "y" {
 		return true
 	}
 	if w.Value == "n" {
@@ -123,7 +123,33 @@ func ParseRequire(s string) (Requirement, error) {
 	if !validValue(r.Want.Value) {
 		return Requirement{}, fmt.Errorf("%q: the value is y, m, n, y|m, a number or a \"quoted text\"", s)
 	}
+	r.Want.Value = plain(r.Want.Value)
 	return r, nil
+}
+
+// plain spells a quoted text as conf writes it again: conf reads \b as b, and passes over
+// what follows the closing quote. Other values, and a text that isn't closed, stay as
+// they are.
+func plain(value string) string {
+	if !strings.HasPrefix(value, `"`) {
+		return value
+	}
+	b := []byte{'"'}
+	for i := 1; i < len(value); i++ {
+		switch value[i] {
+		case '"':
+			return string(append(b, '"'))
+		case '\\':
+			if i++; i == len(value) {
+				return value
+			}
+			if value[i] == '"' || value[i] == '\\' {
+				b = append(b, '\\')
+			}
+		}
+		b = append(b, value[i])
+	}
+	return value
 }
 
 // Text is the requirement as ParseRequire takes it.

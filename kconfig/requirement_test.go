@@ -26,6 +26,9 @@ func TestMet(t *testing.T) {
 		{Want{Value: "10"}, []string{"10", "010"}, []string{"8", "11"}},
 		{Want{Value: `"utf8"`}, []string{`"utf8"`}, []string{"utf8", `"utf-8"`, `""`, ""}},
 		{Want{Value: `""`}, []string{`""`}, []string{"", "n"}},
+		// As conf reads them.
+		{Want{Value: `"ab"`}, []string{`"a\b"`, `"ab"c`}, []string{`"a\\b"`, `"ab`, `"ab\`, `"`}},
+		{Want{Value: `"a\"\\b"`}, []string{`"a\"\\\b"`}, []string{`"a"`, `"a\"b"`}},
 	} {
 		for _, v := range c.yes {
 			if !c.want.Met(v) {
@@ -57,6 +60,7 @@ func TestParseRequire(t *testing.T) {
 		"HZ=-1":             {Symbol: "HZ", Want: Want{Value: "-1"}},
 		`NLS_DEFAULT="u=8"`: {Symbol: "NLS_DEFAULT", Want: Want{Value: `"u=8"`}},
 		`X="a\"b\\"`:        {Symbol: "X", Want: Want{Value: `"a\"b\\"`}},
+		`X="a\b"`:           {Symbol: "X", Want: Want{Value: `"ab"`}},
 		`X=""`:              {Symbol: "X", Want: Want{Value: `""`}},
 	} {
 		want.Group, want.Why = "require", "asked for"
