@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/metaspace/run-kernel/internal/atomicfile"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/private"
 )
@@ -30,8 +31,9 @@ func (k *Kernel) KUnitConfigs() []string {
 }
 
 // SeedKUnit makes .config from kunitconfigs and the defaults of Kconfig alone, as the
-// kernel's kunit.py does, unless it was made from the same ones before. A .config that
-// was made in another way stays.
+// kernel's kunit.py does, and has it meet the requirements, unless it was made from the
+// same ones before. One that it replaces is kept as .config.old. A .config that was made
+// in another way stays. On an error .config is as it was.
 func (k *Kernel) SeedKUnit(ctx context.Context, paths []string) error {
 	seed := []byte("CONFIG_KUNIT=y\n")
 	for _, path := range paths {
@@ -41,7 +43,8 @@ func (k *Kernel) SeedKUnit(ctx context.Context, paths []string) error {
 		}
 		seed = append(append(seed, data...), '\n')
 	}
-	if _, err := k.Tree.StateDir(); err != nil {
+	stateDir, err := k.Tree.StateDir()
+	if err != nil {
 		return err
 	}
 	state := k.Tree.StatePath(kunitState)
@@ -52,16 +55,40 @@ func (k *Kernel) SeedKUnit(ctx context.Context, paths []string) error {
 	if exists && (!ours || bytes.Equal(before, seed)) {
 		return nil
 	}
-	k.Events.Emit(event.Notice{Text: ".config is made from " + k.shown(paths)})
-	if err := os.WriteFile(k.Tree.ConfigPath(), seed, 0o644); err != nil {
+	text := ".config is made from " + k.shown(paths)
+	if exists {
+		text += "; the one before is kept as .config.old"
+	}
+	k.Events.Emit(event.Notice{Text: text})
+	// Elsewhere, since a fix in place would keep the seed as .config.old.
+	dir, err := os.MkdirTemp(stateDir, "kunit-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, ".config")
+	if err := os.WriteFile(path, seed, 0o600); err != nil {
 		return fmt.Errorf("kunitconfig: %w", err)
+	}
+	if err := k.Tree.Configure(ctx, "olddefconfig", path); err != nil {
+		return err
+	}
+	report, err := k.Fix(ctx, FixOptions{Path: path, Quiet: true})
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Update(k.Tree.ConfigPath(), report.Config.Bytes(), ""); err != nil {
+		return fmt.Errorf("kunitconfig: %w", err)
+	}
+	if len(report.Edits) > 0 {
+		requirements, err := k.Requirements(ctx)
+		if err != nil {
+			return err
+		}
+		k.Events.Emit(configFixed(k.Tree.ConfigPath(), report, requirements))
 	}
 	// What was switched off in the previous .config doesn't matter.
 	_ = os.Remove(k.Tree.StatePath(memory))
-	if err := k.Tree.Configure(ctx, "olddefconfig", k.Tree.ConfigPath()); err != nil {
-		_ = os.Remove(k.Tree.ConfigPath())
-		return err
-	}
 	if err := private.WriteFile(state, seed); err != nil {
 		return fmt.Errorf("kunitconfig: %w", err)
 	}
