@@ -12,6 +12,7 @@ import (
 
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/internal/arch"
+	"github.com/metaspace/run-kernel/internal/elffile"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
 
@@ -92,7 +93,7 @@ func checkUserland(dir, guest string) error {
 		return nil // a link to somewhere else in the guest, or none
 	}
 	defer sh.Close()
-	f, err := elf.NewFile(sh)
+	f, err := elffile.NewFile(sh)
 	if err != nil {
 		return nil // a script
 	}

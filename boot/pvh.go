@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/metaspace/run-kernel/internal/elffile"
 )
 
 // pvhEntry is the first C function of the PVH entry point, in
@@ -41,7 +43,7 @@ var helpers = []string{"memcmp", "memcpy", "memset", "strcmp", "strncmp"}
 // checkPVH says whether the PVH entry point of an x86 vmlinux calls a sanitizer, itself or by
 // a helper. It finds nothing in a file without symbols.
 func checkPVH(path string) error {
-	f, err := elf.Open(path)
+	f, err := elffile.Open(path)
 	if err != nil {
 		return nil
 	}
@@ -51,7 +53,7 @@ func checkPVH(path string) error {
 	if names == nil {
 		return nil
 	}
-	text, err := names.Data()
+	text, err := elffile.Data(names)
 	if err != nil {
 		return nil
 	}
@@ -71,7 +73,7 @@ func checkPVH(path string) error {
 // isCalled says whether the PVH entry point of a vmlinux calls the sanitizer, as far as that
 // can be seen.
 func (a *sanitizer) isCalled(f *elf.File) bool {
-	symbols, err := f.Symbols()
+	symbols, err := elffile.Symbols(f)
 	if err != nil {
 		return false
 	}

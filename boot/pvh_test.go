@@ -5,10 +5,12 @@ package boot
 import (
 	"bytes"
 	"cmp"
+	"compress/zlib"
 	"debug/elf"
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -170,5 +172,45 @@ func TestCompressedCode(t *testing.T) {
 	defer s.close()
 	if s.returnsTo(textAddress + functionSize) {
 		t.Error("its code was read")
+	}
+}
+
+// Nobody knows how large a compressed table of symbols is.
+func TestCompressedSymbols(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "vmlinux")
+	writeVmlinux(t, path, []function{{"__asan_load4_noabort", bytes.Repeat([]byte{0x90}, functionSize), 0}, {pvhEntry, callAt(1, 3, 0), 0}})
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first table of names is said to be compressed, to what its first words say.
+	const sections, size, names, flags, offset = 5, 64, 3, 8, 24
+	header := data[len(data)-(sections-names)*size:]
+	binary.LittleEndian.PutUint64(header[flags:], uint64(elf.SHF_COMPRESSED))
+	var zeros bytes.Buffer
+	w := zlib.NewWriter(&zeros)
+	_, _ = w.Write([]byte("\x00__asan_load4_noabort\x00" + pvhEntry + "\x00"))
+	_, _ = w.Write(make([]byte, 64<<20))
+	_ = w.Close()
+	packed := binary.LittleEndian.AppendUint64(nil, uint64(elf.COMPRESS_ZLIB))
+	packed = binary.LittleEndian.AppendUint64(packed, 64<<20)
+	packed = append(binary.LittleEndian.AppendUint64(packed, 1), zeros.Bytes()...)
+	binary.LittleEndian.PutUint64(header[offset:], uint64(len(data)))
+	binary.LittleEndian.PutUint64(header[offset+8:], uint64(len(packed)))
+	if err := os.WriteFile(path, append(data, packed...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := checkPVH(path); err != nil {
+		t.Errorf("checkPVH: %v", err)
+	}
+	if s, err := openSymbols(path); err == nil {
+		s.close()
+		t.Error("its symbols were read")
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 {
+		t.Errorf("that took %d bytes", n)
 	}
 }

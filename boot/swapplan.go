@@ -4,7 +4,6 @@ package boot
 
 import (
 	"bytes"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/metaspace/run-kernel/boot/guest"
+	"github.com/metaspace/run-kernel/internal/elffile"
 )
 
 // A swapPlan is what a swap will do.
@@ -176,7 +176,7 @@ var plainTypes = []string{
 // parseModule reads what a module says of itself in its section .modinfo: words of the
 // form key=value, each with a zero byte at its end.
 func parseModule(data []byte) (*moduleFile, error) {
-	f, err := elf.NewFile(bytes.NewReader(data))
+	f, err := elffile.NewFile(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func parseModule(data []byte) (*moduleFile, error) {
 	if section == nil {
 		return nil, errors.New("not a kernel module")
 	}
-	text, err := section.Data()
+	text, err := elffile.Data(section)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +211,7 @@ func parseModule(data []byte) (*moduleFile, error) {
 	}
 	m.parameters = slices.Sorted(maps.Keys(names))
 	if section := f.Section(".note.gnu.build-id"); section != nil {
-		if note, err := section.Data(); err == nil {
+		if note, err := elffile.Data(section); err == nil {
 			m.buildID = guest.BuildID(note)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/metaspace/run-kernel/internal/elffile"
 )
 
 // symbols are the functions of a kernel, by their addresses.
@@ -42,7 +44,7 @@ type Location struct {
 
 // openSymbols reads a vmlinux, which stays open until close.
 func openSymbols(path string) (*symbols, error) {
-	vmlinux, err := elf.Open(path)
+	vmlinux, err := elffile.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +59,7 @@ func openSymbols(path string) (*symbols, error) {
 func (s *symbols) close() { _ = s.file.Close() }
 
 func readSymbols(vmlinux *elf.File) (*symbols, error) {
-	table, err := vmlinux.Symbols()
+	table, err := elffile.Symbols(vmlinux)
 	if err != nil {
 		return nil, fmt.Errorf("symbols: %w", err)
 	}

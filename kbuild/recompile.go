@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/metaspace/run-kernel/internal/elffile"
 	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
@@ -210,7 +211,7 @@ func (t *Tree) whoHas(objects []string, functions []Function) []string {
 
 // defines returns the indexes of the functions that an object has.
 func defines(path string, functions []Function) []int {
-	f, err := elf.Open(path)
+	f, err := elffile.Open(path)
 	if err != nil {
 		return nil
 	}
@@ -219,7 +220,7 @@ func defines(path string, functions []Function) []int {
 	if table == nil || int(table.Link) >= len(f.Sections) {
 		return nil
 	}
-	names, err := f.Sections[table.Link].Data()
+	names, err := elffile.Data(f.Sections[table.Link])
 	if err != nil {
 		return nil
 	}
@@ -232,7 +233,7 @@ func defines(path string, functions []Function) []int {
 	if len(likely) == 0 {
 		return nil
 	}
-	symbols, err := f.Symbols()
+	symbols, err := elffile.Symbols(f)
 	if err != nil {
 		return nil
 	}

@@ -18,6 +18,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/metaspace/run-kernel/internal/elffile"
 )
 
 // maxSection bounds a section that must be unpacked, in bytes.
@@ -65,7 +67,7 @@ func Open(path string) (_ *File, err error) {
 	}
 	file := &File{path: path, data: data}
 	err = file.guard(func() (err error) {
-		file.elf, err = elf.NewFile(bytes.NewReader(data))
+		file.elf, err = elffile.NewFile(bytes.NewReader(data))
 		return err
 	})
 	if err == nil {
@@ -197,7 +199,7 @@ const maxBanner = 4 << 10
 func (f *File) Banner() string {
 	var banner string
 	_ = f.guard(func() error { // what can't be read has none
-		symbols, err := f.elf.Symbols()
+		symbols, err := elffile.Symbols(f.elf)
 		if err != nil {
 			return err
 		}
@@ -232,7 +234,7 @@ func (f *File) load() error {
 		return f.symsErr
 	}
 	f.symsErr = f.guard(func() error {
-		symbols, err := f.elf.Symbols()
+		symbols, err := elffile.Symbols(f.elf)
 		if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 			return err
 		}
