@@ -72,7 +72,16 @@ func TestRelease(t *testing.T) {
 	parallel(t)
 	enter(t)
 	dir := releaseDir(t)
+	// An older one that lies there is no part of it.
 	again := filepath.Join(t.TempDir(), "again")
+	if err := os.Mkdir(again, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"run-kernel_1.2.2_amd64.deb", "run-kernel-1.2.2-1.x86_64.rpm", "run-kernel-1.2.3-rc1-linux-mips.tar.gz"} {
+		if err := os.WriteFile(filepath.Join(again, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := makeRelease(filepath.Join(programDir, "clone"), again, "TMPDIR="+t.TempDir(), "TZ=Asia/Tokyo", "LANG=C.UTF-8", "HOSTNAME=other", "GOFLAGS=-buildvcs=true"); err != nil {
 		t.Fatal(err)
 	}
