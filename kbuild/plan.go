@@ -54,6 +54,10 @@ func (t *Tree) PlanShort(g *graph.Graph, o BuildOptions, changed []string, more 
 		return nil, uncertain("it isn't known what changed")
 	case t.reconfigured():
 		return nil, uncertain(".config changed")
+	case !slices.Contains([]string{"", "0"}, os.Getenv("KBUILD_VERBOSE")):
+		// Then make prints whole commands in place of steps, or reasons behind them, and what
+		// it did can't be told.
+		return nil, uncertain("KBUILD_VERBOSE is set")
 	case g.Len() == 0:
 		return nil, uncertain("nothing is known of the last build")
 	}

@@ -180,6 +180,7 @@ func TestPlanShortUncertain(t *testing.T) {
 	}{
 		{"another image", func(_ *testing.T, _ *Tree, o *BuildOptions) { o.Target = "bzImage" }, "bzImage is more than vmlinux"},
 		{"more goals", func(_ *testing.T, _ *Tree, o *BuildOptions) { o.Args = []string{"dtbs"} }, "make has other goals"},
+		{"whole commands", func(t *testing.T, _ *Tree, _ *BuildOptions) { t.Setenv("KBUILD_VERBOSE", "1") }, "KBUILD_VERBOSE is set"},
 		{"a Makefile without single-goals, as in 5.10", func(t *testing.T, tree *Tree, _ *BuildOptions) {
 			write(t, tree.Source, map[string]string{"Makefile": makefile})
 		}, "the Makefile descends in a way that isn't known"},
