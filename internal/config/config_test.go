@@ -222,6 +222,7 @@ func TestFiles(t *testing.T) {
 	inTree := file(t, tree, FileName, "")
 	named := file(t, other, "mine.cfg", "")
 	file(t, other, "xdg/run-kernel/"+FileName, "broken")
+	file(t, other, "home/.config/run-kernel/"+FileName, "broken")
 	t.Chdir(other)
 	for _, c := range []struct {
 		name string
@@ -233,6 +234,7 @@ func TestFiles(t *testing.T) {
 		{"tree", Sources{TreeDir: tree, Environ: []string{"HOME=" + home}}, []string{inHome, inTree}},
 		{"XDG", Sources{TreeDir: tree, Environ: []string{"HOME=" + home, "XDG_CONFIG_HOME=" + xdg}}, []string{inXDG, inTree}},
 		{"relative XDG", Sources{Environ: []string{"HOME=" + home, "XDG_CONFIG_HOME=xdg"}}, []string{inHome}},
+		{"relative home", Sources{Environ: []string{"HOME=home"}}, nil},
 		{"only XDG", Sources{Environ: []string{"XDG_CONFIG_HOME=" + xdg}}, []string{inXDG}},
 		{"no home", Sources{Environ: []string{"HOME=/dev/null"}}, nil},
 		{"another file", Sources{TreeDir: tree, Dir: other, ConfigFile: "mine.cfg", Environ: []string{"HOME=" + home}}, []string{inHome, named}},

@@ -172,8 +172,8 @@ func userFile(environ []string) string {
 	dir := Getenv(environ, "XDG_CONFIG_HOME")
 	if !filepath.IsAbs(dir) {
 		home := Getenv(environ, "HOME")
-		if home == "" {
-			return ""
+		if !filepath.IsAbs(home) {
+			return "" // what is below the working directory may be somebody else's
 		}
 		dir = filepath.Join(home, ".config")
 	}

@@ -97,8 +97,10 @@ func (k *Kernel) Model(ctx context.Context) (*model.Model, error) {
 
 func (k *Kernel) treeOptions() tree.Options {
 	dir, err := os.UserCacheDir()
-	if err == nil {
+	if err == nil && filepath.IsAbs(dir) {
 		dir = filepath.Join(dir, "run-kernel", "kconfig")
+	} else {
+		dir = "" // where $HOME is relative, it would be in the source tree
 	}
 	return tree.Options{
 		Srctree: k.Tree.Source, Objtree: k.Tree.BuildDir, Env: kbuild.Environ(), Vars: k.Tree.Variables(), Environ: k.Tree.ConfEnviron, Cache: dir,

@@ -440,3 +440,15 @@ func TestBootOptions(t *testing.T) {
 		t.Errorf("got %+v, %v", o, err)
 	}
 }
+
+// A home that isn't a whole path is none: the source tree would get a directory.
+func TestNoCacheInARelativeHome(t *testing.T) {
+	l := newLab(t)
+	t.Setenv("XDG_CACHE_HOME", "")
+	for home, want := range map[string]string{"": "", "home": "", "/home/me": "/home/me/.cache/run-kernel/kconfig"} {
+		t.Setenv("HOME", home)
+		if got := l.kernel.treeOptions().Cache; got != want {
+			t.Errorf("HOME=%s: got %q, want %q", home, got, want)
+		}
+	}
+}

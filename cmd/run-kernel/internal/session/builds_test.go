@@ -50,3 +50,14 @@ func TestBuilds(t *testing.T) {
 		t.Errorf("afterwards: %q", got)
 	}
 }
+
+// A home that isn't a whole path is none: it would be in whatever directory we work in.
+func TestNoBuildsInARelativeHome(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", "")
+	for home, want := range map[string]string{"": "", "home": "", "/home/me": "/home/me/.local/state/run-kernel/builds.json"} {
+		t.Setenv("HOME", home)
+		if got := buildsFile(); got != want {
+			t.Errorf("HOME=%s: got %q, want %q", home, got, want)
+		}
+	}
+}
