@@ -19,21 +19,12 @@ func Write(path string, data []byte, mode os.FileMode) error {
 	return write(path, data, mode, filepath.Dir(path))
 }
 
-func write(path string, data []byte, mode os.FileMode, temp string) (err error) {
+func write(path string, data []byte, mode os.FileMode, temp string) error {
 	f, err := os.CreateTemp(temp, filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return replacement{mode: mode}.put(f, path, data)
 }
 
 // Refresh makes or replaces a file unless it has these contents already, and says whether
@@ -61,7 +52,7 @@ func same(path string, data []byte) bool {
 //
 // temp is the path, in the directory of the file that a link leads to, under which
 // the new contents are written first; empty: any.
-func Update(path string, data []byte, temp string) (err error) {
+func Update(path string, data []byte, temp string) error {
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		path = resolved
 	}
@@ -70,7 +61,15 @@ func Update(path string, data []byte, temp string) (err error) {
 		return err
 	}
 	exists := err == nil
-	mode := os.FileMode(0o644)
+	r := replacement{mode: 0o644, sync: true}
+	if exists {
+		st, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		r.mode = st.Mode().Perm()
+		r.owner, _ = st.Sys().(*syscall.Stat_t)
+	}
 	var f *os.File
 	if temp != "" {
 		f, err = os.Create(temp)
@@ -80,56 +79,53 @@ func Update(path string, data []byte, temp string) (err error) {
 	if err != nil {
 		return err
 	}
+	if exists {
+		kept := r
+		r.first = func() error {
+			// What has the name already may be another user's, or a link to what is none of
+			// ours.
+			f, err := os.Create(f.Name() + ".old")
+			if err != nil {
+				return err
+			}
+			return kept.put(f, path+".old", old)
+		}
+	}
+	return r.put(f, path, data)
+}
+
+// A replacement says how a new file takes the place of another.
+type replacement struct {
+	mode  os.FileMode
+	owner *syscall.Stat_t // nil: ours
+	sync  bool            // it is on the disk before it takes the place, and a full disk shows
+	first func() error    // comes when it is written, and before it takes the place; may be nil
+}
+
+// put writes a file that was just made, closes it, and gives it its name.
+func (r replacement) put(f *os.File, path string, data []byte) (err error) {
 	defer func() {
 		if err != nil {
 			_ = os.Remove(f.Name())
 		}
 	}()
-	var owner *syscall.Stat_t
-	if exists {
-		st, err := os.Stat(path)
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		mode = st.Mode().Perm()
-		owner, _ = st.Sys().(*syscall.Stat_t)
+	if r.owner != nil {
+		// Another user's file is possible for root only; for others, a file of
+		// their own is better than none.
+		_ = f.Chown(int(r.owner.Uid), int(r.owner.Gid))
 	}
-	if err := fill(f, data, mode, owner); err != nil {
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(r.mode))
+	if r.sync {
+		err = errors.Join(err, f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if exists {
-		if err := keep(f.Name()+".old", path+".old", old, mode, owner); err != nil {
+	if r.first != nil {
+		if err := r.first(); err != nil {
 			return err
 		}
 	}
 	return os.Rename(f.Name(), path)
-}
-
-// keep writes the contents before, by way of temp: what has the name already may be
-// another user's, or a link to what is none of ours.
-func keep(temp, path string, old []byte, mode os.FileMode, owner *syscall.Stat_t) (err error) {
-	f, err := os.Create(temp)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temp)
-		}
-	}()
-	if err := fill(f, old, mode, owner); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
-}
-
-// fill writes a new file and closes it. It reports a full disk, before it returns.
-func fill(f *os.File, data []byte, mode os.FileMode, owner *syscall.Stat_t) error {
-	if owner != nil {
-		// Another user's file is possible for root only; for others, a file of
-		// their own is better than none.
-		_ = f.Chown(int(owner.Uid), int(owner.Gid))
-	}
-	_, err := f.Write(data)
-	return errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 }
