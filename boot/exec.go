@@ -96,11 +96,17 @@ type running struct {
 	over    bool        // Run has returned, or is about to
 }
 
+// A refusal is an *ssh.OpenChannelError, of which people want the message only.
+type refusal struct{ error *ssh.OpenChannelError }
+
+func (e refusal) Error() string { return e.error.Message }
+func (e refusal) Unwrap() error { return e.error }
+
 // follow asks for the command and follows it to its end.
 func (r *running) follow(client *ssh.Client) {
 	channel, requests, err := client.OpenChannel("session", nil)
 	if open := (*ssh.OpenChannelError)(nil); errors.As(err, &open) {
-		r.ended <- exit{err: errors.New(open.Message)}
+		r.ended <- exit{err: refusal{open}}
 		return
 	} else if err != nil {
 		r.ended <- exit{err: fmt.Errorf("%w: %w", ErrGone, err)}

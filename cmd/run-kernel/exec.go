@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/control"
@@ -77,7 +78,7 @@ func (a *app) exec(ctx context.Context, args []string, follow, said bool) error 
 	if follow && (len(args) == 0 || a.pty) {
 		terminal.Share()
 	}
-	for {
+	for waiting := false; ; {
 		status, err := terminal.Run(ctx, client.Client, args, a.pty)
 		switch {
 		case err == nil && status != 0:
@@ -86,13 +87,20 @@ func (a *app) exec(ctx context.Context, args []string, follow, said bool) error 
 			return err
 		}
 		lost := errors.Is(err, boot.ErrGone)
-		if s, asked := client.Status(); !lost && (asked != nil || s.Guest) {
+		waiting = waiting && !lost
+		// The agent may be gone a while before its guest, as in a shutdown that takes long.
+		var refused *ssh.OpenChannelError
+		leaving := follow && errors.As(err, &refused) && refused.Reason == ssh.ConnectionFailed
+		if s, asked := client.Status(); !lost && !leaving && (asked != nil || s.Guest) {
 			return err
 		}
 		switch {
 		case follow:
 			_ = client.Close()
-			a.events.Emit(event.Notice{Text: "the guest has gone; waiting for the next one"})
+			if !waiting {
+				waiting = true
+				a.events.Emit(event.Notice{Text: "the guest has gone; waiting for the next one"})
+			}
 			if client, err = a.nextGuest(ctx); err != nil {
 				return err
 			}

@@ -16,9 +16,9 @@ import (
 	"github.com/metaspace/run-kernel/internal/trust"
 )
 
-// One that is stopped hides no other, and is named.
-func TestStatusBesideAStoppedOne(t *testing.T) {
-	t.Parallel()
+// fakeKernelTree makes a tree of empty files.
+func fakeKernelTree(t *testing.T) string {
+	t.Helper()
 	tree := t.TempDir()
 	for name, text := range fakeTree {
 		path := filepath.Join(tree, name)
@@ -29,6 +29,13 @@ func TestStatusBesideAStoppedOne(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return tree
+}
+
+// One that is stopped hides no other, and is named.
+func TestStatusBesideAStoppedOne(t *testing.T) {
+	t.Parallel()
+	tree := fakeKernelTree(t)
 	for _, name := range []string{"", "second"} {
 		s, err := control.Listen(&trust.Policy{}, control.Address{Build: tree, Name: name}, "boot", nil)
 		if err != nil {
