@@ -52,7 +52,7 @@ type Short struct {
 
 // linked are the targets at the top of the build directory that are made from the
 // archives.
-var linked = pattern.New(`^\.(\.?vmlinux.*|\.tmp_vmlinux.*|\.btf\..*|modules\.builtin.*|Module\.symvers)\.cmd$`)
+var linked = pattern.New(`^\.(\.?vmlinux.*|built-in-fixup\.a|\.tmp_vmlinux.*|\.btf\..*|modules\.builtin.*|Module\.symvers)\.cmd$`)
 
 // forget removes the .cmd files of the objects and of what is linked from them.
 func (t *Tree) forget(s *Short) error {
@@ -90,8 +90,8 @@ var (
 	always = pattern.New(`^(GEN Makefile|(DESCEND|CALL|CHK|INSTALL) .*)$`)
 	makes  = pattern.New(`^(CC|AS|LD|AR|RUSTC) `)
 	links  = pattern.New(`^(` +
-		`(AR|LD|OBJTOOL|OBJCOPY|RSTRIP|STRIP|SORTTAB|BTF|BTFIDS|NM|KSYMS|AS|CC|SYSMAP|POSTLINK|RELOCS|XIPKERNEL) ` +
-		`(\./)?(\.?vmlinux(\.[\w.-]+)?|\.tmp_vmlinux[\w.-]*|\.btf\.vmlinux[\w.-]*|System\.map|modules\.builtin[\w.]*)` +
+		`(AR|LD|COPY|OBJTOOL|OBJCOPY|RSTRIP|STRIP|SORTTAB|BTF|BTFIDS|NM|KSYMS|AS|CC|SYSMAP|POSTLINK|RELOCS|XIPKERNEL) ` +
+		`(\./)?(\.?vmlinux(\.[\w.-]+)?|built-in-fixup\.a|\.tmp_vmlinux[\w.-]*|\.btf\.vmlinux[\w.-]*|System\.map|modules\.builtin[\w.]*)` +
 		`|(GEN|NM|SYSMAP|OBJCOPY) (\./)?(\.vmlinux\.objs|\.vmlinux\.export\.c|System\.map|modules\.builtin[\w.]*|\.tmp_vmlinux[\w.-]*)` +
 		`|MODPOST \S+` +
 		`|UPD include/generated/utsversion\.h` +

@@ -72,7 +72,7 @@ func shortTree(t *testing.T) (*Tree, *graph.Graph) {
 		"kernel/bounds.c":      "", "kernel/.bounds.s.cmd": objectCmd(src, "kernel/bounds.s", "kernel/bounds.c", "include/linux/offsets.h"),
 		"drivers/mod.c": "", "drivers/.mod.o.cmd": objectCmd(src, "drivers/mod.o", "drivers/mod.c"),
 		"drivers/unused.c": "", "arch/x86/boot/unbuilt.c": "", "scripts/mod/x.c": "", "it's.c": "",
-		".vmlinux.cmd": saved, ".vmlinux.o.cmd": saved, "..vmlinux.export.o.cmd": saved, ".built-in.a.cmd": saved, "init/.version-timestamp.o.cmd": saved,
+		".vmlinux.cmd": saved, ".vmlinux.unstripped.cmd": saved, ".built-in-fixup.a.cmd": saved, ".vmlinux.o.cmd": saved, "..vmlinux.export.o.cmd": saved, ".built-in.a.cmd": saved, "init/.version-timestamp.o.cmd": saved,
 		"include/config/auto.conf": "CONFIG_SMP=y\nCONFIG_NR_CPUS=8\n",
 	}
 	for i := range shortObjects + 1 {
@@ -278,6 +278,29 @@ const linking = `make: Entering directory '/linux'
   SORTTAB vmlinux
 `
 
+// linking73 is the same of Linux 7.3.
+const linking73 = `make: Entering directory '/linux'
+  DESCEND objtool
+  CC      init/main.o
+  AR      built-in-fixup.a
+  COPY    vmlinux.a
+  LD      vmlinux.o
+  MODPOST vmlinux.symvers
+  CC      .vmlinux.export.o
+  UPD     include/generated/utsversion.h
+  CC      init/version-timestamp.o
+  KSYMS   .tmp_vmlinux0.kallsyms.S
+  AS      .tmp_vmlinux0.kallsyms.o
+  LD      .tmp_vmlinux1
+  NM      .tmp_vmlinux1.syms
+  LD      vmlinux.unstripped
+  NM      System.map
+  SORTTAB vmlinux.unstripped
+  OBJCOPY vmlinux
+  GEN     modules.builtin.modinfo
+  GEN     modules.builtin
+`
+
 func TestShort(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -287,6 +310,7 @@ func TestShort(t *testing.T) {
 		failed bool   // or a mistake in the source
 	}{
 		{name: "as it should be", output: linking, script: "echo > init/main.o; sleep .02; echo > vmlinux"},
+		{name: "as Linux 7.3 has it", output: linking73, script: "echo > init/main.o; sleep .02; echo > vmlinux"},
 		{name: "prepare has work to do", output: strings.Replace(linking, "  CC      init/main.o", "  UPD     include/config/kernel.release\n  CC      init/main.o", 1), script: "echo > vmlinux", want: "did more than was to be expected: UPD include/config/kernel.release"},
 		{name: "another object", output: linking + "  CC      init/version.o\n", script: "echo > vmlinux", want: "did more than was to be expected: CC init/version.o"},
 		{name: "a tool", output: "  HOSTCC  scripts/basic/fixdep\n" + linking, script: "echo > vmlinux", want: "more than was to be expected: HOSTCC scripts/basic/fixdep"},
