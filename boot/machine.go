@@ -17,15 +17,19 @@ import (
 type wiring struct {
 	dry bool // nothing is opened: the command is only shown
 
-	files                   qemu.Files // qemu's ends
-	console, monitor, agent net.Conn
-	initramfs               *os.File // yet to be written
-	daemons                 []*virtiofs.Daemon
+	files          qemu.Files // qemu's ends
+	console        *serialLine
+	monitor, agent net.Conn
+	initramfs      *os.File // yet to be written
+	daemons        []*virtiofs.Daemon
 }
 
 // close ends all that a VM is connected with.
 func (w *wiring) close() {
-	for _, c := range []net.Conn{w.console, w.monitor, w.agent} {
+	if w.console != nil {
+		_ = w.console.Close()
+	}
+	for _, c := range []net.Conn{w.monitor, w.agent} {
 		if c != nil {
 			_ = c.Close()
 		}
@@ -67,9 +71,11 @@ func (w *wiring) share(p *plan, s Share) (int, error) {
 // fails, close and files.Close end what was opened.
 func (p *plan) machine(w *wiring) (*qemu.Machine, error) {
 	o := &p.options
-	console, err := w.socket(&w.console)
-	if err != nil {
-		return nil, err
+	if !w.dry {
+		var err error
+		if w.console, err = newSerialLine(); err != nil {
+			return nil, err
+		}
 	}
 	monitor, err := w.socket(&w.monitor)
 	if err != nil {
@@ -91,7 +97,7 @@ func (p *plan) machine(w *wiring) (*qemu.Machine, error) {
 		Sandbox: len(o.QEMUArgs) == 0 && qemu.HasSandbox(p.qemu),
 		Name:    "run-kernel", SharedMemory: p.mounter.Type == Virtiofs,
 		Devices: []qemu.Device{
-			qemu.Console{FD: console},
+			qemu.Console{},
 			qemu.Monitor{FD: monitor},
 			qemu.SerialPort{Name: guest.AgentPort, FD: agent},
 			qemu.Entropy{},

@@ -114,6 +114,7 @@ func (p *plan) start(ctx context.Context) (*VM, error) {
 	vm.qemu = process
 	// Only qemu's end of qemu may keep them open: their end is how we see it.
 	w.files.Close()
+	w.console.closeTheirs()
 	vm.qmp = qemu.NewQMP(w.monitor)
 	vm.listen(w.console, log, o)
 	if o.Started != nil {
@@ -153,7 +154,7 @@ func (p *plan) launch(w *wiring, m *qemu.Machine, modules []earlyModule, stderr 
 		}
 		cmd := p.command(m, args)
 		cmd.ExtraFiles = w.files.Extra()
-		cmd.Stderr = stderr
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = w.console.stdin, w.console.stdout, stderr
 		p.options.Events.Emit(event.BootStarted{Image: p.options.Kernel, Accel: string(p.accel), Command: append([]string{p.qemu}, args...)})
 		process, err = proc.Start(cmd)
 		return err
@@ -169,7 +170,7 @@ func (p *plan) launch(w *wiring, m *qemu.Machine, modules []earlyModule, stderr 
 }
 
 // listen reads the guest's console from now on, and keeps it in log.
-func (vm *VM) listen(serial net.Conn, log io.Writer, o *Options) {
+func (vm *VM) listen(serial io.ReadWriter, log io.Writer, o *Options) {
 	first := func(c chan<- string) func(string) {
 		return func(text string) {
 			select {

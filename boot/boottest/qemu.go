@@ -54,7 +54,15 @@ func fakeQEMU(args []string, behaviour string) int {
 		_ = unix.SetNonblock(fd, true)
 		return os.NewFile(uintptr(fd), use)
 	}
-	console, monitor, agent := open("-serial"), open("-mon"), open("-devicevirtserialport")
+	if id := ids["-serial"]; id != "console" || !slices.Contains(args, "stdio,id=console,signal=off") {
+		fmt.Fprintf(os.Stderr, "the serial port isn't stdin and stdout in %q\n", args)
+		return 1
+	}
+	console := struct {
+		io.Reader
+		io.Writer
+	}{os.Stdin, os.Stdout}
+	monitor, agent := open("-mon"), open("-devicevirtserialport")
 	if _, ok := ids["-devicevhost-user-fs-pci"]; ok {
 		open("-devicevhost-user-fs-pci")
 	}

@@ -9,16 +9,16 @@ import (
 	"github.com/metaspace/run-kernel/internal/grant"
 )
 
-// Console is the first serial port, connected to an inherited stream socket.
-type Console struct{ FD int }
+// Console is the first serial port, connected to qemu's standard input and output.
+type Console struct{}
 
 // ConsoleID is the console's among qemu's character devices.
 const ConsoleID = "console"
 
 // Args implements Device.
-func (c Console) Args(string) []string {
+func (Console) Args(string) []string {
 	return []string{
-		"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", ConsoleID, c.FD),
+		"-chardev", "stdio,id=" + ConsoleID + ",signal=off",
 		"-serial", "chardev:" + ConsoleID,
 	}
 }

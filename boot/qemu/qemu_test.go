@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestArgs(t *testing.T) {
-	console, monitor, agent := Console{FD: 3}, Monitor{FD: 4}, SerialPort{Name: "run-kernel.agent", FD: 5}
+	console, monitor, agent := Console{}, Monitor{FD: 4}, SerialPort{Name: "run-kernel.agent", FD: 5}
 	devices := []Device{console, monitor, agent}
 	disks := []Device{Disk{Path: "/a, b.img", Format: "raw", Serial: "disk0"}, Disk{Path: "/c", Format: "qcow2", Serial: "disk1", ReadOnly: true}}
 	full := append(devices[:3:3], Entropy{}, UserNetwork{}, FileSystem{Tag: "root", FD: 7}, FileSystem{Tag: "a,b=c,,d", FD: 8})
