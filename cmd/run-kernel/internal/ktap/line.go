@@ -16,7 +16,10 @@ var (
 	versionLine = pattern.New(`^(KTAP|TAP) version ([0-9]+)$`)
 	planLine    = pattern.New(`^1\.\.([0-9]+)(.*)`)
 	resultLine  = pattern.New(`^(ok|not ok) ([0-9]+)(?: (?:- |-$)?(.*))?$`)
-	beginning   = pattern.New(`(KTAP|TAP) version [0-9]+$`)
+	// bareLine is a result without a number, as TAP allows it and KTAP doesn't. A
+	// description has a dash before it then: other texts begin with "ok", too.
+	bareLine  = pattern.New(`^(ok|not ok)(?: - (.*)| (#(?: .*)?))?$`)
+	beginning = pattern.New(`(KTAP|TAP) version [0-9]+$`)
 	// consolePrefix is what printk puts before a message: level, time, and the task
 	// or processor that printed it.
 	consolePrefix = pattern.New(`^(?:<\d+>)?(?:\[ *(\d+\.\d+)\](?:\[ *[TC]\d+\])?|\[ *[TC]\d+\]) ?`)
@@ -62,7 +65,7 @@ type line struct {
 	kind   kind
 	indent int       // columns
 	at     time.Time // when it was printed; zero: unknown
-	number int       // of a version, a plan or a result
+	number int       // of a version, a plan or a result; -1: a result without one
 	name   string    // of a subtest or a result; of a version, if the runner has told it
 	tap    bool      // of a version: TAP, not KTAP
 	ok     bool      // of a result
@@ -86,12 +89,7 @@ func newLine(text string, at time.Time) line {
 		}
 	case body[0] == 'o' || body[0] == 'n':
 		if m := resultLine.FindStringSubmatch(body); m != nil {
-			l.kind, l.ok, l.number = result, m[1] == "ok", number(m[2])
-			l.name, l.directive, l.reason = cutDirective(m[3])
-			if l.name == "" {
-				// Helpers of the selftests have the directive before the name.
-				l.name, l.reason = l.reason, ""
-			}
+			l.result(m[1], number(m[2]), m[3])
 		}
 	case body[0] == '1':
 		if m := planLine.FindStringSubmatch(body); m != nil {
@@ -100,6 +98,16 @@ func newLine(text string, at time.Time) line {
 		}
 	}
 	return l
+}
+
+// result makes the line a test's result.
+func (l *line) result(word string, n int, text string) {
+	l.kind, l.ok, l.number = result, word == "ok", n
+	l.name, l.directive, l.reason = cutDirective(text)
+	if l.name == "" {
+		// Helpers of the selftests have the directive before the name.
+		l.name, l.reason = l.reason, ""
+	}
 }
 
 // maxNumber is the greatest number that is taken at its word.
@@ -174,6 +182,7 @@ type isolator struct {
 	printk    bool   // and these are of printk
 	commented int    // how many "# " are before each line now
 	title     string // of the selftest whose output comes; empty: unknown
+	tap       bool   // the last version line was TAP's, not KTAP's
 }
 
 // next returns the line that a text of the output is; false: none.
@@ -219,7 +228,21 @@ func (s *isolator) next(text string, now time.Time) (line, bool) {
 	if s.comments {
 		return s.uncomment(text, now), true
 	}
-	return newLine(text, now), true
+	return s.line(text, now), true
+}
+
+// line says what a text means after those before it.
+func (s *isolator) line(text string, at time.Time) line {
+	l := newLine(text, at)
+	switch {
+	case l.kind == version:
+		s.tap = l.tap
+	case l.kind == diagnostic && s.tap:
+		if m := bareLine.FindStringSubmatch(strings.TrimLeft(text, " \t")); m != nil {
+			l.result(m[1], -1, m[2]+m[3])
+		}
+	}
+	return l
 }
 
 // uncomment replaces each "# " that a selftest's runner has put before the output of
@@ -240,7 +263,7 @@ func (s *isolator) uncomment(text string, now time.Time) line {
 	} else if found && strings.HasPrefix(after, selftestTitle) {
 		s.title = after
 	}
-	l := newLine(strings.Repeat("  ", depth)+rest, now)
+	l := s.line(strings.Repeat("  ", depth)+rest, now)
 	if l.kind == version || l.kind == result {
 		if l.kind == version && depth > 0 {
 			l.name = title

@@ -413,8 +413,8 @@ func (r *reading) result(t *Test, l *level) {
 	}
 	v := r.in.pop()
 	r.name(t, v.name)
-	t.Number, t.Directive, t.Reason = v.number, v.directive, v.reason
-	if want := l.parent.tests; v.number != want {
+	t.Number, t.Directive, t.Reason = max(v.number, 0), v.directive, v.reason
+	if want := l.parent.tests; v.number >= 0 && v.number != want {
 		t.wrong("test number %d, where %d was expected", v.number, want)
 	}
 	switch {

@@ -185,6 +185,19 @@ ok 1 suite
 		want: "crashed: 1 passed, 1073741823 crashed, 1073741823 errors in the output\n! 1073741823 of 1073741824 tests never came\n  passed a\n",
 	},
 	{
+		name: "no numbers",
+		in:   "TAP version 13\n1..7\nok - a\nnot ok - b\nok\nok, so far\nok so far\nnot ok\nok # SKIP no device\nnot ok - e # TODO not yet\nok 7 g\n",
+		want: `failed: 3 passed, 2 failed, 2 skipped
+  passed a
+  failed b
+  passed 
+  failed 
+  skipped no device [SKIP: ]
+  skipped e [TODO: not yet]
+  passed g
+`,
+	},
+	{
 		name: "wrong numbers and versions", in: "KTAP version 7\n1..1\nok 5 a\n",
 		want: "passed: 1 passed, 2 errors in the output\n! KTAP version 7: 1 is known\n  passed a\n  ! test number 5, where 1 was expected\n",
 	},
