@@ -175,14 +175,24 @@ func (r *reading) all() *Test {
 			Errors: []string{"there is no KTAP in the output"}, Counts: Counts{Errors: 1},
 		}
 	}
-	root := r.document()
-	for r.in.peek() != nil {
-		// Another program may have begun another one.
-		if l := r.in.peek(); l.kind != version {
+	root, last := r.document()
+	for {
+		log := r.in.diagnostics(nil)
+		next := r.in.peek()
+		if next == nil {
+			break
+		}
+		switch next.kind {
+		case version: // Another program may have begun another one.
+		case result:
+			r.surplus(root, last, log)
+			continue
+		default:
 			r.in.pop()
 			continue
 		}
-		more := r.document()
+		var more *Test
+		more, last = r.document()
 		root.Tests = append(root.Tests, more.Tests...)
 		root.Errors = append(root.Errors, more.Errors...)
 		root.Missing += more.Missing
@@ -214,8 +224,23 @@ func failsItself(t *Test) bool {
 	return false
 }
 
-// document reads from a version line on, or the errors that come in place of one.
-func (r *reading) document() *Test {
+// surplus reads a test after all that the last document has planned.
+func (r *reading) surplus(root *Test, last *level, log []string) {
+	if last.tests == last.test.Plan {
+		root.wrong("more tests than the %d that were planned", last.test.Plan)
+	}
+	last.tests++
+	sub := r.test(last, log)
+	root.Counts.add(sub.Counts)
+	if r.kept < MaxTests {
+		r.kept++
+		root.Tests = append(root.Tests, sub)
+	}
+}
+
+// document reads from a version line on, or the errors that come in place of one. It
+// returns its top level as well.
+func (r *reading) document() (*Test, *level) {
 	t := &Test{Plan: -1, Group: true}
 	l := &level{test: t}
 	r.keepLog(t, r.in.diagnostics(nil))
@@ -235,7 +260,7 @@ func (r *reading) document() *Test {
 	}
 	r.finish(t, l)
 	t.Elapsed = max(r.in.last.Sub(began), 0)
-	return t
+	return t, l
 }
 
 // A level is a group of tests that is being read.

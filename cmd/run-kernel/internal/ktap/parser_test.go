@@ -181,6 +181,17 @@ ok 1 suite
 		want: "failed: 1 passed, 1 failed, 1 errors in the output\n  passed suite\n  ! 2 tests where 1 were planned\n    passed a\n    failed b\n",
 	},
 	{
+		name: "more than planned, on top",
+		in:   "TAP version 13\n1..1\nok 1 a\n# of b\nnot ok 2 b\nok 3 c\nbye\nTAP version 13\n1..1\nok 1 d\n",
+		want: `failed: 3 passed, 1 failed, 1 errors in the output
+! more tests than the 1 that were planned
+  passed a
+  failed b
+  passed c
+  passed d
+`,
+	},
+	{
 		name: "a plan that can't be", in: "KTAP version 1\n1..99999999999999999999\nok 1 a\n",
 		want: "crashed: 1 passed, 1073741823 crashed, 1073741823 errors in the output\n! 1073741823 of 1073741824 tests never came\n  passed a\n",
 	},
