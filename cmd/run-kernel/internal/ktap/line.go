@@ -3,6 +3,7 @@
 package ktap
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,9 @@ var (
 	// or processor that printed it.
 	consolePrefix = pattern.New(`^(?:<\d+>)?(?:\[ *(\d+\.\d+)\](?:\[ *[TC]\d+\])?|\[ *[TC]\d+\]) ?`)
 )
+
+// bailOut begins the line by which a test program of TAP gives up.
+const bailOut = "Bail out!"
 
 // executor begins what KUnit says when it can't run tests.
 const executor = "kunit executor: "
@@ -183,6 +187,7 @@ type isolator struct {
 	commented int    // how many "# " are before each line now
 	title     string // of the selftest whose output comes; empty: unknown
 	tap       bool   // the last version line was TAP's, not KTAP's
+	bail      string // the line by which the whole output ends early; empty: none
 }
 
 // next returns the line that a text of the output is; false: none.
@@ -234,11 +239,18 @@ func (s *isolator) next(text string, now time.Time) (line, bool) {
 // line says what a text means after those before it.
 func (s *isolator) line(text string, at time.Time) line {
 	l := newLine(text, at)
+	body := strings.TrimLeft(text, " \t")
 	switch {
 	case l.kind == version:
 		s.tap = l.tap
-	case l.kind == diagnostic && s.tap:
-		if m := bareLine.FindStringSubmatch(strings.TrimLeft(text, " \t")); m != nil {
+	case l.kind != diagnostic || !s.tap:
+	case strings.HasPrefix(body, bailOut):
+		// A selftest's own is no matter of the others: the runner says how it ended.
+		if s.commented == 0 {
+			s.bail = cmp.Or(s.bail, body)
+		}
+	default:
+		if m := bareLine.FindStringSubmatch(body); m != nil {
 			l.result(m[1], -1, m[2]+m[3])
 		}
 	}

@@ -205,6 +205,13 @@ func (r *reading) all() *Test {
 			root.Status = more.Status
 		}
 	}
+	if r.in.bail != "" {
+		const name = "(bail out)"
+		root.Fail(name, []string{r.in.bail})
+		if r.Finished != nil {
+			r.Finished([]string{name}, root.Tests[len(root.Tests)-1])
+		}
+	}
 	if s := root.Counts.status(); s != NoTests {
 		root.Status = s
 		if s.Good() && failsItself(root) {

@@ -181,6 +181,15 @@ ok 1 suite
 		want: "failed: 1 passed, 1 failed, 1 errors in the output\n  passed suite\n  ! 2 tests where 1 were planned\n    passed a\n    failed b\n",
 	},
 	{
+		name: "given up", in: "TAP version 13\n1..1\nok 1 a\nBail out! no device\n",
+		want: "failed: 1 passed, 1 failed\n  passed a\n  failed (bail out)\n",
+	},
+	{
+		name: "a selftest gave up, and was skipped", comments: true,
+		in:   "TAP version 13\n1..1\n# selftests: a: b\n# TAP version 13\n# Bail out! no device\nok 1 selftests: a: b # SKIP\n",
+		want: "skipped: 1 skipped\n  skipped selftests: a: b [SKIP: ]\n",
+	},
+	{
 		name: "more than planned, on top",
 		in:   "TAP version 13\n1..1\nok 1 a\n# of b\nnot ok 2 b\nok 3 c\nbye\nTAP version 13\n1..1\nok 1 d\n",
 		want: `failed: 3 passed, 1 failed, 1 errors in the output
