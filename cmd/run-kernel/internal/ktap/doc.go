@@ -10,7 +10,8 @@
 //   - Indentation ends a group of tests that says nothing at its own end.
 //   - A plan may come last, as TAP allows it.
 //   - A failing test with the directive TODO or XFAIL isn't a failure.
-//   - A group that says "not ok" has failed, also when each of its tests passed.
+//   - A group that says "not ok" has failed, also when each of its tests passed. One
+//     whose result never came has crashed.
 //   - What a selftest prints behind "# " is read too, if the caller wants that.
 //
 // Its memory is bounded, whatever it reads; see the constants Max….

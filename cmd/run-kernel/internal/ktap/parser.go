@@ -214,21 +214,25 @@ func (r *reading) all() *Test {
 	}
 	if s := root.Counts.status(); s != NoTests {
 		root.Status = s
-		if s.Good() && failsItself(root) {
-			root.Status = Failed
+		if s.Good() {
+			root.Status = ownFailure(root, s)
 		}
 	}
 	return root
 }
 
-// failsItself says whether a group says that it failed, though none of its tests did.
-func failsItself(t *Test) bool {
+// ownFailure returns the status of a group that says that it failed, or whose end never
+// came, though none of its tests failed; good, where there is none.
+func ownFailure(t *Test, good Status) Status {
 	for _, sub := range t.Tests {
-		if sub.Status == Failed || failsItself(sub) {
-			return true
+		if !sub.Status.Good() {
+			return sub.Status
+		}
+		if s := ownFailure(sub, good); !s.Good() {
+			return s
 		}
 	}
-	return false
+	return good
 }
 
 // surplus reads a test after all that the last document has planned.

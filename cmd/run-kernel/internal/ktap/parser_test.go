@@ -140,6 +140,11 @@ not ok 1 suite
 		want: "failed: 1 passed\n  failed suite\n    passed one\n",
 	},
 	{
+		name: "a group whose result never came",
+		in:   "KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: suite\n    1..1\n    ok 1 one\n",
+		want: "crashed: 1 passed, 1 errors in the output\n  crashed suite\n  ! the result is missing\n    passed one\n",
+	},
+	{
 		name: "directives",
 		in: `TAP version 13
 1..8

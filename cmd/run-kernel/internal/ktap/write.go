@@ -203,6 +203,12 @@ func (t *Test) suites(all *junitSuites, path []string, root string) {
 			Failure: &junitProblem{Message: "not ok, though none of its tests failed", Text: xmlText(strings.Join(t.Log, "\n"))},
 		})
 	}
+	if t.Status == Crashed && len(path) > 0 && t.Missing == 0 && !t.below() {
+		s.Cases = append(s.Cases, junitCase{
+			Name: "(the group itself)", Class: s.Name, Time: junitTime(0),
+			Error: &junitProblem{Message: "its result never came", Text: xmlText(strings.Join(t.Log, "\n"))},
+		})
+	}
 	if t.Status == NoKTAP || t.Status == NoTests && len(path) == 0 {
 		s.Cases = append(s.Cases, junitCase{
 			Name: "(none)", Class: s.Name, Time: junitTime(0), Error: &junitProblem{Message: xmlText(strings.Join(t.Errors, "; "))},

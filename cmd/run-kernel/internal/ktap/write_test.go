@@ -115,8 +115,15 @@ func TestWriteAndRead(t *testing.T) {
 		if err := first.WriteJUnit(&x, "x", time.Time{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := xml.Unmarshal(x.Bytes(), new(any)); err != nil {
+		var sum struct {
+			Failures int `xml:"failures,attr"`
+			Errors   int `xml:"errors,attr"`
+		}
+		if err := xml.Unmarshal(x.Bytes(), &sum); err != nil {
 			t.Errorf("%s: %v\n%s", c.name, err, x.String())
+		}
+		if !first.Status.Good() && sum.Failures+sum.Errors == 0 {
+			t.Errorf("%s: %s, and nothing has failed in JUnit\n%s", c.name, first.Status, x.String())
 		}
 	}
 }
