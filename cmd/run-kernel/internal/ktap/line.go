@@ -72,6 +72,7 @@ type line struct {
 	number int       // of a version, a plan or a result; -1: a result without one
 	name   string    // of a subtest or a result; of a version, if the runner has told it
 	tap    bool      // of a version: TAP, not KTAP
+	inTest bool      // of a version: it begins what a selftest's program prints, behind "# "
 	ok     bool      // of a result
 
 	directive, reason string
@@ -279,6 +280,7 @@ func (s *isolator) uncomment(text string, now time.Time) line {
 	if l.kind == version || l.kind == result {
 		if l.kind == version && depth > 0 {
 			l.name = title
+			l.inTest = columns(rest) == 0
 		}
 		s.title = ""
 		s.commented = min(s.commented, depth)

@@ -283,6 +283,35 @@ type level struct {
 	tests  int // how many have been read
 	nested bool
 	deeper bool // it is indented more than its parent, so that indentation tells its end
+
+	inTest  bool // of its version line
+	before  int  // how many of the tests are of other programs of the same selftest
+	planned int  // how many tests those announced
+}
+
+// goesOn says whether a line begins the output of one more program that a selftest runs.
+func (l *level) goesOn(next *line) bool {
+	return l.inTest && next.inTest && next.indent == l.indent && next.name == ""
+}
+
+// sum notes what is missing of what a program announced.
+func (l *level) sum() {
+	t, n := l.test, l.tests-l.before
+	if missing := t.Plan - n; missing > 0 {
+		t.Missing += missing
+		t.Counts.Crashed += missing
+		t.Counts.Errors += missing
+		t.note("%d of %d tests never came", missing, t.Plan)
+	} else if t.Plan >= 0 && n > t.Plan {
+		t.wrong("%d tests where %d were planned", n, t.Plan)
+	}
+}
+
+// next begins with one more program's tests.
+func (l *level) next() {
+	l.sum()
+	l.planned += max(l.test.Plan, l.tests-l.before)
+	l.before, l.test.Plan = l.tests, -1
 }
 
 // over says whether a line belongs to what the level is in.
@@ -297,6 +326,9 @@ func (l *level) over(next *line) bool {
 		}
 		return next.name == l.test.Name && l.test.Name != ""
 	case version, subtest, plan:
+		if l.goesOn(next) {
+			return false
+		}
 		// The header of a test is indented as its tests are.
 		return l.deeper && (next.indent < l.indent || next.kind != plan && next.indent == l.indent)
 	}
@@ -345,15 +377,21 @@ func (t *Test) note(format string, args ...any) {
 func (r *reading) group(l *level) {
 	t := l.test
 	for {
-		full := t.Plan >= 0 && l.tests >= t.Plan
+		full := t.Plan >= 0 && l.tests-l.before >= t.Plan
 		if full && !l.deeper {
 			break
 		}
 		log := r.in.diagnostics(nil)
 		next := r.in.peek()
-		if next == nil || l.over(next) || full && next.kind != result {
+		if next == nil || l.over(next) || full && next.kind != result && !l.goesOn(next) {
 			r.keepLog(t, append(t.Log, log...))
 			break
+		}
+		if l.goesOn(next) {
+			r.in.pop()
+			r.keepLog(t, append(t.Log, log...))
+			l.next()
+			continue
 		}
 		if next.kind == plan {
 			r.in.pop()
@@ -377,13 +415,9 @@ func (r *reading) group(l *level) {
 			t.note("only the first %d tests are listed", MaxTests)
 		}
 	}
-	if missing := t.Plan - l.tests; missing > 0 {
-		t.Missing = missing
-		t.Counts.Crashed += missing
-		t.Counts.Errors += missing
-		t.note("%d of %d tests never came", missing, t.Plan)
-	} else if t.Plan >= 0 && l.tests > t.Plan {
-		t.wrong("%d tests where %d were planned", l.tests, t.Plan)
+	l.sum()
+	if l.before > 0 && t.Plan >= 0 {
+		t.Plan += l.planned
 	}
 }
 
@@ -394,6 +428,7 @@ func (r *reading) test(parent *level, log []string) *Test {
 	began := r.mark
 	first := r.in.peek()
 	l := &level{test: t, parent: parent, indent: first.indent, nested: true, path: append(parent.path[:len(parent.path):len(parent.path)], "")}
+	l.inTest = first.inTest
 	l.deeper = first.indent > parent.indent || !parent.nested && first.indent > 0
 	if len(l.path) <= maxDepth {
 		t.Group = r.version(t)
@@ -450,7 +485,7 @@ func (r *reading) result(t *Test, l *level) {
 	v := r.in.pop()
 	r.name(t, v.name)
 	t.Number, t.Directive, t.Reason = max(v.number, 0), v.directive, v.reason
-	if want := l.parent.tests; v.number >= 0 && v.number != want {
+	if want := l.parent.tests - l.parent.before; v.number >= 0 && v.number != want {
 		t.wrong("test number %d, where %d was expected", v.number, want)
 	}
 	switch {

@@ -267,6 +267,45 @@ not ok 3 selftests: timers: slow # TIMEOUT 1 seconds
 `,
 	},
 	{
+		name: "a selftest that runs several programs", comments: true,
+		in: `TAP version 13
+1..2
+# selftests: futex: run.sh
+# TAP version 13
+# 1..1
+# ok 1 one
+# # Totals: pass:1 fail:0
+#
+# TAP version 13
+# 1..3
+# ok 1 two
+# ok 2 three
+# TAP version 13
+# ok 1 four
+not ok 1 selftests: futex: run.sh # exit=1
+# selftests: futex: other
+# TAP version 13
+# 1..1
+# ok 1 five
+ok 2 selftests: futex: other
+`,
+		want: `crashed: 5 passed, 1 crashed, 1 errors in the output
+  crashed selftests: futex: run.sh [: exit=1]
+  ! 1 of 3 tests never came
+    passed one
+    passed two
+    passed three
+    passed four
+  passed selftests: futex: other
+    passed five
+`,
+	},
+	{
+		name: "several programs, of which the selftest says that one failed", comments: true,
+		in:   "TAP version 13\n1..1\n# selftests: a: b\n# TAP version 13\n# 1..1\n# ok 1 one\n# TAP version 13\n# 1..1\n# ok 1 two\nnot ok 1 selftests: a: b # exit=1\n",
+		want: "failed: 2 passed\n  failed selftests: a: b [: exit=1]\n    passed one\n    passed two\n",
+	},
+	{
 		name: "selftests with groups in groups", comments: true,
 		in: `TAP version 13
 1..1
