@@ -127,6 +127,9 @@ func fakeQEMU(args []string, behaviour string) int {
 			return 1
 		}
 		hang()
+	case "passes tests and panics":
+		fmt.Fprint(console, "[    0.100000] KTAP version 1\r\n[    0.100000] 1..1\r\n[    0.200000] ok 1 test\r\n")
+		fallthrough
 	case "panics":
 		fmt.Fprint(console, panics)
 		return end("guest-reset")

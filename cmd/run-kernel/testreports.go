@@ -167,12 +167,18 @@ func (r *commandResults) finish(a *app, argv []string, err error) error {
 		}
 		t = ktap.Single(single)
 	}
-	if r.ktap && !ended {
+	result := t.Status
+	switch {
+	case !r.ktap:
+	case !ended:
 		name := "(the guest)"
 		if errors.As(err, &report) {
 			name = "(the kernel)"
 		}
 		t.Fail(name, []string{err.Error()})
+	case status != 0 && (result == ktap.Passed || result == ktap.Skipped && status != skipStatus):
+		// Who reads the results sees nothing else of the command.
+		t.Fail("(the command)", []string{fmt.Sprintf("it ended with status %d", int(status))})
 	}
 	if r.ktap {
 		a.events.Emit(t.Summary(t.Elapsed))
@@ -186,14 +192,14 @@ func (r *commandResults) finish(a *app, argv []string, err error) error {
 	switch {
 	case !r.ktap || !ended:
 		return err
-	case t.Status == ktap.NoKTAP, t.Status == ktap.NoTests:
+	case result == ktap.NoKTAP, result == ktap.NoTests:
 		if err == nil {
 			return noKTAPError{}
 		}
 		return err
-	case t.Status == ktap.Skipped && status == skipStatus:
+	case result == ktap.Skipped && status == skipStatus:
 		return nil
-	case !t.Status.Good():
+	case !result.Good():
 		return statusError(statusUnmet)
 	}
 	return err

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,7 +35,8 @@ func TestKTAPStatus(t *testing.T) {
 		{"", 127, 127, statusFailed},
 	} {
 		a := &app{events: func(event.Event) {}}
-		r := &commandResults{ktap: true, parser: ktap.NewParser(ktap.Options{Comments: true})}
+		out := filepath.Join(t.TempDir(), "junit.xml")
+		r := &commandResults{ktap: true, parser: ktap.NewParser(ktap.Options{Comments: true}), testReports: testReports{junit: out}}
 		if _, err := io.WriteString(r.parser, test.output); err != nil {
 			t.Fatal(err)
 		}
@@ -48,6 +50,11 @@ func TestKTAPStatus(t *testing.T) {
 		}
 		if said := errors.As(err, new(noKTAPError)); said != (test.output == "hello\n" && test.status == 0) {
 			t.Errorf("%q and status %d: %v", test.output, test.status, err)
+		}
+		var suites junitFile
+		readXML(t, out, &suites)
+		if failed := suites.Failures+suites.Errors > 0; failed != (test.exit != 0) {
+			t.Errorf("%q and status %d: %d failures and %d errors in JUnit", test.output, test.status, suites.Failures, suites.Errors)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -62,8 +63,19 @@ func (s *Session) KUnit(ctx context.Context, o KUnit) (*ktap.Test, error) {
 		return t, ErrStopped
 	}
 	s.showTail(err)
+	failGuest(t, err)
 	s.Events.Emit(t.Summary(t.Elapsed))
 	return t, err
+}
+
+// failGuest has results fail where all tests that ran have passed, and the guest hasn't: who
+// reads them sees nothing else of the turn.
+func failGuest(t *ktap.Test, err error) {
+	switch {
+	case t.Status == ktap.NoKTAP: // which fails by itself
+	case errors.As(err, new(*boot.CrashError)), errors.As(err, new(*boot.TimeoutError)), errors.As(err, new(*boot.DeathError)):
+		t.Fail("(the guest)", []string{err.Error()})
+	}
 }
 
 // kunitResults read the results of tests on a guest's console.

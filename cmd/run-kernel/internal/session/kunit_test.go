@@ -4,11 +4,14 @@ package session
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/boottest"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/ktap"
 	"github.com/metaspace/run-kernel/internal/event"
@@ -51,6 +54,36 @@ func TestKUnitWithASlowTerminal(t *testing.T) {
 	finished := await(l, func(event.TestsFinished) bool { return true })
 	if finished.Passed != boottest.Tests || finished.Failed > 0 {
 		t.Errorf("in the loop: %+v", finished)
+	}
+	cancel()
+	<-ended
+}
+
+// A kernel that crashes after its tests hasn't passed.
+func TestKUnitWithACrash(t *testing.T) {
+	l := newLab(t, "passes tests and panics")
+	l.config.Watch.KUnit = "*"
+	ctx, s, err := Open(t.Context(), l.source, l.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	test, err := s.KUnit(ctx, KUnit{})
+	if !errors.As(err, new(*boot.CrashError)) {
+		t.Fatal(err)
+	}
+	if want := (ktap.Counts{Passed: 1, Failed: 1}); test.Status != ktap.Failed || test.Counts != want || !slices.Equal(test.Failing(), []string{"(the guest)"}) {
+		t.Errorf("%s, %+v, failing: %q", test.Status, test.Counts, test.Failing())
+	}
+	if e := await(l, func(event.TestsFinished) bool { return true }); e.Status != "failed" {
+		t.Errorf("%+v", e)
+	}
+
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	go func() { ended <- s.Loop(ctx, nil) }()
+	if e := await(l, func(event.TestsFinished) bool { return true }); e.Status != "failed" {
+		t.Errorf("in the loop: %+v", e)
 	}
 	cancel()
 	<-ended

@@ -147,6 +147,7 @@ func (t *turns) bootSystem(ctx context.Context, image string) (*Guest, error) {
 	}
 	tests := results.end()
 	if err == nil || !errors.Is(err, watch.ErrReplaced) && !errors.Is(err, watch.ErrEnded) && !isOurEnd(err) {
+		failGuest(tests, err)
 		t.Events.Emit(t.tests.compare(tests))
 	}
 	return g, err
