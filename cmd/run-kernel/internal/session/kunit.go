@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/metaspace/run-kernel/boot"
@@ -128,13 +129,19 @@ func (c *comparison) compare(t *ktap.Test) event.TestsFinished {
 	if t.Status == ktap.NoKTAP || t.Status == ktap.NoTests {
 		return e // this turn says nothing about any test
 	}
-	failing := t.Failing()
+	failing, before := t.Failing(), c.failing
+	if t.Counts.Crashed > 0 {
+		// Of those that never came nobody knows whether they would pass now.
+		came := map[string]bool{}
+		t.Walk(func(path []string, _ *ktap.Test) { came[strings.Join(path, ".")] = true })
+		before = slices.DeleteFunc(slices.Clone(before), func(name string) bool { return !came[name] })
+	}
 	if c.known {
 		e.Compared = true
 		e.Began = without(failing, c.failing)
-		e.Ceased = without(c.failing, failing)
+		e.Ceased = without(before, failing)
 	}
-	c.known, c.failing = true, failing
+	c.known, c.failing = true, slices.Concat(failing, without(c.failing, slices.Concat(before, failing)))
 	return e
 }
 

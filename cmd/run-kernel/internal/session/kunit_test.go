@@ -100,6 +100,10 @@ func TestCompareTurns(t *testing.T) {
 		{"1..2\n    # Subtest: s\n    1..1\n    not ok 1 x\nnot ok 1 s\nok 2 a\n", "s.x", "a c"},
 		{"1..1\n    # Subtest: s\n    1..1\n    ok 1 x\nnot ok 1 s\n", "s", "s.x"},
 		{"1..1\nok 1 a\n", "", "s"},
+		{"1..3\nnot ok 1 a\nok 2 b\nnot ok 3 c\n", "a c", ""},
+		{"1..3\nok 1 a\n", "", "a"}, // it crashed before c
+		{"1..3\nok 1 a\nok 2 b\nnot ok 3 c\n", "", ""},
+		{"1..3\nok 1 a\nok 2 b\nok 3 c\n", "", "c"},
 	} {
 		if turn.output != "" {
 			turn.output = "KTAP version 1\n" + turn.output
