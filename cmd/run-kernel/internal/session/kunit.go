@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/ktap"
@@ -26,6 +27,10 @@ type KUnit struct {
 // and without a default of n, tests always run.
 func kunitArgs(glob string) []string {
 	args := []string{"kunit.enable=1"}
+	if strings.ContainsFunc(glob, unicode.IsSpace) {
+		// It is one argument, and matches nothing: see next_arg in lib/cmdline.c.
+		glob = `"` + glob + `"`
+	}
 	if glob != "" {
 		args = append(args, "kunit.filter_glob="+glob)
 	}

@@ -89,6 +89,17 @@ func TestKUnitWithACrash(t *testing.T) {
 	<-ended
 }
 
+// What is no glob doesn't become a shorter one, and another argument of the kernel.
+func TestKUnitArgs(t *testing.T) {
+	for glob, want := range map[string]string{
+		"": "", "list*.?": " kunit.filter_glob=list*.?", "list* example*": ` kunit.filter_glob="list* example*"`,
+	} {
+		if got := strings.Join(kunitArgs(glob), " "); got != "kunit.enable=1"+want {
+			t.Errorf("%q: %s", glob, got)
+		}
+	}
+}
+
 // What began and ceased to fail, turn by turn.
 func TestCompareTurns(t *testing.T) {
 	var c comparison
