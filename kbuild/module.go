@@ -28,9 +28,18 @@ type Modules struct {
 // A module is a file of a build.
 type module struct {
 	file string // absolute
-	name string // below kernel/ in /lib/modules/<release>
+	name string // in the build directory; absolute, outside of the tree
 	// copied: the guest may not see the file, or not as it is now.
 	copied bool
+}
+
+// place is where it goes in /lib/modules/<release>. What is below updates comes before a
+// module of the tree that has the same name: see depmod.d(5).
+func (m module) place() string {
+	if filepath.IsAbs(m.name) {
+		return filepath.Join("updates", m.name)
+	}
+	return filepath.Join("kernel", m.name)
 }
 
 // modules lists what make modules has built. There is nothing to list where
@@ -95,7 +104,7 @@ func (t *Tree) ModuleFiles() map[string]ModuleFile {
 func fingerprint(list []module) string {
 	h := sha256.New()
 	for _, m := range list {
-		fmt.Fprintf(h, "%s %+v\n", m.name, identify(m.file))
+		fmt.Fprintf(h, "%s %+v\n", m.place(), identify(m.file))
 	}
 	return fmt.Sprintf("%x\n", h.Sum(nil))
 }
@@ -167,9 +176,9 @@ func (t *Tree) stage(ctx context.Context, root *os.Root, dir, release string, li
 	wanted := make(map[string]bool)
 	var order strings.Builder
 	for _, module := range list {
-		link := filepath.Join(dir, "kernel", module.name)
+		link := filepath.Join(dir, module.place())
 		wanted[link] = true
-		fmt.Fprintf(&order, "kernel/%s\n", module.name)
+		fmt.Fprintln(&order, module.place())
 		place := replaceLink
 		if module.copied {
 			place = replaceFile
@@ -179,14 +188,19 @@ func (t *Tree) stage(ctx context.Context, root *os.Root, dir, release string, li
 		}
 	}
 	// A guest that runs has this directory: it is changed, not replaced.
-	err = fs.WalkDir(root.FS(), filepath.Join(dir, "kernel"), func(path string, e fs.DirEntry, err error) error {
-		if err == nil && !e.IsDir() && !wanted[path] {
-			return root.Remove(path)
+	for _, top := range []string{"kernel", "updates"} {
+		err = fs.WalkDir(root.FS(), filepath.Join(dir, top), func(path string, e fs.DirEntry, err error) error {
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return nil // it has no module
+			case err == nil && !e.IsDir() && !wanted[path]:
+				return root.Remove(path)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		return err
-	})
-	if err != nil {
-		return err
 	}
 	for name, to := range map[string]string{"build": t.BuildDir, "source": t.Source} {
 		if err := replaceLink(root, to, filepath.Join(dir, name)); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/proc"
 )
 
 // fakeDepmod counts its calls in a file, and fails when there is a file fail.
@@ -87,7 +88,7 @@ esac`)
 	if err != nil || calls() != 1 {
 		t.Fatal(err)
 	}
-	staged := filepath.Join(m.Dir, "kernel", outside, "mine.ko")
+	staged := filepath.Join(m.Dir, "updates", outside, "mine.ko")
 	before, err := os.ReadFile(staged)
 	if st, _ := os.Lstat(staged); err != nil || !st.Mode().IsRegular() {
 		t.Errorf("it isn't staged as a copy: %v", err)
@@ -121,6 +122,44 @@ esac`)
 	for _, bad := range []string{filepath.Join(outside, "nowhere"), physical(t)} {
 		if _, err := Find(Options{Dir: src, External: []string{bad}}); err == nil {
 			t.Errorf("%s has modules", bad)
+		}
+	}
+}
+
+// A module outside of the tree comes before the tree's own of the same name: it is the one
+// that somebody works on. The real depmod decides.
+func TestExternalOfTheSameName(t *testing.T) {
+	depmod, err := proc.Look("depmod", "/usr/sbin", "/sbin")
+	if err != nil {
+		t.Skip("there is no depmod")
+	}
+	t.Setenv("PATH", filepath.Dir(depmod)+":"+os.Getenv("PATH"))
+	// Without a rule, it is chance which of two directories comes first.
+	for _, name := range []string{"drivers", "net", "fs"} {
+		tree := &Tree{Source: t.TempDir(), BuildDir: t.TempDir()}
+		outside := physical(t)
+		elf, err := os.ReadFile("/proc/self/exe") // depmod wants one
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree.External = []string{outside}
+		write(t, tree.BuildDir, map[string]string{"include/config/kernel.release": "6.1.0\n", "modules.order": name + "/mine.o\n", name + "/mine.ko": string(elf)})
+		write(t, outside, map[string]string{"modules.order": "mine.o\n", "mine.ko": string(elf)})
+		m, err := tree.StageModules(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		dep, err := os.ReadFile(filepath.Join(m.Dir, "modules.dep"))
+		if want := "updates" + outside + "/mine.ko:\n"; err != nil || string(dep) != want {
+			t.Errorf("%s: %q, %v, want %q", name, dep, err, want)
+		}
+		// It goes when nobody names its directory any more.
+		tree.External = nil
+		if _, err := tree.StageModules(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if dep, err := os.ReadFile(filepath.Join(m.Dir, "modules.dep")); err != nil || string(dep) != "kernel/"+name+"/mine.ko:\n" {
+			t.Errorf("%s: without it %q, %v", name, dep, err)
 		}
 	}
 }
