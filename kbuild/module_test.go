@@ -112,6 +112,13 @@ esac`)
 	if got := tree.ExternalOf(src + "/init/main.c"); got != "" {
 		t.Errorf("main.c is in %q", got)
 	}
+	around := &Tree{Source: "/mine/linux", External: []string{"/mine"}}
+	if got := around.ExternalOf("/mine/linux/init/main.c"); got != "" {
+		t.Errorf("main.c of a tree in the directory of modules is in %q", got)
+	}
+	if got := around.ExternalOf("/mine/linux.c"); got != "/mine" {
+		t.Errorf("linux.c is in %q", got)
+	}
 	for name, want := range map[string]bool{
 		"mine.c": false, "Kbuild": false, "mine.h": false, "data.mod.txt": false, "mine.o": true, "mine.ko": true, "mine.mod.c": true, ".mine.o.cmd": true, "modules.order": true,
 	} {

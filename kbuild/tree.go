@@ -221,11 +221,18 @@ func Generated(name string) bool {
 // it is in none.
 func (t *Tree) ExternalOf(file string) string {
 	for _, dir := range t.External {
-		if rel, err := filepath.Rel(dir, file); err == nil && filepath.IsLocal(rel) {
+		// The tree may be in that directory, and is no part of the modules then.
+		if within(dir, file) && !(within(dir, t.Source) && within(t.Source, file)) {
 			return dir
 		}
 	}
 	return ""
+}
+
+// within says whether a path is a directory or in it.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // checkClean is make's own check, in its Makefile's target outputmakefile; there

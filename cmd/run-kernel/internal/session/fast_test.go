@@ -21,6 +21,7 @@ import (
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
 	"github.com/metaspace/run-kernel/kbuild/kbuildtest"
+	"github.com/metaspace/run-kernel/watch"
 )
 
 // builderMake says for a short build and a full one what the files "short" and "full" have,
@@ -322,6 +323,26 @@ func TestBuilderExternal(t *testing.T) {
 	l.lost()
 	l.saved([]string{filepath.Join(outside, "mine.c")})
 	l.must(l.builds("full"))
+
+	// The tree is in the directory of the modules.
+	l.kernel.Tree.External = []string{filepath.Dir(l.Dir)}
+	l.save("init/main.c")
+	l.must(l.builds(shortMain))
+}
+
+// A tree in a directory of modules is watched once, with what is said of it.
+func TestExternalOptions(t *testing.T) {
+	tree := &kbuild.Tree{Source: "/mine/linux", External: []string{"/mine", "/mine/linux/drivers/mine", "/other"}}
+	s := &Session{Kernel: &prepare.Kernel{Tree: tree}}
+	for i, o := range s.externalOptions(watch.Options{Ignore: []string{"/build"}}) {
+		want := []string{"/build"}
+		if i == 0 {
+			want = append(want, tree.Source)
+		}
+		if o.Root != tree.External[i] || !slices.Equal(o.Ignore, want) {
+			t.Errorf("%s without %q, want %q", o.Root, o.Ignore, want)
+		}
+	}
 }
 
 func TestBuilder(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/userland"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
@@ -88,7 +89,11 @@ func (s *Session) Loop(ctx context.Context, configFiles []string) error {
 func (s *Session) externalOptions(tree watch.Options) []watch.Options {
 	var list []watch.Options
 	for _, dir := range s.Kernel.Tree.External {
-		list = append(list, watchLike(tree, dir))
+		o := watchLike(tree, dir)
+		if prepare.Within(dir, s.Kernel.Tree.Source) { // which is watched by itself
+			o.Ignore = append(slices.Clone(o.Ignore), s.Kernel.Tree.Source)
+		}
+		list = append(list, o)
 	}
 	return list
 }
