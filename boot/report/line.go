@@ -2,7 +2,11 @@
 
 package report
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/metaspace/run-kernel/internal/pattern"
+)
 
 // A message is what one call of printk put on the console, or what stands on a
 // line without being the kernel's.
@@ -80,6 +84,9 @@ func nextMessage(line []byte, behind bool) (m message, rest []byte) {
 	if ok {
 		m.stamped, m.time = true, us
 		m.caller, text = cutCaller(after)
+		text = cutHost(text)
+	} else if after, ok := cutReadable(text); ok && !behind {
+		text = after
 	} else if after, ok := cutKmsg(text); ok && !behind {
 		text = after
 	} else if after, ok := cutSyslog(text); ok && !behind {
@@ -214,6 +221,36 @@ func cutDate(text []byte) (us int64, rest []byte, ok bool) {
 		}
 	}
 	return 0, text[len(date):], true
+}
+
+// readable is what options of dmesg put in place of the time: --human, --delta, both with
+// --ctime and --decode, and --time-format=iso; see print_record in util-linux's dmesg.c.
+var readable = pattern.New(`^(?:kern *:\w+ *: )?(?:` +
+	`\[(?: *\+\d+\.\d{6}|[A-Z][a-z]{2} ?\d{1,2} \d\d:\d\d|(?:\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4} | *\d+\.\d{6} )?< *\d+\.\d{6}>)\]` +
+	`|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{6}[+-]\d\d:\d\d)(?: |$)`)
+
+// cutReadable cuts off such a time.
+func cutReadable(text []byte) (rest []byte, ok bool) {
+	switch {
+	case len(text) < 8:
+		return nil, false
+	case text[0] == '[', bytes.HasPrefix(text, []byte("kern")), isDigit(text[0]) && len(text) > 10 && text[10] == 'T':
+		if m := readable.FindSubmatch(text); m != nil {
+			return text[len(m[0]):], true
+		}
+	}
+	return nil, false
+}
+
+// cutHost cuts off what `journalctl -o short-monotonic` has between the time and a message
+// of the kernel: the name of the machine, and "kernel: ".
+func cutHost(text []byte) []byte {
+	const maxHost = 64
+	i := bytes.IndexByte(text[:min(len(text), maxHost+1)], ' ')
+	if after, ok := bytes.CutPrefix(text[max(i, 0):], []byte(" kernel: ")); ok && i > 0 {
+		return after
+	}
+	return text
 }
 
 // cutCaller cuts off who called printk: "[ T123] " or "[    C1] " as
