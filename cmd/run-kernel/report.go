@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +17,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/report"
 	"github.com/metaspace/run-kernel/boot/report/decode"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/lines"
@@ -145,8 +148,13 @@ func (a *app) readLog(name string, w *reportWriter) error {
 		r = f
 	}
 	p := report.NewParser(w.write)
-	in, stop := until(w.ctx, r)
+	ended, stop := until(w.ctx, r)
 	defer stop()
+	in := bufio.NewReader(ended)
+	head, _ := in.Peek(maxMagic) // what is wrong is told below
+	if e := newEncoded(name, head); e != nil {
+		return e
+	}
 	_, err := io.Copy(writerOnly{p, w}, in)
 	_ = p.Close() // never fails
 	switch {
@@ -156,6 +164,37 @@ func (a *app) readLog(name string, w *reportWriter) error {
 		return context.Cause(w.ctx)
 	case err != nil:
 		return fmt.Errorf("read the log %s: %w", w.log, err)
+	}
+	return nil
+}
+
+// encodings are forms of a text in which no line of it is found: how they begin, and the
+// command that makes the text of them.
+var encodings = []struct{ magic, name, command string }{
+	{"\x1f\x8b", "gzip", "gzip -dc"},
+	{"\xfd7zXZ\x00", "xz", "xz -dc"},
+	{"\x28\xb5\x2f\xfd", "zstd", "zstd -dc"},
+	{"\x04\x22\x4d\x18", "lz4", "lz4 -dc"},
+	{"BZh", "bzip2", "bzip2 -dc"},
+	{"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8"},
+	{"\xfe\xff", "UTF-16", "iconv -f UTF-16 -t UTF-8"},
+}
+
+// maxMagic is the length of the longest of their beginnings.
+const maxMagic = 6
+
+// newEncoded returns an error for a log that begins like one of the encodings: it would
+// have no report, and a success would be wrong.
+func newEncoded(name string, head []byte) error {
+	for _, e := range encodings {
+		if !bytes.HasPrefix(head, []byte(e.magic)) {
+			continue
+		}
+		what, file := name, " "+qemu.Quote([]string{name})
+		if name == "-" {
+			what, file = "standard input", ""
+		}
+		return &advisedError{fmt.Errorf("read the log %s: it is not text, but %s", what, e.name), e.command + file + " | run-kernel report"}
 	}
 	return nil
 }

@@ -55,3 +55,29 @@ func TestReportEndsWithASignal(t *testing.T) {
 		t.Fatal("it goes on")
 	}
 }
+
+// In a log that isn't text no report is found, which must not be taken for a good log.
+func TestReportOfWhatIsNoText(t *testing.T) {
+	dir := t.TempDir()
+	for name, want := range map[string]struct{ head, hint string }{
+		"console.gz": {"\x1f\x8b\x08\x00", "hint: gzip -dc console.gz | run-kernel report\n"}, "x.xz": {"\xfd7zXZ\x00\x00\x04", "hint: xz -dc x.xz |"},
+		"x.zst": {"\x28\xb5\x2f\xfd", "hint: zstd -dc x.zst |"}, "my log.bz2": {"BZh91AY", "hint: bzip2 -dc 'my log.bz2' |"}, "utf16": {"\xff\xfe[\x00", "hint: iconv -f UTF-16 -t UTF-8 utf16 |"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(want.head), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stderr.Close()
+		status := Execute(t.Context(), Env{Args: []string{"report", name}, Stdin: stderr, Stdout: stderr, Stderr: stderr, Environ: os.Environ(), Dir: dir})
+		text, err := os.ReadFile(stderr.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status != statusFailed || !strings.Contains(string(text), want.hint) {
+			t.Errorf("%s: status %d, %q", name, status, text)
+		}
+	}
+}
