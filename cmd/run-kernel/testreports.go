@@ -54,6 +54,12 @@ func (r *testReports) begin(dir string) error {
 		if !filepath.IsAbs(*f.path) {
 			*f.path = filepath.Join(dir, *f.path)
 		}
+		if leadsToDescriptor(*f.path) {
+			continue
+		}
+		if real, err := filepath.EvalSymlinks(*f.path); err == nil {
+			*f.path = real
+		}
 		st, err := os.Lstat(*f.path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -64,10 +70,20 @@ func (r *testReports) begin(dir string) error {
 			return fmt.Errorf("%s: %w", f.flag, err)
 		case st.IsDir():
 			return &usageError{problem: fmt.Sprintf("%s: %s is a directory", f.flag, *f.path)}
-		case st.Mode().IsRegular():
+		case !st.Mode().IsRegular():
+			continue
+		default:
 			if err := os.Remove(*f.path); err != nil {
 				return fmt.Errorf("%s: %w", f.flag, err)
 			}
+		}
+		// Not after the tests have run.
+		probe, err := os.CreateTemp(filepath.Dir(*f.path), filepath.Base(*f.path)+".*.tmp")
+		if err == nil {
+			err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: write in %s: %w", f.flag, filepath.Dir(*f.path), err)
 		}
 	}
 	return nil
@@ -93,7 +109,7 @@ func (r *testReports) write(out io.Writer, name string, t *ktap.Test) error {
 		if err := f.write(&b); err != nil {
 			return fmt.Errorf("write the results: %w", err)
 		}
-		if err := writeResults(f.path, b.Bytes()); err != nil {
+		if err := writeResults(out, f.path, b.Bytes()); err != nil {
 			return fmt.Errorf("write the results: %w", err)
 		}
 	}
@@ -205,10 +221,42 @@ func (r *commandResults) finish(a *app, argv []string, err error) error {
 	return err
 }
 
+// leadsToDescriptor says whether a path leads to a descriptor of ours, as /dev/stdout and
+// /dev/fd/3 do. What that is open on isn't replaced.
+func leadsToDescriptor(path string) bool {
+	const maxLinks = 40
+	for range maxLinks {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil {
+			return false
+		}
+		if strings.HasPrefix(dir, "/proc/") && filepath.Base(dir) == "fd" {
+			return true
+		}
+		to, err := os.Readlink(path)
+		if err != nil {
+			return false
+		}
+		if path = to; !filepath.IsAbs(to) {
+			path = filepath.Join(dir, to)
+		}
+	}
+	return false
+}
+
 // writeResults writes a file as a whole, or to what isn't one, such as /dev/stdout.
-func writeResults(path string, data []byte) error {
-	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+func writeResults(out io.Writer, path string, data []byte) error {
+	st, err := os.Stat(path)
+	if o, ok := out.(*stdout); ok && o != nil && err == nil {
+		if f, ok := o.w.(*os.File); ok {
+			if own, err := f.Stat(); err == nil && os.SameFile(own, st) {
+				_, err := out.Write(data) // where the output before it ended
+				return err
+			}
+		}
+	}
+	if leadsToDescriptor(path) || err == nil && !st.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -74,6 +76,73 @@ func TestResultsThatAreLost(t *testing.T) {
 		}
 		if test.err == crash && !strings.HasPrefix(err.Error(), crash.Error()) {
 			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// Results go where a link leads: also to a descriptor that is open on a file, as
+// /dev/stdout may be. None is replaced.
+func TestResultsBehindLinks(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	printed, err := os.Create(file("printed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer printed.Close()
+	other, err := os.Create(file("other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	links := map[string]string{
+		"stdout": fmt.Sprintf("/proc/self/fd/%d", printed.Fd()), "fd": fmt.Sprintf("/dev/fd/%d", other.Fd()), "results": "junit.xml",
+	}
+	for name, to := range links {
+		if err := os.Symlink(to, file(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"junit.xml": "old", "printed": "before\n"} {
+		if err := os.WriteFile(file(name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := printed.Seek(0, io.SeekEnd); err != nil {
+		t.Fatal(err)
+	}
+	out := &stdout{w: printed}
+	r := &testReports{junit: "results", ktap: "stdout", json: "fd"}
+	if err := r.begin(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file("junit.xml")); err == nil {
+		t.Error("the results of an earlier run are still there, behind a link")
+	}
+	if err := r.write(out, "x", ktap.Single(ktap.Test{Name: "true", Status: ktap.Passed})); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(out, "after")
+	for name, want := range map[string]string{
+		"printed": "before\nKTAP version 1\n1..1\nok 1 true\nafter\n", "junit.xml": `<?xml version="1.0" encoding="UTF-8"?>`, "other": `{"`,
+	} {
+		if text, err := os.ReadFile(file(name)); err != nil || !strings.HasPrefix(string(text), want) {
+			t.Errorf("%s: %q, %v, want %q", name, text, err, want)
+		}
+	}
+	for name, want := range links {
+		if to, err := os.Readlink(file(name)); err != nil || to != want {
+			t.Errorf("the link %s: %q, %v", name, to, err)
+		}
+	}
+}
+
+// That results can't be written is known before a kernel is built.
+func TestResultsThatCannotBeWritten(t *testing.T) {
+	for path, want := range map[string]string{"/proc/1/junit.xml": "write in /proc/1: ", "/nowhere/junit.xml": "/nowhere: no such file", "/dev/null": "", "/dev/fd/1": ""} {
+		err := (&testReports{junit: path}).begin("/")
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }
