@@ -58,6 +58,9 @@ func ReadFile(path string) (*File, error) {
 		}
 		return nil, err
 	}
+	if bytes.HasPrefix(data, []byte("\x1f\x8b")) { // as /proc/config.gz is
+		return nil, &pathError{path, "is compressed by gzip", "zcat " + path + " >FILE, and name that FILE"}
+	}
 	return Parse(path, data)
 }
 

@@ -212,4 +212,12 @@ func TestReadFile(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "may not be read") {
 		t.Errorf("unreadable: got %v", err)
 	}
+	compressed := filepath.Join(dir, "config.gz")
+	if err := os.WriteFile(compressed, []byte("\x1f\x8b\b\x00\x00"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ReadFile(compressed)
+	if h, ok := err.(interface{ Hint() string }); !ok || err.Error() != compressed+" is compressed by gzip" || !strings.HasPrefix(h.Hint(), "zcat "+compressed) {
+		t.Errorf("compressed: got %v", err)
+	}
 }
