@@ -333,7 +333,9 @@ type TurnFinished struct {
 	Command time.Duration
 	Elapsed time.Duration // of the whole turn
 	Objects int           // that were compiled
-	Result  string        // "ok", "up to date", "build failed", "boot failed" or "status N" of the command
+	// "ok", "up to date", "build failed", "boot failed", "status N" of the command, or
+	// "failed": another part, the kernel's own tests, or the guest during the command.
+	Result string
 }
 
 func (PhaseStarted) event()     {}

@@ -246,6 +246,12 @@ func (g *Guest) Exec(ctx context.Context) {
 		// Likewise, unless it goes on.
 		if err := g.lost(ctx, err); err != nil && ctx.Err() == nil {
 			s.Events.Emit(event.Failed{Err: err})
+		} else if err == nil {
+			// Before the turn ends, for which there is no status.
+			select {
+			case <-g.ended:
+			case <-ctx.Done():
+			}
 		}
 	case isOurEnd(err):
 		// So is our own end.

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/ktap"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/ui"
@@ -28,6 +29,12 @@ const (
 	turnsLimit = 256 << 10
 )
 
+// Results of turns that have not come to anything else.
+const (
+	resultGood   = "ok"
+	resultFailed = "failed"
+)
+
 // A recorder measures the turns of the loop by their events. It passes each event on,
 // and ends a turn with one of its own.
 type recorder struct {
@@ -39,6 +46,7 @@ type recorder struct {
 	turn    event.TurnFinished
 	check   time.Time // when the check of .config began; zero: it doesn't run
 	booting bool
+	failed  bool // the kernel's own tests did
 	warned  bool // that a turn can't be kept
 }
 
@@ -97,7 +105,7 @@ func (r *recorder) measure(e event.Event, now time.Time) *event.TurnFinished {
 		case !e.NewImage && !e.NewModules:
 			r.turn.Result = "up to date"
 		default:
-			r.turn.Result = "ok"
+			r.turn.Result = resultGood
 		}
 	case event.UserlandFinished:
 		if within(e.Elapsed) {
@@ -111,7 +119,7 @@ func (r *recorder) measure(e event.Event, now time.Time) *event.TurnFinished {
 	case event.BootReady:
 		if r.booting && within(e.Elapsed) {
 			r.turn.Boot += e.Elapsed
-			r.turn.Result = "ok"
+			r.turn.Result = resultGood
 		}
 		r.booting = false
 	case event.ModulesSwapped:
@@ -124,11 +132,24 @@ func (r *recorder) measure(e event.Event, now time.Time) *event.TurnFinished {
 		}
 		if within(e.Elapsed) {
 			r.turn.Command += e.Elapsed
-			r.turn.Result = fmt.Sprintf("status %d", e.Status)
+			if e.Status != 0 || !r.failed {
+				r.turn.Result = fmt.Sprintf("status %d", e.Status)
+			}
+		}
+	case event.TestsFinished:
+		// Those of a guest that didn't boot say no more than that.
+		r.failed = e.Status != ktap.Passed.String() && e.Status != ktap.Skipped.String()
+		if r.failed && r.turn.Result == resultGood {
+			r.turn.Result = resultFailed
+		}
+	case event.VMStopped:
+		// During a build it is the guest before.
+		if !r.began.IsZero() && !r.booting && r.turn.Boot+r.turn.Swap > 0 {
+			r.turn.Result = resultFailed
 		}
 	case event.Failed:
-		if !r.began.IsZero() && r.turn.Result == "" {
-			r.turn.Result = "failed"
+		if !r.began.IsZero() && slices.Contains([]string{"", resultGood, "up to date"}, r.turn.Result) {
+			r.turn.Result = resultFailed
 		}
 	case event.Waiting:
 		if r.began.IsZero() {
@@ -138,7 +159,7 @@ func (r *recorder) measure(e event.Event, now time.Time) *event.TurnFinished {
 		turn.Elapsed = now.Sub(r.began)
 		r.began, r.turn = time.Time{}, event.TurnFinished{}
 		if turn.Result == "" {
-			turn.Result = "failed" // what it was has been told
+			turn.Result = resultFailed // what it was has been told
 		}
 		return &turn
 	}
@@ -148,7 +169,7 @@ func (r *recorder) measure(e event.Event, now time.Time) *event.TurnFinished {
 // begin starts a turn. What one before it has measured is of no interest: a change
 // overtook it.
 func (r *recorder) begin(now time.Time) {
-	r.began, r.turn, r.check, r.booting = now, event.TurnFinished{}, time.Time{}, false
+	r.began, r.turn, r.check, r.booting, r.failed = now, event.TurnFinished{}, time.Time{}, false, false
 }
 
 // keepTurn appends a turn to the file of turns.

@@ -265,3 +265,28 @@ func TestLoop(t *testing.T) {
 		t.Fatal("the loop goes on")
 	}
 }
+
+// A turn isn't a good one when its guest, or its command, came to nothing after the boot.
+func TestTurnThatFails(t *testing.T) {
+	for _, c := range []struct{ guest, exec, user, want string }{
+		{"answers", "true", "", "status 0"},
+		{"answers", "kill -USR2 $PPID; sleep 60", "", "failed"}, // it panics
+		{"answers", "kill -USR1 $PPID; sleep 60", "", "failed"}, // it powers off
+		{"answers", "true", "nobody-has-this-name", "failed"},
+	} {
+		t.Run(c.exec, func(t *testing.T) {
+			l := newLab(t, c.guest)
+			l.config.Watch.Exec, l.config.Run.User = c.exec, c.user
+			l.config.Watch.Ignore = []string{filepath.Join(l.Tree.Dir, "arch")} // the image; no git says so
+			ctx, s := l.open()
+			ctx, cancel := context.WithCancel(ctx)
+			ended := make(chan error, 1)
+			go func() { ended <- s.Loop(ctx, nil) }()
+			if turn := await(l, func(event.TurnFinished) bool { return true }); turn.Result != c.want {
+				t.Errorf("%s, want %s", turn.Result, c.want)
+			}
+			cancel()
+			<-ended
+		})
+	}
+}
