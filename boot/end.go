@@ -3,7 +3,9 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -96,10 +98,10 @@ func (vm *VM) supervise(events event.Sink, closeOurs func()) {
 	case crash != nil && crash.Panic:
 		vm.err = &CrashError{Crash: *crash, Tail: tail}
 	case dead != nil:
-		vm.err = &DeathError{Reason: dead.Err().Error(), Tail: tail}
+		vm.err = &DeathError{Reason: dead.Err().Error(), Tail: tail, Host: len(tail) == 0}
 	case reason == "guest-shutdown":
 	case failed != nil:
-		vm.err = &DeathError{Reason: failed.Err().Error() + "; then " + vm.qemuEnd(qemuErr), Tail: tail}
+		vm.err = &DeathError{Reason: failed.Err().Error() + "; then " + vm.qemuEnd(qemuErr), Tail: tail, Host: len(tail) == 0}
 	default:
 		vm.err = vm.death(reason, qemuErr, tail)
 	}
@@ -163,12 +165,18 @@ func (vm *VM) death(reason string, qemuErr error, tail []string) error {
 		return &DeathError{Reason: "the guest reset itself", Tail: tail}
 	}
 	if strings.Contains(vm.stderr.String(), outOfMemory) {
-		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "this machine has too little memory left: --memory gives the guest less"}
+		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, Host: true, hint: "this machine has too little memory left: --memory gives the guest less"}
 	}
 	if killedForMemory(qemuErr) {
-		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "this is how programs end that a machine or a container has no memory for, and `dmesg` tells: --memory gives the guest less"}
+		return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, Host: true, hint: "this is how programs end that a machine or a container has no memory for, and `dmesg` tells: --memory gives the guest less"}
 	}
-	return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, hint: "`--dry-run` prints the command line of qemu"}
+	return &DeathError{Reason: vm.qemuEnd(qemuErr), Tail: tail, Host: vm.refused(qemuErr, tail), hint: "`--dry-run` prints the command line of qemu"}
+}
+
+// refused says whether qemu ended before there was a guest, and not for the kernel's sake.
+func (vm *VM) refused(qemuErr error, tail []string) bool {
+	var exit *exec.ExitError
+	return len(tail) == 0 && errors.As(qemuErr, &exit) && exit.ExitCode() > 0 && !strings.Contains(vm.stderr.String(), "kernel")
 }
 
 // wait waits for the end of qemu, for at most d, and says whether it ended.

@@ -116,6 +116,7 @@ func (e *TimeoutError) Hint() string {
 type DeathError struct {
 	Reason string
 	Tail   []string
+	Host   bool // this host is why: qemu didn't start, or had no memory
 	hint   string
 	kvm    bool // perhaps it is KVM that failed, and the guest would run without it
 }

@@ -225,6 +225,10 @@ func TestGuestThatDoesNotComeUp(t *testing.T) {
 			if !errors.As(err, test.want) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("got %T %v", errors.Unwrap(err), err)
 			}
+			var death *DeathError
+			if errors.As(err, &death) && death.Host != (test.guest == "error") {
+				t.Errorf("the host's fault: %v", death.Host)
+			}
 			if tail := ConsoleTail(err); test.tail >= 0 && len(tail) != test.tail {
 				t.Errorf("tail %q", tail)
 			}
@@ -309,7 +313,7 @@ func TestDaemonFails(t *testing.T) {
 	l = newLab(t, "error")
 	l.Script(t, l.Virtiofsd, "case $1 in --help) echo --shared-dir --readonly; exit;; esac\necho no such luck >&2; exit 7\n")
 	_, err = start(t, l.options())
-	if !errors.As(err, &death) || !strings.Contains(err.Error(), "exit status 7: no such luck") || !strings.Contains(err.Error(), "nonsense") {
+	if !errors.As(err, &death) || !death.Host || !strings.Contains(err.Error(), "exit status 7: no such luck") || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("got %v", err)
 	}
 }

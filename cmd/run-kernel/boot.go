@@ -79,8 +79,8 @@ understands:
   0     good: the command succeeded
   1     bad: the command failed, the kernel crashed or reported a problem, the guest
         ended early, or the time was over
-  125   skip: the kernel could not be configured or built, or the command could not
-        be run
+  125   skip: the kernel could not be configured or built, qemu did not start or had no
+        memory, or the command could not be run
   128   stop: the command line is wrong`,
 		Example: `  git bisect run run-kernel test -- ./reproduce.sh
   run-kernel test --ktap --junit results.xml -- tools/testing/selftests/size/get_size

@@ -292,6 +292,7 @@ func TestStatus(t *testing.T) {
 		{"command timeout", &boot.TimeoutError{Command: true}, 102, 1},
 		{"no sshd", &boot.NoSSHDError{}, 102, 1},
 		{"death", fmt.Errorf("boot: %w", &boot.DeathError{}), 103, 1},
+		{"death by the host", fmt.Errorf("boot: %w", &boot.DeathError{Host: true}), 103, 125},
 		{"init", &boot.InitError{}, 125, 125},
 		{"busy", &control.BusyError{}, 125, 125},
 		{"stopped", session.ErrStopped, 125, 125},

@@ -82,13 +82,16 @@ const foldStatus = "fold-status"
 
 // bisectStatus maps an error to what git bisect run understands: 0 good, 1 bad,
 // 125 skip, more than 127 stop. A command that can't be run says nothing about
-// the kernel. A command line of ours that is wrong would be so for each commit,
+// the kernel, and neither does a qemu that doesn't start. A command line of ours that is wrong would be so for each commit,
 // and a signal to us is the user's request to stop.
 func bisectStatus(err error) int {
 	status := exitStatus(err)
+	var death *boot.DeathError
 	switch {
 	case status == 0:
 		return 0
+	case errors.As(err, &death) && death.Host:
+		return statusFailed
 	case errors.As(err, new(proc.SignalError)), errors.Is(err, session.ErrLeft):
 		return status
 	case status == statusFailed, status == 126, status == 127:

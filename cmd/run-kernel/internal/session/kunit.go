@@ -77,9 +77,11 @@ func (s *Session) KUnit(ctx context.Context, o KUnit) (*ktap.Test, error) {
 // failGuest has results fail where all tests that ran have passed, and the guest hasn't: who
 // reads them sees nothing else of the turn.
 func failGuest(t *ktap.Test, err error) {
+	var death *boot.DeathError
 	switch {
 	case t.Status == ktap.NoKTAP: // which fails by itself
-	case errors.As(err, new(*boot.CrashError)), errors.As(err, new(*boot.TimeoutError)), errors.As(err, new(*boot.DeathError)):
+	case errors.As(err, &death) && death.Host:
+	case errors.As(err, new(*boot.CrashError)), errors.As(err, new(*boot.TimeoutError)), death != nil:
 		t.Fail("(the guest)", []string{err.Error()})
 	}
 }
