@@ -45,16 +45,15 @@ func (vm *VM) tellReports(o *Options) func(report.Report) {
 // when lines that were printed before have yet to be read.
 func (vm *VM) Settle() { vm.console.Settle(quietTime, settleTime) }
 
-// Reports returns what the kernel has reported since the agent answered. It waits until
-// the console is silent for a moment.
+// Reports returns what the kernel has reported since the agent answered, or since Swap
+// replaced modules last. It waits until the console is silent for a moment.
 func (vm *VM) Reports() []report.Report {
 	vm.Settle()
 	return vm.console.Reports(vm.up.Load())
 }
 
-// Hidden returns what the kernel's taint tells since the agent answered, by the last
-// Sync, when the console has no report at all: with "quiet" or a low log level it prints
-// none.
+// Hidden returns what the kernel's taint tells since then, by the last Sync, when the
+// console has no report at all: with "quiet" or a low log level it prints none.
 func (vm *VM) Hidden() []report.Report {
 	fresh := vm.taint.fresh()
 	if len(fresh) == 0 || len(vm.console.Reports(0)) > 0 {

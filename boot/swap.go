@@ -33,6 +33,8 @@ type Swapped struct {
 	Idle    []string        // modules that the guest hasn't loaded
 	Same    []string        // modules that the guest has as they are
 	Reports []report.Report // what the kernel complained of meanwhile, where that is known
+
+	taint uint64 // of the kernel, before
 }
 
 // A SwappedModule is a module that was loaded.
@@ -112,7 +114,7 @@ func (s Swap) swap(client *ssh.Client, stop <-chan struct{}) (*Swapped, error) {
 	if err != nil {
 		return nil, err
 	}
-	done := &Swapped{Idle: p.idle, Same: p.same}
+	done := &Swapped{Idle: p.idle, Same: p.same, taint: state.Taint}
 	if len(p.plan.Load) == 0 {
 		return done, nil
 	}
@@ -153,6 +155,7 @@ func readAnswer(r *bufio.Reader, to any) error {
 }
 
 // Swap replaces modules in the guest. What the kernel reports meanwhile is in the result.
+// What it reported before is none of Reports any more: it was of the modules before.
 func (vm *VM) Swap(ctx context.Context, s Swap) (*Swapped, error) {
 	mark := vm.console.Mark()
 	done, err := s.Swap(ctx, vm.Client())
@@ -163,6 +166,8 @@ func (vm *VM) Swap(ctx context.Context, s Swap) (*Swapped, error) {
 	if reports := vm.console.Reports(mark); len(reports) > 0 {
 		done.Reports = reports
 	}
+	vm.up.Store(mark)
+	vm.taint.restart(done.taint)
 	return done, nil
 }
 

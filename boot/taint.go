@@ -52,7 +52,14 @@ func (t *taint) update(answer []byte) {
 	}
 }
 
-// fresh returns a report for each complaint since the first answer.
+// restart takes what the kernel said at a later time for the first answer.
+func (t *taint) restart(taint uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.up = taint
+}
+
+// fresh returns a report for each complaint since the first answer, or the last restart.
 func (t *taint) fresh() []report.Report {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -38,4 +38,16 @@ func TestTaint(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
+	// Of modules that were replaced, it tells no more.
+	var tainted taint
+	tainted.begin(synced(0))
+	tainted.restart(warning)
+	tainted.update(synced(warning))
+	if fresh := tainted.fresh(); len(fresh) > 0 {
+		t.Errorf("what was before the restart: %+v", fresh)
+	}
+	tainted.update(synced(warning | 1<<7))
+	if fresh := tainted.fresh(); len(fresh) != 1 {
+		t.Errorf("after the restart: %+v", fresh)
+	}
 }

@@ -256,6 +256,35 @@ func TestSwapExternal(t *testing.T) {
 	}
 }
 
+// What the kernel reported of a module doesn't fail the command with the mended one.
+func TestSwapAfterAWarning(t *testing.T) {
+	k := richKernel(t)
+	dir := t.TempDir()
+	source := filepath.Join(dir, "mine.c")
+	warns := strings.Replace(mineModule, "\treturn 0;\n", "\tWARN(1, \"mistake\");\n\treturn 0;\n", 1)
+	for path, text := range map[string]string{source: warns, filepath.Join(dir, "Kbuild"): "obj-m := mine.o\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mine := newEdit(t, source)
+	s := k.lab.start(k.flags("watch", "M="+dir, "--exec", "PATH=$PATH:/sbin:/usr/sbin; test -d /sys/module/mine || modprobe mine")...)
+	s.wait("modprobe mine: status 101 after")
+	s.wait("waiting for changes")
+	id := k.bootID()
+	mine.write(mineModule)
+	s.wait("swap   mine")
+	s.wait("modprobe mine: status 0 after")
+	s.wait("waiting for changes")
+	if now := k.bootID(); now != id {
+		t.Error("another guest was booted")
+	}
+	mine.write(warns)
+	s.wait("swap   failed: the kernel reported WARNING in mine_init")
+	s.wait("modprobe mine: status 101 after")
+	s.end(syscall.SIGINT)
+}
+
 // A path that leads nowhere doesn't stand for another module of the name.
 func TestSwapNames(t *testing.T) {
 	for arg, want := range map[string]bool{
