@@ -120,6 +120,10 @@ var (
 	// stampOf is the level, the time and the caller of a line of the kernel's: see
 	// info_print_prefix in kernel/printk/printk.c.
 	stampOf = pattern.New(`^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?`)
+	// otherStamp is what dmesg with --ctime, --human or --time-format=iso, the journal and
+	// syslogd have in place of that.
+	otherStamp = pattern.New(`^(?:\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] |\[ *\+\d+\.\d{6}\] |\[[A-Z][a-z]{2} ?\d{1,2} \d\d:\d\d\] ` +
+		`|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S+ (?:\S+ kernel: )?|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ kernel: )(?:\[ *\d+\.\d+\] )?`)
 	// varying is what differs from one boot to the next: dates and times, addresses and
 	// hashed pointers, numbers with fractions, durations, sizes, and large ones.
 	varying = pattern.New(`\b\d{4}-\d\d-\d\d\b|\d\d:\d\d:\d\d|\b0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\b\d+\.\d+|\d+[kK]B?\b|\b\d+ ?[mun]?s\b|\d{5,}`)
@@ -128,6 +132,10 @@ var (
 )
 
 func unvarying(line string) string {
-	line = stampOf.ReplaceAllString(line, "")
+	if stamp := stampOf.FindString(line); stamp != "" {
+		line = line[len(stamp):]
+	} else {
+		line = otherStamp.ReplaceAllString(line, "")
+	}
 	return varying.ReplaceAllString(bannerOf.ReplaceAllString(line, "Linux version"), "#")
 }

@@ -80,3 +80,21 @@ func TestNewsOfNoise(t *testing.T) {
 		t.Errorf("%d lines are new, %v", len(lines), err)
 	}
 }
+
+// A log to compare with may have other times than the console's: those of dmesg -T, -H and
+// --time-format=iso, of the journal, or of syslogd.
+func TestNewsAgainstOtherTimes(t *testing.T) {
+	const log = "[    0.300000] mine: ready\n[    1.300000] mine: done\n"
+	for name, prefix := range map[string]string{
+		"dmesg": "[    9.000000] ", "dmesg -r": "<6>[    9.000000] ", "dmesg -T": "[Sun Nov  1 12:00:00 2026] ", "dmesg -H": "[  +0.000012] ", "dmesg -H, minutes": "[Nov30 14:42] ",
+		"ISO": "2026-11-29T07:44:32,123456+01:00 ", "journal": "Nov 29 12:00:00 host kernel: ", "syslog": "Nov  9 12:00:00 host kernel: [    9.000000] ", "none": "",
+	} {
+		var b console.Baseline
+		if err := b.Learn(strings.NewReader(prefix + "mine: ready\n" + prefix + "mine: done\n")); err != nil {
+			t.Fatal(err)
+		}
+		if news, err := b.News([]byte(log + "[    2.300000] mine: slow\n")); err != nil || len(news) != 1 {
+			t.Errorf("%s: %q, %v", name, news, err)
+		}
+	}
+}
