@@ -15,6 +15,7 @@ import (
 
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/boot/virtiofs"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/userland"
 	"github.com/metaspace/run-kernel/internal/arch"
 )
 
@@ -98,6 +99,20 @@ func TestMissing(t *testing.T) {
 		if c := find(checks, name); c.State != state {
 			t.Errorf("%s: %+v", name, c)
 		}
+	}
+}
+
+// Where boots find nix, it is there: its installer's directory is in no $PATH of sudo's.
+func TestNixElsewhere(t *testing.T) {
+	path(t)
+	dir := t.TempDir()
+	saved := userland.NixDirs
+	t.Cleanup(func() { userland.NixDirs = saved })
+	userland.NixDirs = []string{dir}
+	program(t, dir, "nix", "nix (Nix) 2.26.3", 0)
+	c := find(Examine(t.Context(), Options{Arch: "x86_64", BuildDir: dir}), "nix")
+	if c.State != OK || c.Path != filepath.Join(dir, "nix") || c.Version != "2.26.3" {
+		t.Errorf("got %+v", c)
 	}
 }
 

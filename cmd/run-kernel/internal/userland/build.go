@@ -25,8 +25,8 @@ import (
 // grace is how long nix may take to end when it isn't wanted any more.
 const grace = 5 * time.Second
 
-// nixDirs are where nix's installers put it, beside $PATH.
-var nixDirs = []string{"/nix/var/nix/profiles/default/bin", "/run/current-system/sw/bin"}
+// NixDirs are where nix's installers put it, beside $PATH.
+var NixDirs = []string{"/nix/var/nix/profiles/default/bin", "/run/current-system/sw/bin"}
 
 // A Builder has nix build systems, and remembers what it built.
 type Builder struct {
@@ -53,7 +53,7 @@ func (b *Builder) command(f Flake) (*exec.Cmd, error) {
 
 // nixCommand is a command of nix.
 func nixCommand(args ...string) (*exec.Cmd, error) {
-	nix, err := proc.Look("nix", nixDirs...)
+	nix, err := proc.Look("nix", NixDirs...)
 	if err != nil {
 		return nil, err
 	}

@@ -249,9 +249,9 @@ func TestBuildErrors(t *testing.T) {
 	})
 	t.Run("no nix", func(t *testing.T) {
 		b := newBench(t)
-		dirs := nixDirs
-		t.Cleanup(func() { nixDirs = dirs })
-		nixDirs = nil
+		dirs := NixDirs
+		t.Cleanup(func() { NixDirs = dirs })
+		NixDirs = nil
 		t.Setenv("PATH", b.path("state"))
 		if _, err := b.builder.Build(t.Context(), b.flake); !errors.As(err, new(*proc.MissingToolError)) {
 			t.Errorf("got %v", err)

@@ -20,7 +20,7 @@ func Choose(f Flake) (kind, why string) {
 	if !f.Exists() {
 		return Host, ""
 	}
-	if _, err := proc.Look("nix", nixDirs...); err != nil {
+	if _, err := proc.Look("nix", NixDirs...); err != nil {
 		return Host, "there is a flake in " + f.Dir + ", but no nix on this host: the guest runs on the host's userland"
 	}
 	return Nix, ""
