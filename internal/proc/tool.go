@@ -24,6 +24,12 @@ var packages = map[string][4]string{
 	"icecc":         {"icecc", "icecream", "icecream", "icecream"},
 	"ld":            {"binutils", "binutils", "binutils", "binutils"},
 	"ld.lld":        {"lld", "lld", "lld", "lld"},
+	"llvm-ar":       llvm,
+	"llvm-nm":       llvm,
+	"llvm-objcopy":  llvm,
+	"llvm-objdump":  llvm,
+	"llvm-readelf":  llvm,
+	"llvm-strip":    llvm,
 	"flex":          {"flex", "flex", "flex", "flex"},
 	"bison":         {"bison", "bison", "bison", "bison"},
 	"bc":            {"bc", "bc", "bc", "bc"},
@@ -39,6 +45,9 @@ var packages = map[string][4]string{
 	"rsync":         {"rsync", "rsync", "rsync", "rsync"},
 	"nix":           {"nix-bin", "nix", "nix", "nix"},
 }
+
+// llvm are the packages with LLVM's programs other than compiler and linker.
+var llvm = [4]string{"llvm", "llvm", "llvm", "llvm"}
 
 // debian12 has the names that differ there: its virtiofsd comes with qemu.
 var debian12 = map[string]string{"virtiofsd": "qemu-system-common"}

@@ -5,6 +5,7 @@ package doctor
 import (
 	"context"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -70,6 +71,9 @@ func Examine(ctx context.Context, o Options) []Check {
 		header(o, "openssl", "openssl/opensslv.h", "signed modules are made with it"),
 		optional(tool("build", "pahole", "pahole"), "CONFIG_DEBUG_INFO_BTF needs it"),
 		optional(tool("build", "depmod", "depmod", "/usr/sbin", "/sbin"), "modules are made ready for modprobe with it"),
+	}
+	if o.withLLVM() {
+		checks = slices.Insert(checks, 3, archiver(o)) // behind the linker
 	}
 	wrap, _ := proc.SplitCompiler(o.CC)
 	for _, program := range wrap {

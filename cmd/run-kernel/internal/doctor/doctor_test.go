@@ -94,11 +94,34 @@ func TestMissing(t *testing.T) {
 	path(t)
 	checks := Examine(context.Background(), Options{Arch: "x86_64", Virtiofsd: "/none", LLVM: "-15", BuildDir: "/none"})
 	for name, state := range map[string]State{
-		"clang-15": Missing, "ld.lld-15": Missing, "libelf": Missing, "virtiofsd": Missing, "disk": Note, "max_user_watches": OK,
+		"clang-15": Missing, "ld.lld-15": Missing, "llvm-ar-15": Missing, "libelf": Missing, "virtiofsd": Missing, "disk": Note, "max_user_watches": OK,
 	} {
 		if c := find(checks, name); c.State != state {
 			t.Errorf("%s: %+v", name, c)
 		}
+	}
+}
+
+// With clang and lld alone, make LLVM=1 ends at the first archive.
+func TestLLVM(t *testing.T) {
+	dir := path(t)
+	program(t, dir, "clang", "Debian clang version 14.0.6", 0)
+	program(t, dir, "ld.lld", "Debian LLD 14.0.6", 0)
+	checks := Examine(t.Context(), Options{Arch: "x86_64", LLVM: "1", BuildDir: dir})
+	if c := find(checks, "llvm-ar"); c.State != Missing {
+		t.Errorf("got %+v", c)
+	}
+	for _, id := range []string{"debian", "fedora", "arch", "nixos"} {
+		if got := Remedy(checks, Distribution{ID: id}, false); !slices.Contains(strings.Fields(got), "llvm") {
+			t.Errorf("%s: llvm isn't in %q", id, got)
+		}
+	}
+	program(t, dir, "llvm-ar", "LLVM (http://llvm.org/):\n  Debian LLVM version 14.0.6", 0)
+	if c := find(Examine(t.Context(), Options{Arch: "x86_64", LLVM: "1", BuildDir: dir}), "llvm-ar"); c.State != OK {
+		t.Errorf("got %+v", c)
+	}
+	if c := find(Examine(t.Context(), Options{Arch: "x86_64", BuildDir: dir}), "ld"); c.State != Missing {
+		t.Errorf("without LLVM=: %+v", c)
 	}
 }
 

@@ -124,11 +124,22 @@ func compiler(o Options) func(context.Context) Check {
 }
 
 func linker(o Options) func(context.Context) Check {
-	if suffix, prefix := llvm(o.LLVM); o.LLVM != "" && o.LLVM != "0" {
+	if o.withLLVM() {
+		suffix, prefix := llvm(o.LLVM)
 		return tool("build", prefix+"ld.lld"+suffix, "ld.lld")
 	}
 	return tool("build", o.CrossCompile+"ld", family(o.CrossCompile+"ld", "ld"))
 }
+
+// archiver stands for the programs that LLVM= takes beside compiler and linker: they come
+// in one package, which neither of these depends on.
+func archiver(o Options) func(context.Context) Check {
+	suffix, prefix := llvm(o.LLVM)
+	return tool("build", prefix+"llvm-ar"+suffix, "llvm-ar")
+}
+
+// withLLVM says whether LLVM= has make build with LLVM.
+func (o Options) withLLVM() bool { return o.LLVM != "" && o.LLVM != "0" }
 
 // family is the tool that a program's name stands for, whatever its directory and
 // version; a cross compiler is its own.
@@ -148,7 +159,7 @@ func header(o Options, name, file, purpose string) func(context.Context) Check {
 	return func(ctx context.Context) Check {
 		c := Check{Feature: "build", Name: name, tool: name}
 		cc := "gcc"
-		if o.LLVM != "" && o.LLVM != "0" {
+		if o.withLLVM() {
 			cc = compilerName(Options{LLVM: o.LLVM})
 		}
 		path, err := proc.Look(cc)
