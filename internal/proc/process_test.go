@@ -204,6 +204,23 @@ func TestLookNamesThePackage(t *testing.T) {
 	}
 }
 
+// A package without the version has another one.
+func TestInstallHintOfAVersion(t *testing.T) {
+	for tool, want := range map[string]string{
+		"gcc-11":     "install it: Debian gcc-11; NixOS gcc11",
+		"clang-15":   "install it: Debian clang-15; NixOS clang_15",
+		"ld.lld-15":  "install it: Debian lld-15; NixOS lld_15",
+		"llvm-nm-15": "install it: Debian llvm-15; NixOS llvm_15",
+		"llvm-ar":    "install it: Debian llvm; Fedora llvm; Arch llvm; NixOS llvm",
+		"bc-15":      "",
+		"gcc-mine":   "",
+	} {
+		if got := proc.InstallHint(tool); got != want {
+			t.Errorf("%s: got %q", tool, got)
+		}
+	}
+}
+
 func TestLookOfAPath(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "virtiofsd")
 	_, err := proc.Look(missing, "/usr/bin")

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/metaspace/run-kernel/internal/arch"
+	"github.com/metaspace/run-kernel/internal/pattern"
 )
 
 // packages names, for each tool that run-kernel may miss, what provides it on
@@ -52,7 +53,25 @@ var llvm = [4]string{"llvm", "llvm", "llvm", "llvm"}
 // debian12 has the names that differ there: its virtiofsd comes with qemu.
 var debian12 = map[string]string{"virtiofsd": "qemu-system-common"}
 
-// A Package is what a tool comes with, by distribution.
+// versioned is a tool with its version in its name: the package has that, too.
+var versioned = pattern.New(`^(gcc|clang|ld\.lld|llvm-[a-z]+)-(\d+)$`)
+
+// ofVersion returns the packages of a tool with its version in its name; empty where a
+// distribution may have no such package.
+func ofVersion(tool string) (p [4]string) {
+	m := versioned.FindStringSubmatch(tool)
+	if m == nil || packages[m[1]][0] == "" {
+		return p
+	}
+	separator := "_" // as nixpkgs has it
+	if m[1] == "gcc" {
+		separator = ""
+	}
+	return [4]string{packages[m[1]][0] + "-" + m[2], "", "", packages[m[1]][3] + separator + m[2]}
+}
+
+// A Package is what a tool comes with, by distribution. A field is empty where that isn't
+// known.
 type Package struct {
 	Debian, Fedora, Arch, NixOS string
 	Debian12                    string // of that release, where it differs
@@ -63,7 +82,10 @@ type Package struct {
 func Packages(tool string) Package {
 	p, ok := packages[tool]
 	if !ok {
-		p, _ = arch.Packages(tool)
+		p, ok = arch.Packages(tool)
+	}
+	if !ok {
+		p = ofVersion(tool)
 	}
 	return Package{p[0], p[1], p[2], p[3], debian12[tool]}
 }
@@ -82,7 +104,13 @@ func InstallHint(tool string) string {
 	if p.Debian12 != "" {
 		p.Debian += " (Debian 12: " + p.Debian12 + ")"
 	}
-	return fmt.Sprintf("install it: Debian %s; Fedora %s; Arch %s; NixOS %s", p.Debian, p.Fedora, p.Arch, p.NixOS)
+	var names []string
+	for _, of := range [][2]string{{"Debian", p.Debian}, {"Fedora", p.Fedora}, {"Arch", p.Arch}, {"NixOS", p.NixOS}} {
+		if of[1] != "" {
+			names = append(names, of[0]+" "+of[1])
+		}
+	}
+	return "install it: " + strings.Join(names, "; ")
 }
 
 // A MissingToolError says that a program isn't installed.

@@ -102,6 +102,27 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// The package of a version is another one.
+func TestVersions(t *testing.T) {
+	path(t)
+	for _, c := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{LLVM: "-15"}, " clang-15 flex libelf-dev libssl-dev lld-15 llvm-15 make "},
+		{Options{CC: "ccache gcc-11"}, " ccache flex gcc-11 make "},
+		{Options{LLVM: "/opt/llvm/bin/", CC: "/opt/gcc/bin/gcc-mine"}, " flex gcc libelf-dev libssl-dev lld llvm make "},
+	} {
+		c.o.Arch, c.o.BuildDir = "x86_64", "/"
+		got := Remedy(Examine(t.Context(), c.o), Distribution{ID: "debian", Root: true}, false)
+		for _, pkg := range strings.Fields(c.want) {
+			if !slices.Contains(strings.Fields(got), pkg) {
+				t.Errorf("%+v: no %s in %q", c.o, pkg, got)
+			}
+		}
+	}
+}
+
 // With clang and lld alone, make LLVM=1 ends at the first archive.
 func TestLLVM(t *testing.T) {
 	dir := path(t)

@@ -126,7 +126,7 @@ func compiler(o Options) func(context.Context) Check {
 func linker(o Options) func(context.Context) Check {
 	if o.withLLVM() {
 		suffix, prefix := llvm(o.LLVM)
-		return tool("build", prefix+"ld.lld"+suffix, "ld.lld")
+		return tool("build", prefix+"ld.lld"+suffix, "ld.lld"+suffix)
 	}
 	return tool("build", o.CrossCompile+"ld", family(o.CrossCompile+"ld", "ld"))
 }
@@ -135,16 +135,19 @@ func linker(o Options) func(context.Context) Check {
 // in one package, which neither of these depends on.
 func archiver(o Options) func(context.Context) Check {
 	suffix, prefix := llvm(o.LLVM)
-	return tool("build", prefix+"llvm-ar"+suffix, "llvm-ar")
+	return tool("build", prefix+"llvm-ar"+suffix, "llvm-ar"+suffix)
 }
 
 // withLLVM says whether LLVM= has make build with LLVM.
 func (o Options) withLLVM() bool { return o.LLVM != "" && o.LLVM != "0" }
 
-// family is the tool that a program's name stands for, whatever its directory and
-// version; a cross compiler is its own.
+// family is the tool that a program's name stands for, whatever its directory, and
+// whatever its version where no package has that; a cross compiler is its own.
 func family(name string, known ...string) string {
 	base := filepath.Base(name)
+	if proc.Packages(base).Debian != "" {
+		return base
+	}
 	for _, k := range known {
 		if base == k || strings.HasPrefix(base, k+"-") {
 			return k
