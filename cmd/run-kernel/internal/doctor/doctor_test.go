@@ -250,6 +250,43 @@ func TestCompiler(t *testing.T) {
 	}
 }
 
+// A compiler that is there may be for another processor.
+func TestCompilersMachine(t *testing.T) {
+	dir := path(t)
+	for name, machine := range map[string]string{
+		"gcc": "x86_64-linux-gnu", "aarch64-linux-gnu-gcc": "aarch64-linux-gnu", "clang": "x86_64-pc-linux-gnu", "mygcc": "what?",
+	} {
+		program(t, dir, name, machine, 0)
+	}
+	for _, c := range []struct {
+		o    Options
+		want State
+	}{
+		{Options{}, OK},
+		{Options{KernelArch: "x86_64"}, OK},
+		{Options{KernelArch: "i386"}, OK},
+		{Options{KernelArch: "arm64"}, Missing},
+		{Options{KernelArch: "arm64", CC: "gcc"}, Missing},
+		{Options{KernelArch: "riscv", CrossCompile: "aarch64-linux-gnu-"}, Missing},
+		{Options{KernelArch: "arm64", CrossCompile: "aarch64-linux-gnu-"}, OK},
+		{Options{KernelArch: "arm64", LLVM: "1"}, OK},
+		{Options{KernelArch: "arm64", CC: "clang"}, OK},
+		{Options{KernelArch: "arm64", CC: "mygcc"}, OK},
+	} {
+		got := compiler(c.o)(t.Context())
+		if got.State != c.want {
+			t.Errorf("%+v: got %+v", c.o, got)
+		}
+		if c.want == Missing && (!strings.Contains(got.Text, "not for "+c.o.KernelArch) || !strings.Contains(got.Hint, "--cross-compile "+arch.OfKernel(c.o.KernelArch).Name+"-linux-gnu-")) {
+			t.Errorf("%+v: it says %q, %q", c.o, got.Text, got.Hint)
+		}
+	}
+	missing := []Check{compiler(Options{KernelArch: "arm64"})(t.Context())}
+	if got := Remedy(missing, Distribution{ID: "debian", Root: true}, false); got != "apt install gcc-aarch64-linux-gnu" {
+		t.Errorf("the remedy is %q", got)
+	}
+}
+
 // Of a cross compiler the package isn't in the table, but guessed.
 func TestCrossCompiler(t *testing.T) {
 	path(t)

@@ -120,7 +120,37 @@ func llvm(value string) (suffix, prefix string) {
 
 func compiler(o Options) func(context.Context) Check {
 	name := compilerName(o)
-	return tool("build", name, family(name, "gcc", "clang"))
+	return func(ctx context.Context) Check {
+		c := tool("build", name, family(name, "gcc", "clang"))(ctx)
+		target := arch.OfKernel(o.KernelArch)
+		// clang compiles for all: scripts/Makefile.clang of the kernel tells it for what.
+		if c.State != OK || target.Guest == nil || strings.HasPrefix(filepath.Base(name), "clang") {
+			return c
+		}
+		machine := machineOf(ctx, c.Path)
+		if machine == nil || machine.Kernel == target.Kernel {
+			return c
+		}
+		prefix := target.Name + "-linux-gnu-"
+		c.State, c.tool = Missing, prefix+"gcc"
+		c.Text = "it compiles for " + machine.Kernel + ", not for " + target.Kernel
+		c.Hint = "--cross-compile " + prefix + ", or --llvm 1"
+		return c
+	}
+}
+
+// machineOf is what a compiler compiles for; nil where that isn't known.
+func machineOf(ctx context.Context, path string) *arch.Arch {
+	ctx, cancel := context.WithTimeout(ctx, versionTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "-dumpmachine")
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	name, _, ok := strings.Cut(strings.TrimSpace(string(out)), "-")
+	if a := arch.Of(name); err == nil && ok && a.Guest != nil {
+		return a
+	}
+	return nil
 }
 
 func linker(o Options) func(context.Context) Check {
