@@ -11,12 +11,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
@@ -245,8 +248,22 @@ func (p *output) failure(err error, log string, logErr error) *BuildError {
 		e.hint = hostFullHint
 	case e.hint == "" && errors.Is(logErr, syscall.ENOSPC):
 		e.hint = fullHint
+	case e.hint == "" && slices.ContainsFunc(e.Diagnostics, func(d event.Diagnostic) bool { return machineOption.MatchString(d.Message) }):
+		e.hint = p.tree.options.crossHint()
 	}
 	return e
+}
+
+// machineOption is in what gcc says of an option that another machine's has.
+var machineOption = pattern.New(`['‘]-m`)
+
+// crossHint tells of the compiler that a build for another architecture lacks; empty: it has
+// one, or needs none.
+func (o *Options) crossHint() string {
+	if o.Arch == "" || o.Compiler() != "gcc" || o.Host != "" || arch.OfKernel(o.Arch).Kernel == arch.Host().Kernel {
+		return ""
+	}
+	return "gcc is this machine's, and may not compile for " + o.Arch + ": --cross-compile names another, and --llvm 1 does without; `run-kernel doctor`, with the same arguments, looks for them"
 }
 
 // A maker is how make is run, here or on a build host.

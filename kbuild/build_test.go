@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/event"
 )
 
@@ -427,6 +428,40 @@ func TestFailingBuildWithoutDiagnostics(t *testing.T) {
 	var failed *BuildError
 	if !errors.As(err, &failed) || !strings.Contains(failed.Hint(), "Debian libssl-dev") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// gcc for this machine is what a build for another one begins with where nothing else was
+// said.
+func TestNoCrossCompiler(t *testing.T) {
+	const says = "gcc: error: unrecognized command-line option ‘-mlittle-endian’\n"
+	foreign := arch.Of("aarch64").Kernel
+	if arch.Host().Kernel == foreign {
+		foreign = arch.Of("riscv64").Kernel
+	}
+	for _, c := range []struct {
+		o      Options
+		output string
+		want   bool
+	}{
+		{Options{Arch: foreign}, says, true},
+		{Options{Arch: foreign}, "gcc: error: unrecognized argument in option ‘-mcmodel=medany’\n", true},
+		{Options{Arch: foreign}, "init/main.c:1:2: error: expected ‘;’ before ‘return’\n", false},
+		{Options{Arch: foreign, CC: "cc"}, says, false},
+		{Options{Arch: arch.Host().Kernel}, says, false},
+		{Options{}, says, false},
+	} {
+		src := source(t, physical(t))
+		write(t, src, map[string]string{"arch/" + foreign + "/Makefile": "", "arch/" + arch.Host().Kernel + "/Makefile": ""})
+		c.o.Dir = src
+		_, _, err := play(t, c.o, c.output, "exit 2")
+		var failed *BuildError
+		if !errors.As(err, &failed) {
+			t.Fatalf("%+v: got %v", c.o, err)
+		}
+		if strings.Contains(failed.Hint(), "--cross-compile names another") != c.want {
+			t.Errorf("%+v: the hint is %q", c.o, failed.Hint())
+		}
 	}
 }
 
