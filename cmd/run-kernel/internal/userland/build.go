@@ -16,8 +16,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/internal/atomicfile"
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/internal/private"
 	"github.com/metaspace/run-kernel/internal/proc"
 )
@@ -223,15 +225,28 @@ func (e *NixError) Unwrap() error { return e.Err }
 func (e *NixError) Hint() string {
 	text := "all that nix said is in " + e.Log
 	switch m := e.Message; {
-	case strings.Contains(m, "does not provide attribute"):
-		text = "name the system after a #, as in --flake ./nixos#vm, or give the whole attribute path; " + text
+	case strings.Contains(m, "does not provide attribute"), strings.Contains(m, "is not a derivation"), strings.Contains(m, "to be a derivation or path"):
+		text = "name the system after a #, as in --flake ./nixos#vm, or give the whole attribute path of its toplevel; " + text
 	case strings.Contains(m, "is required to build"):
 		text = "the flake's system must be this host's, such as x86_64-linux; " + text
 	case strings.Contains(m, "build users group"):
 		text = "nix isn't set up for root: make the group and its users, or set build-users-group = in /etc/nix/nix.conf; " + text
+	case noDaemon.MatchString(m):
+		text = "start nix's daemon, as by systemctl start nix-daemon, and see that it takes you; Debian: the package nix-setup-systemd, and the group nix-users; " + text
+	case e.Flake.repository():
+		if file := notTracked.FindStringSubmatch(m); file != nil {
+			text = "nix sees only the files that git tracks: " + qemu.Quote([]string{"git", "-C", e.Flake.Dir, "add", file[1]}) + "; " + text
+		}
 	}
 	return text
 }
+
+var (
+	// noDaemon is in what nix says to users whose it isn't, where no daemon works for them.
+	noDaemon = pattern.New(`'/nix/var/nix/daemon-socket/|[' "]/nix/var/nix/[^\n]*: (?:Operation not permitted|Permission denied)`)
+	// notTracked is in what nix says of a file that isn't in its copy of a repository.
+	notTracked = pattern.New(`'/nix/store/[0-9a-z]{32}-source/([^']+)'(?:: No such file or directory| does not exist)`)
+)
 
 // A notSystemError says that what nix built can't be booted.
 type notSystemError struct {

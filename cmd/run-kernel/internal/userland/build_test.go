@@ -262,6 +262,44 @@ func TestBuildErrors(t *testing.T) {
 	})
 }
 
+// What nix 2.8 and 2.26 say, and the next step.
+func TestNixErrorHints(t *testing.T) {
+	dir := t.TempDir()
+	repository := Flake{Dir: dir, Ref: "git+file://" + dir}
+	for _, c := range []struct {
+		flake          Flake
+		message, wants string
+	}{
+		{Flake{}, "error: flake output attribute 'nixosConfigurations.vm' is not a derivation", "./nixos#vm"},
+		{Flake{}, "error: expected flake output attribute 'nixosConfigurations.vm' to be a derivation or path but found a set: { }", "./nixos#vm"},
+		{Flake{}, "error: could not set permissions on '/nix/var/nix/profiles/per-user' to 755: Operation not permitted", "nix's daemon"},
+		{Flake{}, "error: opening lock file '/nix/var/nix/db/big-lock': Permission denied", "nix's daemon"},
+		{Flake{}, "error:\n  … while fetching\n  error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Connection refused", "nix's daemon"},
+		{
+			repository, "error: getting status of '/nix/store/0ccnxa25whszw7mgbgyzdm4nqc0zwnm8-source/flake.nix': No such file or directory",
+			"git -C " + dir + " add flake.nix",
+		},
+		{
+			repository, "error: path '/nix/store/0ccnxa25whszw7mgbgyzdm4nqc0zwnm8-source/modules/my ssh.nix' does not exist",
+			"git -C " + dir + " add 'modules/my ssh.nix'",
+		},
+	} {
+		e := &NixError{Flake: c.flake, Message: c.message, Log: "/x/nix.log"}
+		if got := e.Hint(); !strings.Contains(got, c.wants) || !strings.HasSuffix(got, "all that nix said is in /x/nix.log") {
+			t.Errorf("%s: the hint is %q", c.message, got)
+		}
+	}
+	for _, message := range []string{
+		"error: getting status of '/nix/store/0ccnxa25whszw7mgbgyzdm4nqc0zwnm8-source/flake.nix': No such file or directory", // no repository
+		"builder for '/nix/store/x.drv' failed: cat: /etc/shadow: Permission denied",
+	} {
+		e := &NixError{Flake: Flake{Dir: dir, Ref: "path:" + dir}, Message: message, Log: "/x/nix.log"}
+		if got := e.Hint(); got != "all that nix said is in /x/nix.log" {
+			t.Errorf("%s: the hint is %q", message, got)
+		}
+	}
+}
+
 func TestBuildEndsWithItsContext(t *testing.T) {
 	b := newBench(t)
 	t.Setenv("SCRIPT", "echo started >&2; exec sleep 1000")

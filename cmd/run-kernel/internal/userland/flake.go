@@ -59,10 +59,16 @@ func ParseFlake(text, dir string) (Flake, error) {
 	// know. So the directory stands for itself, unless it is the repository.
 	f.Ref = "path:" + escape(f.Dir)
 	if exists(filepath.Join(f.Dir, ".git")) {
-		f.Ref = "git+file://" + escape(f.Dir)
+		f.Ref = repositoryScheme + escape(f.Dir)
 	}
 	return f, nil
 }
+
+// repositoryScheme begins the reference of a directory that is a repository of its own.
+const repositoryScheme = "git+file://"
+
+// repository says whether the flake is such a directory.
+func (f Flake) repository() bool { return f.Dir != "" && strings.HasPrefix(f.Ref, repositoryScheme) }
 
 // escape makes a path part of a URL.
 func escape(path string) string {
