@@ -204,6 +204,16 @@ func testFlakeRequires(t *testing.T, l *lab) {
 	if config, err := os.ReadFile(filepath.Join(build, ".config")); err != nil || !bytes.Contains(config, []byte("\nCONFIG_TASKSTATS=y\n")) {
 		t.Errorf("fix doesn't set TASKSTATS: %v", err)
 	}
+	// nix takes a directory of any name.
+	odd := filepath.Join(filepath.Dir(flake), "my vms, é")
+	if err := os.Rename(flake, odd); err != nil {
+		t.Fatal(err)
+	}
+	flake = odd
+	l.env = append(l.env, "RUN_KERNEL_RUN_FLAKE="+flake)
+	if got := check(true); len(got) != 2 {
+		t.Errorf("in %s: got %+v", flake, got)
+	}
 	// What is no NixOS has the plain attribute, or not.
 	replace(t, filepath.Join(flake, "flake.nix"), "extendModules =", `config.system.requiredKernelConfig = [ { configLine = "CONFIG_PSI=y"; } ];
       other =`)

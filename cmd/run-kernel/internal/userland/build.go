@@ -49,8 +49,21 @@ type built struct {
 
 // command is how nix builds the flake.
 func (b *Builder) command(f Flake) (*exec.Cmd, error) {
+	ref, dir := f.forNix()
 	// --print-out-paths came after nix 2.8.
-	return nixCommand("build", "--json", "--out-link", b.outLink(), f.String())
+	cmd, err := nixCommand("build", "--json", "--out-link", b.outLink(), ref+"#"+f.Attr)
+	if err == nil {
+		cmd.Dir = dir
+	}
+	return cmd, err
+}
+
+// shown is a command of nix for people.
+func shown(cmd *exec.Cmd) []string {
+	if cmd.Dir == "" {
+		return cmd.Args
+	}
+	return append([]string{"env", "-C", cmd.Dir}, cmd.Args...)
 }
 
 // nixCommand is a command of nix.
@@ -72,7 +85,7 @@ func (b *Builder) Command(ctx context.Context, f Flake) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cmd.Args, nil
+	return shown(cmd), nil
 }
 
 // previous returns the toplevel that the last build left, and says whether it is
@@ -112,7 +125,7 @@ func (b *Builder) Build(ctx context.Context, f Flake) (string, error) {
 		return "", err
 	}
 	began := time.Now()
-	b.Events.Emit(event.UserlandStarted{Flake: f.String(), Command: cmd.Args})
+	b.Events.Emit(event.UserlandStarted{Flake: f.String(), Command: shown(cmd)})
 	toplevel, err = b.run(ctx, cmd, f)
 	b.Events.Emit(event.UserlandFinished{Path: toplevel, Elapsed: time.Since(began), Err: err})
 	if err != nil {

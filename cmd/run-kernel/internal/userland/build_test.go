@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +190,38 @@ func TestBuildOfARepository(t *testing.T) {
 	b.write("flake/flake.nix", "{ a = 1; }")
 	if !b.build() {
 		t.Error("a file that git knows doesn't count")
+	}
+}
+
+// nix 2.8 doesn't undo the escapes in a path, and so gets none.
+func TestBuildInAnOddDirectory(t *testing.T) {
+	for _, name := range []string{"my vms", "vms, é", "50%"} {
+		b := newBench(t)
+		b.write(name+"/flake.nix", "{ }")
+		var err error
+		if b.flake, err = ParseFlake(name+"#vm", b.dir); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("SCRIPT", `pwd >>"$CALLS"`)
+		t.Setenv("VALUE", "[]")
+		command, err := b.builder.Command(t.Context(), b.flake)
+		if err != nil || !slices.Equal(command[:3], []string{"env", "-C", b.path(name)}) {
+			t.Errorf("the command is %q, %v", command, err)
+		}
+		if !b.build() {
+			t.Error("nix wasn't called")
+		}
+		if _, err := b.builder.Required(t.Context(), b.flake); err != nil {
+			t.Error(err)
+		}
+		calls, err := os.ReadFile(b.path("calls"))
+		for _, want := range []string{
+			"\npath:.#nixosConfigurations.vm.config.system.build.toplevel\n" + b.path(name) + "\n", "\npath:.#nixosConfigurations.vm\n", ")\n" + b.path(name) + "\n",
+		} {
+			if err != nil || !strings.Contains(string(calls), want) {
+				t.Errorf("no %q in %q, %v", want, calls, err)
+			}
+		}
 	}
 }
 

@@ -87,6 +87,15 @@ func escape(path string) string {
 // Exists says whether the flake is there, as far as this host can tell.
 func (f Flake) Exists() bool { return f.Dir == "" || exists(filepath.Join(f.Dir, "flake.nix")) }
 
+// forNix is the flake as nix's commands take it, in a working directory; empty: in any. nix
+// 2.8 takes the escapes in path:/my%20vms for the directory's own characters.
+func (f Flake) forNix() (ref, dir string) {
+	if f.Dir != "" && !f.repository() && escape(f.Dir) != f.Dir {
+		return "path:.", f.Dir
+	}
+	return f.Ref, ""
+}
+
 // String is how nix names the system.
 func (f Flake) String() string { return f.Ref + "#" + f.Attr }
 

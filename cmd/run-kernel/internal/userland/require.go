@@ -66,10 +66,12 @@ func (b *Builder) Required(ctx context.Context, f Flake) ([]Required, error) {
 			return last.Options, nil
 		}
 	}
-	nix, err := nixCommand("eval", "--json", f.Ref+"#"+system, "--apply", requiredExpression)
+	ref, dir := f.forNix()
+	nix, err := nixCommand("eval", "--json", ref+"#"+system, "--apply", requiredExpression)
 	if err != nil {
 		return nil, err
 	}
+	nix.Dir = dir
 	b.Events.Emit(event.Notice{Text: "asking nix what " + f.Ref + "#" + system + " requires of the kernel"})
 	out, err := b.output(ctx, nix, f, "evaluate")
 	if err != nil {
