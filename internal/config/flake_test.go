@@ -33,7 +33,10 @@ func TestSharesAndFlakes(t *testing.T) {
 		{"nixos#a.b", "/work/nixos#a.b"},
 		{"/etc/nixos", "/etc/nixos"},
 		{"github:me/vm#x", "github:me/vm#x"},
-		{"path:./x", "path:./x"},
+		{"path:./x", "path:/work/x"},
+		{"path:../x#a.b", "path:/x#a.b"},
+		{"path:/x", "path:/x"},
+		{"path:./x?dir=vm", "path:./x?dir=vm"},
 	} {
 		l, err := Load(Sources{TreeDir: dir, Dir: "/work", Flags: parsed(t, "--flake", c.flag, "--share", "a b:x")})
 		var v *ValueError
