@@ -292,6 +292,7 @@ func TestFileErrors(t *testing.T) {
 		{"list of tables", "[[run]]\nsmp = 4\n", "1:3", "this table is written with one pair of brackets", "TOML"},
 		{"list for a duration", "[run]\nboot_timeout = [1]\n", "2:16", "the value is of type array, and should be a duration such as", "TOML"},
 		{"too little", "[run]\nsmp = 0\n", "2", "run.smp: 0 is less than 1", ""},
+		{"more than an int of MiB", "[run]\nmemory_gib = 18014398509481985\n", "2", "run.memory_gib: no guest has 18014398509481985 GiB of memory", ""},
 		{"negative", "[run]\nmemory_gib = 4\n[build]\njobs = -1\n", "4", "build.jobs: -1 is less than 0", ""},
 		{"no size", "[run]\nmemory = '4X'\n", "2", `run.memory: "4X" isn't a size such as 512M or 6G`, ""},
 		{"no host name", "[run]\nhostname = 'a b'\n", "2", `run.hostname: "a b" isn't a host name: up to 64 letters`, ""},

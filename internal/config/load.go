@@ -514,6 +514,9 @@ func (l *Loaded) validate() error {
 	if u := l.Run.Userland; !slices.Contains(Userlands, u) && !strings.Contains(u, "/") {
 		bad(keyNamed("run.userland"), fmt.Sprintf("%q isn't %s or a path with a slash", u, strings.Join(Userlands, ", ")))
 	}
+	if n := l.Run.MemoryGiB; n > maxMemory>>10 {
+		bad(keyNamed("run.memory_gib"), fmt.Sprintf("no guest has %d GiB of memory", n))
+	}
 	if size := l.Run.Memory; size != "" {
 		if _, err := parseSize(size); err != nil {
 			bad(keyNamed("run.memory"), err.Error())
