@@ -289,8 +289,10 @@ func TestBuildErrors(t *testing.T) {
 		if _, err := b.builder.Build(t.Context(), b.flake); !errors.As(err, new(*proc.MissingToolError)) {
 			t.Errorf("got %v", err)
 		}
-		if kind, why := Choose(b.flake); kind != Host || !strings.Contains(why, "no nix") {
-			t.Errorf("auto is %s: %q", kind, why)
+		for ref, flake := range map[string]Flake{"in " + b.flake.Dir: b.flake, "github:me/vms": {Ref: "github:me/vms"}} {
+			if kind, why := Choose(flake); kind != Host || !strings.Contains(why, "flake "+ref+", but no nix") {
+				t.Errorf("auto is %s: %q", kind, why)
+			}
 		}
 	})
 }

@@ -21,7 +21,11 @@ func Choose(f Flake) (kind, why string) {
 		return Host, ""
 	}
 	if _, err := proc.Look("nix", NixDirs...); err != nil {
-		return Host, "there is a flake in " + f.Dir + ", but no nix on this host: the guest runs on the host's userland"
+		what := "a flake in " + f.Dir
+		if f.Dir == "" {
+			what = "the flake " + f.Ref
+		}
+		return Host, "there is " + what + ", but no nix on this host: the guest runs on the host's userland"
 	}
 	return Nix, ""
 }
