@@ -453,6 +453,17 @@ func TestWatchFlake(t *testing.T) {
 	replace(t, filepath.Join(flake, "init"), "greeting=hello", "greeting=changed")
 	s.wait("\nchanged\n")
 	s.wait("waiting for changes")
+	// So is one of a file that the flake has got since.
+	added := filepath.Join(flake, "greetings/one")
+	if err := errors.Join(os.Mkdir(filepath.Dir(added), 0o755), os.WriteFile(added, []byte("greeting=first\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	replace(t, filepath.Join(flake, "init"), "b() {", ". $source/greetings/one\nb() {")
+	s.wait("\nfirst\n")
+	s.wait("waiting for changes")
+	replace(t, added, "first", "second")
+	s.wait("\nsecond\n")
+	s.wait("waiting for changes")
 	// A flake that is broken leaves the guest alone.
 	replace(t, filepath.Join(flake, "flake.nix"), "outputs =", "outputs")
 	s.wait("error: nix could not build")

@@ -24,7 +24,7 @@ func (s *Session) Loop(ctx context.Context, configFiles []string) error {
 		return err
 	}
 	began := time.Now()
-	o, err := s.watchOptions(ctx, configFiles)
+	o, err := s.watchOptions(configFiles)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,11 @@ func (s *Session) Loop(ctx context.Context, configFiles []string) error {
 	defer cancel()
 	var watchers watchers
 	dirs := 0
-	for _, o := range slices.Concat([]watch.Options{o}, s.externalOptions(o), outside) {
+	flake, err := s.flakeOptions(ctx, &o)
+	if err != nil {
+		return err
+	}
+	for _, o := range slices.Concat([]watch.Options{o}, s.externalOptions(o), flake, outside) {
 		w, err := watch.New(watching, o)
 		if err != nil {
 			return err
@@ -83,6 +87,27 @@ func (s *Session) Loop(ctx context.Context, configFiles []string) error {
 	}
 	// It ends by itself only when changes are not seen any more.
 	return watchers.err()
+}
+
+// flakeOptions say what is watched of the guest's flake. A directory of its own is watched as
+// such, since it may get more files; of one that has the source tree in it, or is in that,
+// what nix reads now is watched with the tree.
+func (s *Session) flakeOptions(ctx context.Context, tree *watch.Options) ([]watch.Options, error) {
+	u, err := s.Kernel.Userland()
+	if err != nil || u.Kind != userland.Nix || u.Flake.Dir == "" {
+		return nil, err
+	}
+	files, err := u.Flake.Files(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if prepare.Within(tree.Root, u.Flake.Dir) || prepare.Within(u.Flake.Dir, tree.Root) {
+		tree.Extra = append(tree.Extra, files...)
+		return nil, nil
+	}
+	o := watchLike(*tree, u.Flake.Dir)
+	o.Extra = files
+	return []watch.Options{o}, nil
 }
 
 // externalOptions say what is watched outside of the tree.
@@ -148,7 +173,7 @@ func (w watchers) err() error {
 }
 
 // watchOptions say what is watched: the tree, and what else a turn is made from.
-func (s *Session) watchOptions(ctx context.Context, configFiles []string) (watch.Options, error) {
+func (s *Session) watchOptions(configFiles []string) (watch.Options, error) {
 	tree, c := s.Kernel.Tree, s.Config
 	state, err := tree.StateDir()
 	if err != nil {
@@ -157,17 +182,6 @@ func (s *Session) watchOptions(ctx context.Context, configFiles []string) (watch
 	o := watch.Options{
 		Root: tree.Source, Ignore: c.Watch.Ignore, Quiet: c.Watch.Quiet.Std(), Max: c.Watch.Max.Std(), StateDir: state,
 		Extra: slices.Concat([]string{tree.ConfigPath()}, c.Kconfig.Fragments, configFiles),
-	}
-	u, err := s.Kernel.Userland()
-	if err != nil {
-		return o, err
-	}
-	if u.Kind == userland.Nix && u.Flake.Dir != "" {
-		files, err := u.Flake.Files(ctx)
-		if err != nil {
-			return o, err
-		}
-		o.Extra = append(o.Extra, files...)
 	}
 	if !tree.InTree() {
 		o.Ignore = append(slices.Clone(o.Ignore), tree.BuildDir)

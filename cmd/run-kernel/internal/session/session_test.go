@@ -17,6 +17,7 @@ import (
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/boottest"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/control"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/userland"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/internal/tty"
@@ -288,5 +289,44 @@ func TestTurnThatFails(t *testing.T) {
 			cancel()
 			<-ended
 		})
+	}
+}
+
+// A flake may get more files while it is watched.
+func TestLoopWatchesTheFlake(t *testing.T) {
+	l := newLab(t, "answers")
+	bin, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	flake := filepath.Join(bin, "vms")
+	write := func(path, text string, mode os.FileMode) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What nix makes of it doesn't matter, but that there is something at first.
+	write(filepath.Join(bin, "system/init"), "", 0o755)
+	write(filepath.Join(bin, "nix"), `#!/bin/sh
+case $3 in eval) echo "[]"; exit ;; esac
+mkdir "${0%/*}/once" && echo '[{"outputs":{"out":"'"${0%/*}/system"'"}}]'
+`, 0o755)
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	write(filepath.Join(flake, "flake.nix"), "{ }\n", 0o644)
+	l.config.Run.Userland, l.config.Run.Flake = userland.Nix, flake
+	ctx, s := l.open()
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Loop(ctx, nil) }()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	await(l, func(event.WatchStarted) bool { return true })
+	added := filepath.Join(flake, "modules/ssh.nix")
+	for _, path := range []string{filepath.Join(flake, "flake.nix"), added, added, filepath.Join(flake, "flake.lock")} {
+		write(path, "{ } # "+time.Now().String()+"\n", 0o644)
+		await(l, func(c event.Changed) bool { return slices.Equal(c.Paths, []string{path}) })
 	}
 }
