@@ -127,7 +127,6 @@ func TestSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = Default()
-	c.Run.Flake = filepath.Join(filepath.Dir(path), c.Run.Flake)
 	if diff := cmp.Diff(c, l.Config); diff != "" {
 		t.Error(diff)
 	}
@@ -530,11 +529,10 @@ max = 0
 	if err := l.Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	again, path, err := loadFile(t, b.String())
+	again, _, err := loadFile(t, b.String())
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, b.String())
 	}
-	l.Run.Flake = filepath.Join(filepath.Dir(path), l.Run.Flake)
 	if diff := cmp.Diff(l.Config, again.Config); diff != "" {
 		t.Error(diff)
 	}

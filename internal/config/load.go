@@ -80,7 +80,8 @@ func Load(s Sources) (*Loaded, error) {
 		return nil, err
 	}
 	for _, f := range files {
-		fl, err := readFile(f, f == userFile(s.Environ))
+		tree := s.ConfigFile == "" && s.TreeDir != "" && f == filepath.Join(s.TreeDir, FileName)
+		fl, err := readFile(f, f == userFile(s.Environ), tree)
 		if err != nil {
 			return nil, err
 		}
@@ -203,7 +204,8 @@ func (e *ValueError) Error() string { return e.Where + ": " + e.Problem }
 // Hint is a next step, or empty.
 func (e *ValueError) Hint() string { return e.hint }
 
-func readFile(path string, own bool) (layer, error) {
+// readFile reads the user's own file, a tree's, or another one.
+func readFile(path string, own, tree bool) (layer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return layer{}, fmt.Errorf("configuration: %w", err)
@@ -238,6 +240,10 @@ func readFile(path string, own bool) (layer, error) {
 			continue
 		}
 		l.values[k.name] = k.resolve(k.value(&strict), filepath.Dir(path))
+		if k.name == "run.flake" && tree && strict.Run.Flake == DefaultFlake {
+			// What Print has written names no other flake than no line does.
+			l.values[k.name] = DefaultFlake
+		}
 		l.origins[k.name] = Origin{where}
 	}
 	return l, errors.Join(errs...)
