@@ -72,6 +72,9 @@ func (t *Tree) command(args ...string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := t.CheckPaths(); err != nil {
+		return nil, err
+	}
 	if err := t.lookCompiler(); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/private"
@@ -234,6 +235,27 @@ func within(dir, path string) bool {
 	rel, err := filepath.Rel(dir, path)
 	return err == nil && filepath.IsLocal(rel)
 }
+
+// CheckPaths says when make can't work where the tree is. The top Makefile refuses such a
+// source, but only after the compiler has seemed to be of no use; its rules take a colon in a
+// build directory for their own.
+func (t *Tree) CheckPaths() error {
+	switch {
+	case len(strings.FieldsFunc(t.Source, func(r rune) bool { return r == ':' || unicode.IsSpace(r) })) > 1:
+		return &pathError{"source tree", t.Source, "a blank or a colon"}
+	case strings.Contains(t.BuildDir, ":"):
+		return &pathError{"build directory", t.BuildDir, "a colon"}
+	}
+	return nil
+}
+
+type pathError struct{ what, path, has string }
+
+func (e *pathError) Error() string {
+	return fmt.Sprintf("make can't build with %s in the path of the %s: %s", e.has, e.what, e.path)
+}
+
+func (e *pathError) Hint() string { return "give it another name; a link isn't enough" }
 
 // checkClean is make's own check, in its Makefile's target outputmakefile; there
 // it comes after seconds, and deep in the output.

@@ -197,6 +197,35 @@ func TestDirtySource(t *testing.T) {
 	}
 }
 
+// The top Makefile has such a check for the source: with $(words $(subst :, ,DIR)).
+func TestCheckPaths(t *testing.T) {
+	for _, c := range []struct{ source, build, want string }{
+		{"linux", "", ""},
+		{"linux", "o,ü t", ""},
+		{"my linux", "", "a blank or a colon in the path of the source tree: "},
+		{"my\tlinux", "out", "a blank or a colon in the path of the source tree: "},
+		{"linux:6.1", "", "a blank or a colon in the path of the source tree: "},
+		{"linux", "out:6.1", "a colon in the path of the build directory: "},
+	} {
+		top := physical(t)
+		src := source(t, filepath.Join(top, c.source))
+		tools(t, "exit 0")
+		o := Options{Dir: src}
+		if c.build != "" {
+			o.Output = filepath.Join(top, c.build)
+		}
+		tree, err := Find(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range []error{tree.CheckPaths(), tree.Configure(t.Context(), "olddefconfig", "x")} {
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("source %q, build %q: got %v", c.source, c.build, err)
+			}
+		}
+	}
+}
+
 func TestVersion(t *testing.T) {
 	src := source(t, physical(t))
 	tree, err := Find(Options{Dir: src})

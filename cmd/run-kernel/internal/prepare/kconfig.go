@@ -80,6 +80,9 @@ func (k *Kernel) ReadConfig() (*kconfig.File, error) {
 
 // Model reads the Kconfig files as the build has them.
 func (k *Kernel) Model(ctx context.Context) (*model.Model, error) {
+	if err := k.Tree.CheckPaths(); err != nil {
+		return nil, err
+	}
 	// What is read is 50 MB and lives as long as we need it: collecting garbage
 	// while it grows costs a third of the time.
 	if percent := debug.SetGCPercent(1600); percent >= 0 {
@@ -120,6 +123,9 @@ func (e *refusedError) Hint() string {
 // tryModel is Model, where that is possible: what the engine doesn't understand
 // is left to the kernel's own conf.
 func (k *Kernel) tryModel(ctx context.Context) (*model.Model, error) {
+	if err := k.Tree.CheckPaths(); err != nil {
+		return nil, err
+	}
 	m, err := k.Model(ctx)
 	var incomplete *model.NotTreeError
 	var broken *syntax.Error
