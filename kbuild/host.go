@@ -206,6 +206,9 @@ func (h *host) shown(goals []string) []string {
 
 // makeAway prepares make on the build host, with what it needs there.
 func (t *Tree) makeAway(ctx context.Context, o BuildOptions) (*maker, error) {
+	if err := t.checkClean(); err != nil {
+		return nil, err // before all its objects are copied
+	}
 	h, err := t.reach(ctx)
 	if err != nil {
 		return nil, err

@@ -184,11 +184,12 @@ func TestBuildHostFails(t *testing.T) {
 		"a disk that is full": {change: func(l *hostLab) {
 			write(l.t, l.dir, map[string]string{"bin/rsync": "#!/bin/sh\necho 'rsync: write failed: No space left on device (28)' >&2; exit 11\n"})
 		}, text: "No space left", hint: "build host's disk is full"},
-		"a disk that fills":    {make: "echo 'ld: final link failed: No space left on device'; exit 2", text: "make failed", hint: "build host's disk is full"},
-		"a broken connection":  {make: "echo 'client_loop: send disconnect: Broken pipe' >&2; exit 255", text: "the connection ended: client_loop", hint: "run it again"},
-		"nothing was built":    {make: "exit 0", text: "there is no ", hint: "build.log"},
-		"in the source tree":   {change: func(l *hostLab) { l.tree.BuildDir = l.src }, text: "objects of its own", hint: "-O DIR"},
-		"start-up files alone": {change: func(l *hostLab) { l.here("ssh", "echo Welcome") }, text: `it said "Welcome\n"`, hint: "start-up files"},
+		"a disk that fills":     {make: "echo 'ld: final link failed: No space left on device'; exit 2", text: "make failed", hint: "build host's disk is full"},
+		"a broken connection":   {make: "echo 'client_loop: send disconnect: Broken pipe' >&2; exit 255", text: "the connection ended: client_loop", hint: "run it again"},
+		"nothing was built":     {make: "exit 0", text: "there is no ", hint: "build.log"},
+		"in the source tree":    {change: func(l *hostLab) { l.tree.BuildDir = l.src }, text: "objects of its own", hint: "-O DIR"},
+		"built in place before": {change: func(l *hostLab) { write(l.t, l.src, map[string]string{".config": ""}) }, text: "was built in place", hint: "mrproper"},
+		"start-up files alone":  {change: func(l *hostLab) { l.here("ssh", "echo Welcome") }, text: `it said "Welcome\n"`, hint: "start-up files"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newHostLab(t, c.make, Options{})
