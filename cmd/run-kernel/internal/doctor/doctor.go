@@ -4,12 +4,12 @@ package doctor
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/userland"
 	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/proc"
 	"github.com/metaspace/run-kernel/kbuild"
@@ -95,7 +95,7 @@ func Examine(ctx context.Context, o Options) []Check {
 	checks = append(checks,
 		optional(tool("session", "ssh", "ssh"), "run-kernel ssh, scp and rsync reach the guest by it"),
 		debugger(o),
-		optional(tool("nix", "nix", "nix", userland.NixDirs...), "a NixOS userland is built by it; the host's own needs none"),
+		nix(os.Geteuid(), nixState),
 		optional(tool("watch", "git", "git"), "the loop asks it which files are sources"),
 		watches(o), instances,
 		disk(o),

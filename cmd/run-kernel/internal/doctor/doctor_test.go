@@ -5,6 +5,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,6 +124,38 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// nix is of no use to a user whose the store isn't, where no daemon answers.
+func TestNixDaemon(t *testing.T) {
+	dir := path(t)
+	t.Setenv("NIX_REMOTE", "")
+	program(t, dir, "nix", "nix (Nix) 2.26.3", 0)
+	state := t.TempDir()
+	if c := nix(1000, state)(t.Context()); c.State != Note || !strings.Contains(c.Text, "no daemon") || !strings.Contains(c.Hint, "systemctl start") || c.tool != "" {
+		t.Errorf("without a daemon: %+v", c)
+	}
+	if c := nix(0, state)(t.Context()); c.State != OK {
+		t.Errorf("as root: %+v", c)
+	}
+	if err := os.Mkdir(filepath.Join(state, "daemon-socket"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(state, "daemon-socket/socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if c := nix(1000, state)(t.Context()); c.State != OK {
+		t.Errorf("with a daemon: %+v", c)
+	}
+	own := t.TempDir()
+	if err := os.Mkdir(filepath.Join(own, "db"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if c := nix(1000, own)(t.Context()); c.State != OK {
+		t.Errorf("with a store of one's own: %+v", c)
+	}
+}
+
 // With clang and lld alone, make LLVM=1 ends at the first archive.
 func TestLLVM(t *testing.T) {
 	dir := path(t)
@@ -149,6 +182,7 @@ func TestLLVM(t *testing.T) {
 // Where boots find nix, it is there: its installer's directory is in no $PATH of sudo's.
 func TestNixElsewhere(t *testing.T) {
 	path(t)
+	t.Setenv("NIX_REMOTE", "daemon") // which is as it may be
 	dir := t.TempDir()
 	saved := userland.NixDirs
 	t.Cleanup(func() { userland.NixDirs = saved })

@@ -4,12 +4,17 @@ package doctor
 
 import (
 	"context"
+	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/metaspace/run-kernel/boot"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/userland"
 	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/pattern"
 	"github.com/metaspace/run-kernel/internal/proc"
@@ -64,6 +69,29 @@ func optional(check func(context.Context) Check, purpose string) func(context.Co
 		if c.State == Missing {
 			c.State, c.Text = Note, "not found; "+purpose
 		}
+		return c
+	}
+}
+
+// nixState is where nix keeps what it knows of its store.
+const nixState = "/nix/var/nix"
+
+// nix checks for nix, and that it works for a user: the store is root's mostly, and a daemon
+// builds for others.
+func nix(uid int, state string) func(context.Context) Check {
+	return func(ctx context.Context) Check {
+		c := optional(tool("nix", "nix", "nix", userland.NixDirs...), "a NixOS userland is built by it; the host's own needs none")(ctx)
+		if c.State != OK || uid == 0 || os.Getenv("NIX_REMOTE") != "" || unix.Access(filepath.Join(state, "db"), unix.W_OK) == nil {
+			return c
+		}
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "unix", filepath.Join(state, "daemon-socket/socket"))
+		if err != nil {
+			c.State, c.tool, c.Text = Note, "", "it can't be used: the store isn't yours, and no daemon of it answers"
+			c.Hint = userland.NoDaemonHint
+			return c
+		}
+		_ = conn.Close()
 		return c
 	}
 }

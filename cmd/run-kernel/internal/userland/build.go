@@ -215,6 +215,9 @@ func (e *NoFlakeError) Hint() string {
 	return "run-kernel init writes one for NixOS into ./nixos; --userland host does without"
 }
 
+// NoDaemonHint is the next step where nix doesn't work for this user.
+const NoDaemonHint = "start nix's daemon, as by systemctl start nix-daemon, and see that it takes you; Debian: the package nix-setup-systemd, and the group nix-users"
+
 // A NixError is a nix that failed.
 type NixError struct {
 	Flake   Flake
@@ -245,7 +248,7 @@ func (e *NixError) Hint() string {
 	case strings.Contains(m, "build users group"):
 		text = "nix isn't set up for root: make the group and its users, or set build-users-group = in /etc/nix/nix.conf; " + text
 	case noDaemon.MatchString(m):
-		text = "start nix's daemon, as by systemctl start nix-daemon, and see that it takes you; Debian: the package nix-setup-systemd, and the group nix-users; " + text
+		text = NoDaemonHint + "; " + text
 	case e.Flake.repository():
 		if file := notTracked.FindStringSubmatch(m); file != nil {
 			text = "nix sees only the files that git tracks: " + qemu.Quote([]string{"git", "-C", e.Flake.Dir, "add", file[1]}) + "; " + text
