@@ -546,6 +546,26 @@ max = 0
 	}
 }
 
+// An empty path is mostly a variable that isn't set, and not meant to be the directory that
+// we are in: a guest could write that.
+func TestEmptyPaths(t *testing.T) {
+	for _, flag := range []string{"rwdir", "hide", "fragment", "external", "ignore", "rerun"} {
+		_, err := loadFlags(t, "--"+flag+"=/a", "--"+flag+"=")
+		var v *ValueError
+		if !errors.As(err, &v) || v.Where != "--"+flag || !strings.HasSuffix(v.Problem, `: "" is no path`) {
+			t.Errorf("--%s: got %v", flag, err)
+		}
+	}
+	if _, _, err := loadFile(t, "[run]\nrwdir = ['']\n"); err == nil || !strings.Contains(err.Error(), `run.rwdir: "" is no path`) {
+		t.Errorf("in a file: got %v", err)
+	}
+	// No list at all is none.
+	l, err := loadEnv("RUN_KERNEL_RUN_HIDE=", "RUN_KERNEL_RUN_RWDIR=")
+	if err != nil || len(l.Run.Hide) > 0 || len(l.Run.Rwdir) > 0 {
+		t.Errorf("empty variables: %v", err)
+	}
+}
+
 func TestDuration(t *testing.T) {
 	for text, want := range map[string]string{
 		"0": "0s", "200ms": "200ms", "60s": "1m", "90s": "1m30s", "1h": "1h", "1h30m": "1h30m", "1h5s": "1h0m5s", "10m": "10m",

@@ -486,7 +486,7 @@ func (k key) resolve(value any, dir string) any {
 		if k.path != "" {
 			v = slices.Clone(v)
 			for i, p := range v {
-				if !filepath.IsAbs(p) {
+				if p != "" && !filepath.IsAbs(p) { // an empty one isn't the directory
 					v[i] = filepath.Join(dir, p)
 				}
 			}
@@ -515,6 +515,9 @@ func (l *Loaded) validate() error {
 		}
 		if n, ok := least[k.name]; ok && v.(int) < n {
 			bad(k, fmt.Sprintf("%d is less than %d", v, n))
+		}
+		if paths, ok := v.([]string); ok && (k.path != "" || k.name == "run.hide") && slices.Contains(paths, "") {
+			bad(k, `"" is no path`)
 		}
 	}
 	if u := l.Run.Userland; !slices.Contains(Userlands, u) && !strings.Contains(u, "/") {
