@@ -546,6 +546,16 @@ max = 0
 	}
 }
 
+// What is wrong with trust is said in the words of the file, too.
+func TestTrustIsNoList(t *testing.T) {
+	home := t.TempDir()
+	path := file(t, home, ".config/run-kernel/"+FileName, "trust = '/srv/linux'\n")
+	_, err := FindTrust([]string{"HOME=" + home})
+	if want := path + `:1:9: the value is of type string, and should be a list: ["…", "…"]`; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
 // An empty path is mostly a variable that isn't set, and not meant to be the directory that
 // we are in: a guest could write that.
 func TestEmptyPaths(t *testing.T) {

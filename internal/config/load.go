@@ -326,7 +326,7 @@ func fileError(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-var typeMismatch = pattern.New(`^cannot decode TOML ([\w ]+) into struct field \S+ of type (\S+)$`)
+var typeMismatch = pattern.New(`^cannot decode TOML ([\w ]+) into struct field .+ of type (\S+)$`)
 
 // mistyped says in TOML's words what the library says in Go's.
 func mistyped(problem string) string {
