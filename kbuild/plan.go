@@ -287,6 +287,7 @@ func (t *Tree) archivesOf(objects []graph.Target, now time.Time) ([]string, erro
 		} else if !ok {
 			return nil, uncertain("%s isn't simply linked into vmlinux", o.Name)
 		}
+		has := false // a directory further down
 		for dir := path.Dir(o.Name); ; dir = path.Dir(dir) {
 			// Some directories have none: a Makefile above them names their objects.
 			archive := path.Join(dir, "built-in.a")
@@ -298,7 +299,13 @@ func (t *Tree) archivesOf(objects []graph.Target, now time.Time) ([]string, erro
 				if err != nil {
 					return nil, err
 				}
-				if ok && !slices.Contains(archives, archive) {
+				if !ok && has {
+					// The directory below isn't a part of this one, but of one above, as
+					// arch/x86/pci is by arch/x86/Makefile. make compiles the object for both,
+					// at the same time, and for this one by rules that aren't its own.
+					return nil, uncertain("%s is below a directory that it doesn't belong to", o.Name)
+				}
+				if has = has || ok; ok && !slices.Contains(archives, archive) {
 					archives = append(archives, archive)
 				}
 			}

@@ -134,6 +134,9 @@ func (t *Tree) Short(ctx context.Context, s *Short, o BuildOptions) (*Result, er
 		name := step[strings.LastIndexByte(step, ' ')+1:]
 		switch strings.TrimSuffix(step, " "+name) {
 		case "CC", "AS", "CC [M]", "AS [M]":
+			if compiled[name] {
+				return nil, uncertain("the short build compiled %s twice", name)
+			}
 			compiled[name] = true
 		case "LD [M]":
 			if stem, ok := strings.CutSuffix(name, ".o"); ok && slices.Contains(s.modules, stem) {
