@@ -660,7 +660,7 @@ var (
 	pathSpan   = regexp.MustCompile(`^[A-Za-z0-9._*/-]+$`)
 	stateSpan  = regexp.MustCompile(`\.run-kernel/([A-Za-z_.-]+)`)
 	variable   = regexp.MustCompile(`RUN_KERNEL_[A-Z0-9_]+`)
-	notFlagOf  = regexp.MustCompile(`^(--readonly|--translate-uid|-v|-update)$`) // virtiofsd's, and go test's
+	notFlagOf  = regexp.MustCompile(`^(--readonly|--translate-uid|-v|-update|-parallel)$`) // virtiofsd's, and go test's
 	kernelPath = regexp.MustCompile(`^(scripts/kconfig(/|$)|build/|tools/testing/)`)
 )
 

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -452,12 +453,19 @@ func testKernel(t *testing.T) *kernel {
 	return k
 }
 
-// bootKernel is a built kernel for a test that boots it as it is: a copy of that of
-// testKernel, so that the two are used at the same time.
+// copies is how many copies of the test kernel there are at most, and copied how often one
+// was asked for.
+const copies = 4
+
+var copied atomic.Int32
+
+// bootKernel is a built kernel for a test that boots it as it is: one of some copies of that
+// of testKernel, so that several tests boot at the same time, and beside one that builds.
 func bootKernel(t *testing.T) *kernel {
 	t.Helper()
 	original := newTestKernel(t)
-	k := &kernel{source: original.source, build: original.build + "-copy", copied: true, require: original.require}
+	build := fmt.Sprintf("%s-copy%d", original.build, copied.Add(1)%int32(min(copies, cap(slots))))
+	k := &kernel{source: original.source, build: build, copied: true, require: original.require}
 	if !prepared.has(k.build) {
 		original.alone(t, func() {
 			original.prepare()
@@ -472,11 +480,16 @@ func bootKernel(t *testing.T) *kernel {
 // copyBuild makes a build directory what another is, without what run-kernel keeps there.
 func copyBuild(t *testing.T, to, from string) {
 	t.Helper()
-	for _, argv := range [][]string{{"rm", "-rf", to}, {"cp", "-a", "--reflink=auto", from, to}, {"rm", "-rf", filepath.Join(to, ".run-kernel")}} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", argv, err, out)
+	// Tests of other packages have make try compilers there, which takes files of a moment.
+	var out []byte
+	var err error
+	for range 5 {
+		out, err = exec.Command("sh", "-c", `rm -rf "$1" && cp -a --reflink=auto "$0" "$1" && rm -rf "$1/.run-kernel"`, from, to).CombinedOutput()
+		if err == nil {
+			return
 		}
 	}
+	t.Fatalf("copy %s: %v: %s", from, err, out)
 }
 
 // richOptions are what tests of NixOS, of modules and of KUnit want in a kernel: modules

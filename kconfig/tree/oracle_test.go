@@ -66,7 +66,8 @@ func trees(t *testing.T) []string {
 	var list []string
 	versions := map[string]bool{} // by the first lines of the trees' Makefile
 	var found []string
-	for _, variable := range []string{"RUN_KERNEL_TEST_TREE", "RUN_KERNEL_TEST_TREE2", "RUN_KERNEL_TEST_KCONFIG_TREES"} {
+	// First those that no other test edits meanwhile.
+	for _, variable := range []string{"RUN_KERNEL_TEST_KCONFIG_TREES", "RUN_KERNEL_TEST_TREE", "RUN_KERNEL_TEST_TREE2"} {
 		dir := os.Getenv(variable)
 		switch {
 		case dir == "" && variable != "RUN_KERNEL_TEST_KCONFIG_TREES" && os.Getenv("RUN_KERNEL_TEST_REQUIRE") != "":
