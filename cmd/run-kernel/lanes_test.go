@@ -108,15 +108,27 @@ func lock(t *testing.T, dir string) {
 	}
 }
 
+// queues have a mutex for each directory: one test of this process at a time waits for its
+// lock, and those of another process don't come after all of ours.
+var queues sync.Map
+
 // flock locks a directory, by a file beside it, until unlock.
 func flock(dir string) (unlock func(), err error) {
+	value, _ := queues.LoadOrStore(dir, new(sync.Mutex))
+	queue := value.(*sync.Mutex)
+	queue.Lock()
 	f, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o666)
+	if err == nil {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			_ = f.Close()
+		}
+	}
 	if err != nil {
+		queue.Unlock()
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	return func() {
 		_ = f.Close()
-		return nil, err
-	}
-	return func() { _ = f.Close() }, nil
+		queue.Unlock()
+	}, nil
 }

@@ -83,7 +83,7 @@ func newEditLab(t *testing.T) *editLab {
 		build = filepath.Join(os.Getenv("RUN_KERNEL_TEST_CACHE"), "build-"+filepath.Base(*editSource))
 	}
 	// Other tests edit and build the same tree.
-	f, err := os.OpenFile(build+".lock", os.O_CREATE|os.O_RDWR, 0o666)
+	f, err := os.OpenFile(*editSource+".lock", os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
 		t.Fatal(err)
 	}
