@@ -223,15 +223,15 @@ func Generated(name string) bool {
 func (t *Tree) ExternalOf(file string) string {
 	for _, dir := range t.External {
 		// The tree may be in that directory, and is no part of the modules then.
-		if within(dir, file) && !(within(dir, t.Source) && within(t.Source, file)) {
+		if Within(dir, file) && !(Within(dir, t.Source) && Within(t.Source, file)) {
 			return dir
 		}
 	}
 	return ""
 }
 
-// within says whether a path is a directory or in it.
-func within(dir, path string) bool {
+// Within says whether a path is a directory's, or that of something in it.
+func Within(dir, path string) bool {
 	rel, err := filepath.Rel(dir, path)
 	return err == nil && filepath.IsLocal(rel)
 }

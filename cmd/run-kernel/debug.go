@@ -18,6 +18,7 @@ import (
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/kbuild"
 )
 
 func (a *app) gdbCommand() *cobra.Command {
@@ -113,7 +114,7 @@ func vmlinuxOf(build, image string) (path string, known bool) {
 	if filepath.Base(image) == "vmlinux" {
 		return image, true
 	}
-	return filepath.Join(build, "vmlinux"), image == "" || prepare.Within(build, image)
+	return filepath.Join(build, "vmlinux"), image == "" || kbuild.Within(build, image)
 }
 
 // gdbCommandLine is gdb's for the guest of a build directory. Of what is in that, gdb runs

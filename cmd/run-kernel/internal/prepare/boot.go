@@ -54,7 +54,7 @@ func (b Boot) Options() (boot.Options, error) {
 	}
 	for i, path := range c.Watch.Rerun {
 		// What the userland has of it may be kept by the guest.
-		if st, err := os.Stat(path); err == nil && st.IsDir() && !Within(b.Tree, path) {
+		if st, err := os.Stat(path); err == nil && st.IsDir() && !kbuild.Within(b.Tree, path) {
 			o.Shares = append(o.Shares, boot.Share{Tag: fmt.Sprintf("run-kernel.rerun%d", i), Dir: path, Path: path, ReadOnly: true})
 		}
 	}

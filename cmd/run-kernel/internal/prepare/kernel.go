@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -169,10 +168,4 @@ func GuestKernels(and string) string {
 		text.WriteString(a.Kernel)
 	}
 	return text.String()
-}
-
-// Within says whether a path is a directory's, or that of something in it.
-func Within(dir, path string) bool {
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && filepath.IsLocal(rel)
 }

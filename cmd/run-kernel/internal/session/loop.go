@@ -10,10 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/userland"
 	"github.com/metaspace/run-kernel/internal/config"
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/kbuild"
 	"github.com/metaspace/run-kernel/watch"
 )
 
@@ -101,7 +101,7 @@ func (s *Session) flakeOptions(ctx context.Context, tree *watch.Options) ([]watc
 	if err != nil {
 		return nil, err
 	}
-	if prepare.Within(tree.Root, u.Flake.Dir) || prepare.Within(u.Flake.Dir, tree.Root) {
+	if kbuild.Within(tree.Root, u.Flake.Dir) || kbuild.Within(u.Flake.Dir, tree.Root) {
 		tree.Extra = append(tree.Extra, files...)
 		return nil, nil
 	}
@@ -115,7 +115,7 @@ func (s *Session) externalOptions(tree watch.Options) []watch.Options {
 	var list []watch.Options
 	for _, dir := range s.Kernel.Tree.External {
 		o := watchLike(tree, dir)
-		if prepare.Within(dir, s.Kernel.Tree.Source) { // which is watched by itself
+		if kbuild.Within(dir, s.Kernel.Tree.Source) { // which is watched by itself
 			o.Ignore = append(slices.Clone(o.Ignore), s.Kernel.Tree.Source)
 		}
 		list = append(list, o)

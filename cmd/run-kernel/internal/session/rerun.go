@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
+	"github.com/metaspace/run-kernel/kbuild"
 	"github.com/metaspace/run-kernel/watch"
 )
 
@@ -59,7 +59,7 @@ func (c *commandFiles) note() {
 }
 
 func (c *commandFiles) has(path string) bool {
-	return slices.ContainsFunc(c.paths, func(p string) bool { return prepare.Within(p, path) })
+	return slices.ContainsFunc(c.paths, func(p string) bool { return kbuild.Within(p, path) })
 }
 
 // await waits until a guest sees the last change.
@@ -84,7 +84,7 @@ func (s *Session) commandFiles() (*commandFiles, error) {
 		if err != nil {
 			return nil, fmt.Errorf("rerun: %w", err)
 		}
-		if prepare.Within(real, s.Kernel.Tree.Source) {
+		if kbuild.Within(real, s.Kernel.Tree.Source) {
 			return nil, &rerunTreeError{path, s.Kernel.Tree.Source}
 		}
 		c.paths = append(c.paths, real)
@@ -96,7 +96,7 @@ func (s *Session) commandFiles() (*commandFiles, error) {
 func (c *commandFiles) outside(tree watch.Options) ([]watch.Options, error) {
 	var list []watch.Options
 	for _, path := range c.paths {
-		if prepare.Within(tree.Root, path) {
+		if kbuild.Within(tree.Root, path) {
 			continue
 		}
 		if st, err := os.Stat(path); err != nil {
