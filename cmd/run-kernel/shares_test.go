@@ -28,7 +28,7 @@ func TestTrixieShares(t *testing.T) { testShares(t, trixieKernel(t), "virtiofs")
 func TestTrixieShares9P(t *testing.T) { testShares(t, trixieKernel(t), "9p") }
 
 func TestWritableDirectory(t *testing.T) {
-	k := bootKernel(t)
+	k := testKernel(t) // a watch of the tree would see what is written there
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "mine"), 0o755); err != nil {
 		t.Fatal(err)
