@@ -171,10 +171,14 @@ func (a *app) kselftest(c *cobra.Command, words []string, k *kselftestFlags) err
 			if err != nil {
 				return noSelftest(err)
 			}
-			run, err := selftestScript(words, have, filepath.Join(inGuest, filepath.Base(build.Installed())), k.testTimeout)
+			chosen, err := chooseSelftests(words, have)
 			if err != nil {
 				return err
 			}
+			for _, test := range chosen {
+				k.expected = append(k.expected, selftestTitle(test))
+			}
+			run := selftestScript(chosen, filepath.Join(inGuest, filepath.Base(build.Installed())), k.testTimeout)
 			return atomicfile.Write(script, []byte(run), 0o644)
 		},
 	}
@@ -202,26 +206,50 @@ func noSelftest(err error) error {
 	return &noTestsError{e.Error(), hint}
 }
 
-// selftestScript is what the guest runs: it copies the installed tests to memory, where
-// they can write, and starts the kernel's own runner. have lists what is installed.
-func selftestScript(words, have []string, installed string, limit time.Duration) (string, error) {
-	var args, targets []string
+// chooseSelftests returns the tests that words name, as TARGET:TEST and each once. have
+// lists what is installed, a target's tests one after the other.
+func chooseSelftests(words, have []string) ([]string, error) {
+	chosen := make(map[string]bool)
 	for _, word := range words {
 		target, test := splitSelftest(word)
-		if !slices.Contains(targets, target) {
+		named := func(h string) bool { return strings.HasPrefix(h, target+":") }
+		if test != "" {
+			word = target + ":" + test
+			named = func(h string) bool { return h == word }
+		}
+		found := false
+		for _, h := range have {
+			if named(h) {
+				found, chosen[h] = true, true
+			}
+		}
+		switch {
+		case found:
+		case test == "":
+			return nil, &noTestsError{"the selftest " + target + " has no tests to run", "its Makefile says what it builds"}
+		default:
+			return nil, noSelftest(&kbuild.NoSelftestError{Name: word, Have: have})
+		}
+	}
+	// The runner would run a target twice whose tests aren't beside each other.
+	return slices.DeleteFunc(slices.Clone(have), func(h string) bool { return !chosen[h] }), nil
+}
+
+// selftestTitle is the name that the kernel's runner gives the result of TARGET:TEST; see
+// tools/testing/selftests/kselftest/runner.sh.
+func selftestTitle(test string) string {
+	return "selftests: " + strings.Replace(test, ":", ": ", 1)
+}
+
+// selftestScript is what the guest runs: it copies the installed tests to memory, where
+// they can write, and starts the kernel's own runner for those chosen.
+func selftestScript(chosen []string, installed string, limit time.Duration) string {
+	var args, targets []string
+	for _, test := range chosen {
+		args = append(args, "-t", test)
+		if target, _ := splitSelftest(test); !slices.Contains(targets, target) {
 			targets = append(targets, target)
 		}
-		if test == "" {
-			if !slices.ContainsFunc(have, func(h string) bool { return strings.HasPrefix(h, target+":") }) {
-				return "", &noTestsError{"the selftest " + target + " has no tests to run", "its Makefile says what it builds"}
-			}
-			args = append(args, "-c", target)
-			continue
-		}
-		if word = target + ":" + test; !slices.Contains(have, word) {
-			return "", noSelftest(&kbuild.NoSelftestError{Name: word, Have: have})
-		}
-		args = append(args, "-t", word)
 	}
 	var settings strings.Builder
 	if limit > 0 {
@@ -241,5 +269,5 @@ mkdir "$to/upper" "$to/work" "$to/tests" && {
 } && cd "$to/tests" || exit 125
 ` + settings.String() + `# The runner opens /dev/stdout, which must be a pipe for that.
 ./run_kselftest.sh ` + qemu.Quote(args) + ` | cat
-`, nil
+`
 }

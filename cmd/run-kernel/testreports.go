@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,7 +123,8 @@ func (r *testReports) write(out io.Writer, name string, t *ktap.Test) error {
 // A commandResults is how the results of a command in the guest are told.
 type commandResults struct {
 	testReports
-	ktap bool // it prints them as KTAP
+	ktap     bool     // it prints them as KTAP
+	expected []string // names of tests that must have a result there
 
 	parser *ktap.Parser
 }
@@ -183,6 +185,9 @@ func (r *commandResults) finish(a *app, argv []string, err error) error {
 		}
 		t = ktap.Single(single)
 	}
+	for _, name := range r.absent(t) {
+		t.Fail(name, []string{"it has no result: what runs the tests ended before"})
+	}
 	result := t.Status
 	switch {
 	case !r.ktap:
@@ -219,6 +224,21 @@ func (r *commandResults) finish(a *app, argv []string, err error) error {
 		return statusError(statusUnmet)
 	}
 	return err
+}
+
+// absent returns the expected tests that have no result. Where none has one, they may go
+// by other names there, or there are no results at all.
+func (r *commandResults) absent(t *ktap.Test) []string {
+	if len(r.expected) == 0 || t.Counts.Total() >= ktap.MaxTests {
+		return nil // tests beyond the limit have no names
+	}
+	there := make(map[string]bool)
+	t.Walk(func(_ []string, test *ktap.Test) { there[test.Name] = true })
+	absent := slices.DeleteFunc(slices.Clone(r.expected), func(name string) bool { return there[name] })
+	if len(absent) == len(r.expected) {
+		return nil
+	}
+	return absent
 }
 
 // leadsToDescriptor says whether a path leads to a descriptor of ours, as /dev/stdout and

@@ -61,6 +61,48 @@ func TestKTAPStatus(t *testing.T) {
 	}
 }
 
+// A runner of selftests that ends between two targets has said nothing wrong.
+func TestExpectedResults(t *testing.T) {
+	const first, second = "TAP version 13\n1..1\nok 1 selftests: size: get_size\n", "TAP version 13\n1..1\nok 1 selftests: net/lib: a:b\n"
+	expected := []string{selftestTitle("size:get_size"), selftestTitle("net/lib:a:b")}
+	for _, test := range []struct {
+		output string
+		want   int
+	}{
+		{first + second, 0},
+		{second + first, 0},
+		{first, 1},
+		{"TAP version 13\n1..1\nok 1 a runner with other names\n", 0},
+		{"", statusFailed},
+	} {
+		r := &commandResults{ktap: true, parser: ktap.NewParser(ktap.Options{Comments: true}), expected: expected}
+		if _, err := io.WriteString(r.parser, test.output); err != nil {
+			t.Fatal(err)
+		}
+		a := &app{events: func(event.Event) {}}
+		if got := exitStatus(r.finish(a, []string{"size", "net/lib"}, nil)); got != test.want {
+			t.Errorf("%q: status %d, want %d", test.output, got, test.want)
+		}
+	}
+}
+
+func TestChooseSelftests(t *testing.T) {
+	have := []string{"size:get_size", "timers:nanosleep", "timers:posix_timers", "net/lib:csum"}
+	for _, test := range []struct{ words, want string }{
+		{"timers", "timers:nanosleep timers:posix_timers"},
+		{"timers timers:posix_timers timers/", "timers:nanosleep timers:posix_timers"},
+		{"timers:posix_timers size timers:nanosleep", "size:get_size timers:nanosleep timers:posix_timers"},
+		{"net/lib:csum", "net/lib:csum"},
+		{"size mm", ""},
+		{"timers:posix", ""},
+	} {
+		got, err := chooseSelftests(strings.Fields(test.words), have)
+		if strings.Join(got, " ") != test.want || (err != nil) != (test.want == "") {
+			t.Errorf("%s: got %q, %v", test.words, got, err)
+		}
+	}
+}
+
 // Where the results can't be written, a crash is still one.
 func TestResultsThatAreLost(t *testing.T) {
 	crash := &boot.CrashError{}
