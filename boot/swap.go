@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,7 +138,7 @@ func (s Swap) swap(client *ssh.Client, stop <-chan struct{}) (*Swapped, error) {
 	}
 	for _, m := range p.plan.Load {
 		if parameters, ok := result.Parameters[m.Name]; ok {
-			done.Modules = append(done.Modules, SwappedModule{Name: m.Name, Parameters: parameters, Lost: p.lost[m.Name]})
+			done.Modules = append(done.Modules, SwappedModule{Name: m.Name, Parameters: parameters, Lost: slices.Concat(p.lost[m.Name], result.Lost[m.Name])})
 		}
 	}
 	if result.Error != "" {

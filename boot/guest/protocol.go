@@ -91,6 +91,8 @@ type (
 		Taint uint64 `json:"taint"`           // after it
 		// Parameters are those that each module was loaded with, as in a line for modprobe.
 		Parameters map[string]string `json:"parameters,omitempty"`
+		// Lost are those that no such line can give back.
+		Lost map[string][]string `json:"lost,omitempty"`
 	}
 )
 

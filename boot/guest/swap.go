@@ -124,7 +124,7 @@ func BuildID(note []byte) string {
 
 // carryOut unloads and loads what a plan says.
 func (t *moduleTable) carryOut(plan ModulePlan, images [][]byte) ModuleResult {
-	r := ModuleResult{Parameters: map[string]string{}}
+	r := ModuleResult{Parameters: map[string]string{}, Lost: map[string][]string{}}
 	kept := map[string]map[string]string{}
 	for _, name := range plan.Unload {
 		kept[name] = t.parameters(name)
@@ -134,13 +134,16 @@ func (t *moduleTable) carryOut(plan ModulePlan, images [][]byte) ModuleResult {
 		}
 	}
 	for i, m := range plan.Load {
-		parameters := parameterLine(kept[m.Name], m.Parameters)
+		parameters, lost := parameterLine(kept[m.Name], m.Parameters)
 		if err := t.load(images[i], parameters); err != nil {
 			r.Error = loadError(m.Name, parameters, err)
 			return r
 		}
 		images[i] = nil
 		r.Parameters[m.Name] = parameters
+		if lost != nil {
+			r.Lost[m.Name] = lost
+		}
 	}
 	return r
 }
@@ -189,18 +192,22 @@ func (t *moduleTable) parameters(name string) map[string]string {
 }
 
 // parameterLine writes parameters as the kernel reads them: next_arg in lib/cmdline.c
-// knows double quotes, and nothing that stands for one.
-func parameterLine(values map[string]string, known []string) string {
+// knows double quotes, and nothing that stands for one. Those with such a value are lost.
+func parameterLine(values map[string]string, known []string) (line string, lost []string) {
 	var words []string
 	for name, value := range values {
-		if !slices.Contains(known, name) || strings.ContainsAny(value, "\"\n") {
+		switch {
+		case !slices.Contains(known, name):
 			continue
-		}
-		if strings.ContainsAny(value, " \t") {
+		case strings.ContainsAny(value, "\"\n"):
+			lost = append(lost, name)
+			continue
+		case strings.ContainsAny(value, " \t"):
 			value = `"` + value + `"`
 		}
 		words = append(words, name+"="+value)
 	}
 	slices.Sort(words)
-	return strings.Join(words, " ")
+	slices.Sort(lost)
+	return strings.Join(words, " "), lost
 }

@@ -96,7 +96,7 @@ func TestModulesAreReplaced(t *testing.T) {
 			ModulePlan{Unload: []string{"user", "lib"}, Load: []ModuleFile{{Name: "lib", Size: 3}, {Name: "user", Size: 4, Parameters: known}}},
 			"LIBUSER",
 			[]string{"unload user", "unload lib", "load LIB ", `load USER debug=Y label="two words" list=1,2`},
-			ModuleResult{Parameters: map[string]string{"lib": "", "user": `debug=Y label="two words" list=1,2`}},
+			ModuleResult{Parameters: map[string]string{"lib": "", "user": `debug=Y label="two words" list=1,2`}, Lost: map[string][]string{"user": {"quote"}}},
 		},
 		"one in use": {
 			ModulePlan{Unload: []string{"user", "busy", "lib"}, Load: []ModuleFile{{Name: "lib", Size: 3}}},
