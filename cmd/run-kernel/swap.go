@@ -52,6 +52,16 @@ func (a *app) swap(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	client, err := a.dial()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	status, err := client.Status()
+	if err != nil {
+		return err
+	}
+	a.config.Build.External = slices.Concat(a.config.Build.External, status.External)
 	tree, err := a.treeIn(address.Build)
 	if err != nil {
 		return err
@@ -75,11 +85,6 @@ func (a *app) swap(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		s.Names = slices.Sorted(maps.Keys(paths))
 	}
-	client, err := a.dial()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
 	began := time.Now()
 	done, err := s.Swap(c.Context(), client.Client)
 	e := session.SwapEvent(done, nil, time.Since(began))

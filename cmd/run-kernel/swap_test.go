@@ -239,6 +239,10 @@ func TestSwapExternal(t *testing.T) {
 	s.wait("swap   mine speed=9, after")
 	s.wait("MARK second 9")
 	s.wait("waiting for changes")
+	// Another terminal knows the directory by the watch.
+	if r := k.lab.expect(k.lab.run(k.flags("swap", "mine")...), 0); !strings.Contains(r.stderr, "the guest has these modules already") {
+		t.Error(r.stderr)
+	}
 	mine.write("int mistake = ;\n" + mineModule)
 	s.wait("mine.c:1:15: error: expected expression")
 	s.wait("the build is broken")

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -113,33 +114,47 @@ func All() ([]Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
+	// Each of those that are stopped takes as long as an owner may take to answer.
+	var asking sync.WaitGroup
+	var mu sync.Mutex
 	var all []Status
 	var silent error
 	for _, e := range entries {
 		if e.Type() != fs.ModeSocket {
 			continue
 		}
-		var a Address // whose it is, it says itself
-		conn, cred, err := a.connectAt(filepath.Join(dir, e.Name()))
-		if err != nil {
-			continue
-		}
-		c, err := a.greet(conn, cred, nil)
-		if err == nil {
-			var s Status
-			if s, err = c.Status(); err == nil {
+		asking.Go(func() {
+			s, err := statusAt(filepath.Join(dir, e.Name()))
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
 				all = append(all, s)
+			case errors.As(err, new(*silentError)):
+				silent = errors.Join(silent, err)
 			}
-			_ = c.Close()
-		}
-		if errors.As(err, new(*silentError)) {
-			silent = errors.Join(silent, err)
-		}
+		})
 	}
+	asking.Wait()
 	slices.SortFunc(all, func(a, b Status) int {
 		return cmp.Or(strings.Compare(a.Build, b.Build), strings.Compare(a.Name, b.Name))
 	})
 	return all, silent
+}
+
+// statusAt asks the owner that listens at a socket.
+func statusAt(path string) (Status, error) {
+	var a Address // whose it is, it says itself
+	conn, cred, err := a.connectAt(path)
+	if err != nil {
+		return Status{}, err
+	}
+	c, err := a.greet(conn, cred, nil)
+	if err != nil {
+		return Status{}, err
+	}
+	defer c.Close()
+	return c.Status()
 }
 
 // Status asks the owner what it does.

@@ -51,9 +51,11 @@ type Status struct {
 	Source  string    `json:"source"`         // the source tree
 	Name    string    `json:"name,omitempty"` // of the VM
 	Started time.Time `json:"started"`
-	Phase   string    `json:"phase"`           // check, build, boot, swap, run, wait
-	Guest   bool      `json:"guest"`           // whether a guest answers
-	Image   string    `json:"image,omitempty"` // of that guest
+	// External are directories of modules outside of the tree, as in M=.
+	External []string `json:"external,omitempty"`
+	Phase    string   `json:"phase"`           // check, build, boot, swap, run, wait
+	Guest    bool     `json:"guest"`           // whether a guest answers
+	Image    string   `json:"image,omitempty"` // of that guest
 	// Silent is for how many seconds the guest, which answered once, owes an answer; 0: it
 	// answers.
 	Silent float64 `json:"silent,omitempty"`

@@ -143,11 +143,12 @@ func (s *Server) Stopped() bool {
 	return s.stopped
 }
 
-// SetSource tells which source tree the owner works on.
-func (s *Server) SetSource(dir string) {
+// SetTree tells which source tree the owner works on, and which directories of modules
+// outside of it.
+func (s *Server) SetTree(source string, external []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.status.Source = dir
+	s.status.Source, s.status.External = source, external
 }
 
 // SetPhase tells what the owner is doing.

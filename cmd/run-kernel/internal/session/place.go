@@ -52,7 +52,7 @@ func occupy(tree *kbuild.Tree, o Options, stop func()) (*buildDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	server.SetSource(tree.Source)
+	server.SetTree(tree.Source, tree.External)
 	return &buildDir{server, tree, o, stop}, nil
 }
 
