@@ -54,8 +54,9 @@ func Groups(arch string, vars map[string]string, names ...string) ([]Group, erro
 // Fragment reads a configuration fragment of the user's: its options are
 // requirements, and the comment above an option is its reason. A module that it asks
 // for may be built in as well, as it is for those who write fragments, unless the
-// comment has the annotation exact.
-func Fragment(path string) ([]Requirement, error) {
+// comment has the annotation exact. Options with annotations for other directories of arch/
+// than arch are left out; an empty arch takes all.
+func Fragment(path, arch string) ([]Requirement, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration fragment: %w", err)
@@ -64,7 +65,7 @@ func Fragment(path string) ([]Requirement, error) {
 	if _, err := Parse(path, data); err != nil {
 		return nil, err
 	}
-	g, err := parseProfile(path, "", string(data), true)
+	g, err := parseProfile(path, arch, string(data), true)
 	if err != nil {
 		return nil, err
 	}

@@ -151,7 +151,7 @@ func TestFragment(t *testing.T) {
 		}
 	}
 	write("# Find bugs.\r\nCONFIG_KASAN=y\r\n# CONFIG_KASLR is not set\r\n\r\nCONFIG_X=\"${HOME}\"\r\n")
-	got, err := Fragment(path)
+	got, err := Fragment(path, "x86")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,34 +165,45 @@ func TestFragment(t *testing.T) {
 	}
 	// As conf has it: the last line of an option counts.
 	write("CONFIG_A=y\nCONFIG_B=y\n# Not so fast.\nCONFIG_A=m\n")
-	if got, err = Fragment(path); err != nil || len(got) != 2 || got[1].Symbol != "A" || got[1].Want.Value != "m" || got[1].Why != "Not so fast." {
+	if got, err = Fragment(path, "x86"); err != nil || len(got) != 2 || got[1].Symbol != "A" || got[1].Want.Value != "m" || got[1].Why != "Not so fast." {
 		t.Errorf("an option that comes twice: %+v, %v", got, err)
 	}
 	// What a fragment wants as a module may be built in, unless it insists.
 	write("CONFIG_A=m\n#: exact\nCONFIG_B=m\n")
-	if got, err = Fragment(path); err != nil || len(got) != 2 || !got[0].Want.Met("y") || !got[0].Want.Met("m") || got[0].Want.Met("n") || got[1].Want.Met("y") {
+	if got, err = Fragment(path, "x86"); err != nil || len(got) != 2 || !got[0].Want.Met("y") || !got[0].Want.Met("m") || got[0].Want.Met("n") || got[1].Want.Met("y") {
 		t.Errorf("modules: %+v, %v", got, err)
 	}
 	write("CONFIG_A=y\nbroken\n")
 	var syntax *SyntaxError
-	if _, err := Fragment(path); !errors.As(err, &syntax) || syntax.Line != 2 || syntax.Path != path {
+	if _, err := Fragment(path, "x86"); !errors.As(err, &syntax) || syntax.Line != 2 || syntax.Path != path {
 		t.Errorf("broken: got %v", err)
 	}
 	// conf reads \b as b.
 	write("CONFIG_A=\"a\\b\"\n")
-	if got, err = Fragment(path); err != nil || len(got) != 1 || got[0].Want.Value != `"ab"` {
+	if got, err = Fragment(path, "x86"); err != nil || len(got) != 1 || got[0].Want.Value != `"ab"` {
 		t.Errorf("a backslash: %+v, %v", got, err)
 	}
 	// An annotation with a slip in it isn't passed over.
 	write("CONFIG_A=y\n#: exakt\nCONFIG_B=m\n")
-	if _, err := Fragment(path); err == nil || !strings.HasPrefix(err.Error(), path+`:2: there is no annotation "exakt"; there are optional, m, exact, `) {
+	if _, err := Fragment(path, "x86"); err == nil || !strings.HasPrefix(err.Error(), path+`:2: there is no annotation "exakt"; there are optional, m, exact, `) {
 		t.Errorf("an unknown annotation: got %v", err)
 	}
 	write("#: x86 optional min:8 before:6.2 seen\nCONFIG_A=4\n")
-	if got, err = Fragment(path); err != nil || len(got) != 1 || !got[0].Optional || got[0].Want.Room != "8" {
+	if got, err = Fragment(path, "x86"); err != nil || len(got) != 1 || !got[0].Optional || got[0].Want.Room != "8" {
 		t.Errorf("annotations: %+v, %v", got, err)
 	}
-	if _, err := Fragment(path + ".absent"); !errors.Is(err, os.ErrNotExist) {
+	write("#: arm64\nCONFIG_A=y\n#: x86\nCONFIG_B=y\nCONFIG_C=y\n")
+	for arch, want := range map[string]string{"x86": "BC", "arm64": "AC", "": "ABC"} {
+		symbols := ""
+		got, err := Fragment(path, arch)
+		for _, r := range got {
+			symbols += r.Symbol
+		}
+		if symbols != want || err != nil {
+			t.Errorf("for %s: got %s, %v", arch, symbols, err)
+		}
+	}
+	if _, err := Fragment(path+".absent", ""); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent: got %v", err)
 	}
 }

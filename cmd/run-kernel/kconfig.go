@@ -291,7 +291,7 @@ func (a *app) groups(ctx context.Context, c *prepare.Kernel, more ...string) ([]
 		return nil, err
 	}
 	for _, path := range a.config.Kconfig.Fragments {
-		list, err := kconfig.Fragment(path)
+		list, err := kconfig.Fragment(path, c.Tree.SrcArch())
 		if err != nil {
 			return nil, err
 		}
@@ -332,7 +332,7 @@ func (a *app) checkRequirements(c *cobra.Command) error {
 	}
 	for _, path := range a.config.Kconfig.Fragments {
 		origin := a.config.Origin("kconfig.fragments")
-		_, err := kconfig.Fragment(path)
+		_, err := kconfig.Fragment(path, "")
 		var syntax *kconfig.SyntaxError
 		var absent *fs.PathError
 		switch {

@@ -122,7 +122,7 @@ func (k *Kernel) Requirements(ctx context.Context) ([]kconfig.Requirement, error
 		lists = append(lists, g.Requirements)
 	}
 	for _, path := range k.Config.Kconfig.Fragments {
-		list, err := kconfig.Fragment(path)
+		list, err := kconfig.Fragment(path, k.Tree.SrcArch())
 		if err != nil {
 			return nil, err
 		}
