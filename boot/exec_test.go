@@ -4,8 +4,6 @@ package boot
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"io"
 	"net"
@@ -16,48 +14,20 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/metaspace/run-kernel/boot/boottest"
 	"github.com/metaspace/run-kernel/boot/guest"
 )
 
-// dialAgent connects to an agent that does with each session's channel what serve
-// does. The second connection is the agent's, at whose end it reads.
+// dialAgent connects to an agent that does with each channel what serve does. The
+// connection is the agent's, at whose end it reads.
 func dialAgent(t *testing.T, serve func(c ssh.NewChannel)) (*ssh.Client, *stoppableConn) {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := &ssh.ServerConfig{NoClientAuth: true}
-	config.AddHostKey(signer)
-	ours, file, err := socketPair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs, err := net.FileConn(file)
-	if err := errors.Join(err, file.Close()); err != nil {
-		t.Fatal(err)
-	}
-	agent := &stoppableConn{Conn: theirs, stopped: make(chan struct{})}
-	t.Cleanup(func() { _, _ = ours.Close(), theirs.Close() })
-	go func() {
-		_, channels, requests, err := ssh.NewServerConn(agent, config)
-		if err != nil {
-			return
-		}
-		go ssh.DiscardRequests(requests)
-		for c := range channels {
-			go serve(c)
-		}
-	}()
-	c, channels, requests, err := ssh.NewClientConn(ours, "", &ssh.ClientConfig{User: "root", HostKeyCallback: ssh.InsecureIgnoreHostKey()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ssh.NewClient(c, channels, requests), agent
+	var agent *stoppableConn
+	client := boottest.DialAgent(t, func(c net.Conn) net.Conn {
+		agent = &stoppableConn{Conn: c, stopped: make(chan struct{})}
+		return agent
+	}, serve)
+	return client, agent
 }
 
 // A stoppableConn reads nothing any more once it is stopped.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-only
 
-// Package boottest has a qemu and a virtiofsd that are the test's own executable, for
-// tests of what boots guests.
+// Package boottest is for tests of what boots guests: it has a qemu and a virtiofsd that
+// are the test's own executable, and an agent.
 package boottest
 
 import (

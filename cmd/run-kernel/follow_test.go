@@ -3,9 +3,7 @@
 package main
 
 import (
-	"crypto/ed25519"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/metaspace/run-kernel/boot/boottest"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/control"
 	"github.com/metaspace/run-kernel/internal/trust"
 )
@@ -21,57 +20,20 @@ import (
 // fakeAgent is a connection to an agent whose only command writes a text and succeeds.
 func fakeAgent(t *testing.T, text string) *ssh.Client {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := &ssh.ServerConfig{NoClientAuth: true}
-	config.AddHostKey(signer)
-	l, err := net.Listen("tcp4", "127.0.0.1:0") // both ends of a net.Pipe would write first
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	ours, err := net.Dial("tcp4", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_, channels, requests, err := ssh.NewServerConn(theirs, config)
+	client := boottest.DialAgent(t, nil, func(c ssh.NewChannel) {
+		channel, requests, err := c.Accept()
 		if err != nil {
 			return
 		}
-		go ssh.DiscardRequests(requests)
-		for c := range channels {
-			channel, requests, err := c.Accept()
-			if err != nil {
-				return
+		for r := range requests {
+			_ = r.Reply(true, nil)
+			if r.Type == "exec" {
+				_, _ = io.WriteString(channel, text)
+				_, _ = channel.SendRequest("exit-status", false, []byte{0, 0, 0, 0})
+				_ = channel.Close()
 			}
-			go func() {
-				for r := range requests {
-					_ = r.Reply(true, nil)
-					if r.Type == "exec" {
-						_, _ = io.WriteString(channel, text)
-						_, _ = channel.SendRequest("exit-status", false, []byte{0, 0, 0, 0})
-						_ = channel.Close()
-					}
-				}
-			}()
 		}
-	}()
-	c, channels, requests, err := ssh.NewClientConn(ours, "", &ssh.ClientConfig{HostKeyCallback: ssh.InsecureIgnoreHostKey()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := ssh.NewClient(c, channels, requests)
+	})
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }
