@@ -131,8 +131,12 @@ func (s Swap) swap(client *ssh.Client, stop <-chan struct{}) (*Swapped, error) {
 	if err := readAnswer(answers, &result); err != nil {
 		return nil, err
 	}
+	// A kernel that complained before is tainted already. That there were too many reports
+	// is no reason to tell none.
+	done.Reports, _ = report.Parse(strings.NewReader(result.Log))
+	said := len(done.Reports) > 0
 	for _, c := range complaints {
-		if (result.Taint&^state.Taint)>>c.bit&1 != 0 {
+		if !said && (result.Taint&^state.Taint)>>c.bit&1 != 0 {
 			done.Reports = append(done.Reports, report.Report{Title: c.title, Class: c.class})
 		}
 	}

@@ -181,6 +181,15 @@ func TestSwap(t *testing.T) {
 		t.Errorf("%+v", done)
 	}
 
+	// A kernel that complained before, too.
+	const log = "4,900,2000000,-;------------[ cut here ]------------\n4,901,2000100,-;WARNING: CPU: 0 PID: 9 at mine.c:7 base_init+0x10/0x20 [base]\n" +
+		"4,902,2000200,-;RIP: 0010:base_init+0x10/0x20 [base]\n4,903,2000300,-;---[ end trace 0000000000000000 ]---\n"
+	client, _ = modulesAgent(t, &guest.ModuleResult{Parameters: map[string]string{"base": ""}, Log: log, Taint: 1 << 12})
+	done, err = s.Swap(t.Context(), client)
+	if err != nil || len(done.Reports) != 1 || done.Reports[0].Title != "WARNING in base_init" {
+		t.Errorf("%+v, %v", done, err)
+	}
+
 	client, asked = modulesAgent(t, nil)
 	done, err = Swap{Names: []string{"other"}, File: s.File}.Swap(t.Context(), client)
 	if got := <-asked; err != nil || got != "nothing" || len(done.Idle) != 1 {

@@ -89,6 +89,8 @@ type (
 	ModuleResult struct {
 		Error string `json:"error,omitempty"` // why the plan wasn't carried out to its end
 		Taint uint64 `json:"taint"`           // after it
+		// Log is what the kernel logged meanwhile, as /dev/kmsg has it; empty where it has none.
+		Log string `json:"log,omitempty"`
 		// Parameters are those that each module was loaded with, as in a line for modprobe.
 		Parameters map[string]string `json:"parameters,omitempty"`
 		// Lost are those that no such line can give back.

@@ -25,6 +25,8 @@ type moduleTable struct {
 	sys    string // /sys/module
 	unload func(name string) error
 	load   func(image []byte, parameters string) error
+	// messages begins to collect what the kernel logs, and since returns that.
+	messages func() (since func() string)
 }
 
 // kernelModules is the table of the kernel that runs.
@@ -32,6 +34,8 @@ var kernelModules = moduleTable{
 	sys:    "/sys/module",
 	unload: func(name string) error { return unix.DeleteModule(name, unix.O_NONBLOCK) },
 	load:   unix.InitModule,
+
+	messages: kernelMessages,
 }
 
 // serveModules replaces modules for the host, by a plan of its own.
@@ -72,8 +76,9 @@ func (t *moduleTable) serve(channel io.ReadWriter) error {
 			return err
 		}
 	}
+	since := t.messages()
 	result := t.carryOut(plan, images)
-	result.Taint = taint().Taint
+	result.Log, result.Taint = since(), taint().Taint
 	return json.NewEncoder(channel).Encode(result)
 }
 

@@ -38,7 +38,8 @@ func table(t *testing.T, log *[]string) *moduleTable {
 		}
 	}
 	return &moduleTable{
-		sys: sys,
+		sys:      sys,
+		messages: func() func() string { return func() string { return strings.Join(*log, "; ") } },
 		unload: func(name string) error {
 			*log = append(*log, "unload "+name)
 			if name == "busy" {
@@ -132,7 +133,10 @@ func TestModulesAreReplaced(t *testing.T) {
 			if answers.Decode(&result) != nil && err == nil {
 				t.Error("no result, and no error")
 			}
-			result.Taint = 0 // this machine's
+			if want := strings.Join(c.log, "; "); result.Log != want {
+				t.Errorf("the kernel's log is %q, want %q", result.Log, want)
+			}
+			result.Log, result.Taint = "", 0 // which is this machine's
 			if diff := cmp.Diff(c.result, result); diff != "" {
 				t.Errorf("result: %s", diff)
 			}

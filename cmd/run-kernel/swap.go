@@ -100,8 +100,9 @@ func (a *app) swap(c *cobra.Command, args []string) error {
 		return &advisedError{err, "some of them may be unloaded now; what the kernel says: run-kernel exec -- dmesg"}
 	case err != nil:
 		return err
-	case len(done.Reports) > 0:
-		return &boot.ReportError{Reports: done.Reports}
+	}
+	if failing := session.Failing(a.config.Verdict, done.Reports); len(failing) > 0 {
+		return &boot.ReportError{Reports: failing}
 	}
 	return nil
 }

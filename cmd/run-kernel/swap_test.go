@@ -57,7 +57,7 @@ dmesg | grep MARK | tail -n 1; echo "brd has $(ls -d /sys/block/ram* | wc -l)"; 
 	s.wait("brd has 3\n2\ndone")
 	s.wait("swap ")
 	s.wait("waiting for changes")
-	if strings.Contains(s.output.String(), "make walks the whole tree") {
+	if strings.Contains(s.output.String(), walks) {
 		t.Errorf("the build wasn't short")
 	}
 
@@ -164,11 +164,15 @@ func TestSwapByHand(t *testing.T) {
 	s.wait("up\n")
 	id := k.bootID()
 	brd.prints(brdAnchor, "hand")
-	make := k.lab.command()
-	make.Path, make.Args = "/usr/bin/make", []string{"make", "-C", k.source, "O=" + k.build, "modules"}
-	if out, err := make.CombinedOutput(); err != nil {
-		t.Fatalf("make: %v: %s", err, out)
+	makeModules := func() {
+		t.Helper()
+		make := k.lab.command()
+		make.Path, make.Args = "/usr/bin/make", []string{"make", "-C", k.source, "O=" + k.build, "modules"}
+		if out, err := make.CombinedOutput(); err != nil {
+			t.Fatalf("make: %v: %s", err, out)
+		}
 	}
+	makeModules()
 	r := k.lab.expect(k.lab.run(k.flags("swap")...), 0)
 	if !regexp.MustCompile(`(?m)^swap   brd max_part=4 .*, after `).MatchString(r.stderr) {
 		t.Errorf("got %q", r.stderr)
@@ -198,6 +202,14 @@ func TestSwapByHand(t *testing.T) {
 	}
 	r = k.lab.expect(k.lab.run(k.flags("swap", other)...), 125)
 	if !strings.Contains(r.stderr, "brd was built for Linux 9.") {
+		t.Errorf("got %q", r.stderr)
+	}
+	// One that complains, in a kernel that has complained before.
+	k.lab.expect(k.lab.run(k.flags("exec", "echo 512 >/proc/sys/kernel/tainted")...), 0)
+	brd.write(strings.Replace(brd.original, brdAnchor, "\tWARN(1, \"mistake\");\n"+brdAnchor, 1))
+	makeModules()
+	r = k.lab.expect(k.lab.run(k.flags("swap")...), statusCrash)
+	if !strings.Contains(r.stderr, "swap   brd max_part=4 ") || !strings.Contains(r.stderr, "WARNING in brd_init") {
 		t.Errorf("got %q", r.stderr)
 	}
 	k.lab.expect(k.lab.run(k.flags("stop")...), 0)

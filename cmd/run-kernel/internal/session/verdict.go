@@ -42,6 +42,12 @@ func (v verdict) failing(reports []report.Report) []report.Report {
 	return failing
 }
 
+// Failing returns those reports that fail a command, as a configuration asks for it that
+// has been checked.
+func Failing(c config.Verdict, reports []report.Report) []report.Report {
+	return newVerdict(c).failing(reports)
+}
+
 // failing returns the reports since the guest is up that fail a command, also those of
 // which only the kernel's taint tells.
 func (g *Guest) failing() []report.Report {
