@@ -72,7 +72,9 @@ func nixCommand(args ...string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	return exec.Command(nix, append([]string{"--extra-experimental-features", "nix-command flakes"}, args...)...), nil
+	cmd := exec.Command(nix, append([]string{"--extra-experimental-features", "nix-command flakes"}, args...)...)
+	cmd.Env = environment()
+	return cmd, nil
 }
 
 // Command returns the command that Build would run, or nothing where it would

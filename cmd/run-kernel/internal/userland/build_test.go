@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -190,6 +191,45 @@ func TestBuildOfARepository(t *testing.T) {
 	b.write("flake/flake.nix", "{ a = 1; }")
 	if !b.build() {
 		t.Error("a file that git knows doesn't count")
+	}
+}
+
+// In a linked worktree, git bisect run and git rebase --exec tell their commands of the
+// kernel's repository, which the flake isn't in.
+func TestBuildUnderGit(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip(err)
+	}
+	b := newBench(t)
+	repository := func(name string) {
+		for _, args := range [][]string{{"init", "--quiet"}, {"add", "."}} {
+			git := exec.Command("git", append([]string{"-C", b.path(name)}, args...)...)
+			git.Env = environment()
+			if out, err := git.CombinedOutput(); err != nil {
+				t.Fatalf("git %q: %v: %s", args, err, out)
+			}
+		}
+	}
+	b.write("linux/Makefile", "")
+	repository("linux")
+	repository("flake")
+	var err error
+	if b.flake, err = ParseFlake("./flake", b.dir); err != nil {
+		t.Fatal(err)
+	}
+	b.build()
+	t.Setenv("GIT_DIR", b.path("linux/.git"))
+	t.Setenv("GIT_PREFIX", "")
+	t.Setenv("SCRIPT", `echo "GIT_DIR=$GIT_DIR" >&2`)
+	if b.build() {
+		t.Error("the flake is another one under git")
+	}
+	b.write("flake/modules/ssh.nix", "{ a = 1; }")
+	if !b.build() {
+		t.Error("under git, a change of the flake is lost")
+	}
+	if log, err := os.ReadFile(b.path("state/nix.log")); err != nil || string(log) != "GIT_DIR=\n" {
+		t.Errorf("nix is told of the kernel's repository: %q, %v", log, err)
 	}
 }
 

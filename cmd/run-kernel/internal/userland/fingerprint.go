@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/metaspace/run-kernel/internal/proc"
@@ -23,6 +24,22 @@ import (
 const gitGrace = time.Second
 
 const lockFile = "flake.lock"
+
+// ofRepository are the variables that tell git which repository it is in: those of
+// git rev-parse --local-env-vars, without configuration. In a hook, and in a linked worktree
+// also in git bisect run and git rebase --exec, they name the kernel's.
+var ofRepository = []string{
+	"GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE",
+	"GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
+}
+
+// environment is ours for git, and for nix, which runs git, in the flake's repository.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(ofRepository, name)
+	})
+}
 
 // A fingerprint stands for all that nix reads of a flake.
 type fingerprint struct{ sources, lock string }
@@ -65,7 +82,9 @@ func (f Flake) Files(ctx context.Context) ([]string, error) {
 func (f Flake) files(ctx context.Context) ([]string, error) {
 	var paths []string
 	if exists(filepath.Join(f.Dir, ".git")) {
-		out, err := proc.Output(ctx, exec.Command("git", "-C", f.Dir, "ls-files", "-z"), gitGrace)
+		git := exec.Command("git", "-C", f.Dir, "ls-files", "-z")
+		git.Env = environment()
+		out, err := proc.Output(ctx, git, gitGrace)
 		if err != nil {
 			return nil, err
 		}
