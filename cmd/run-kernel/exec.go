@@ -271,7 +271,7 @@ exits too.`,
 				return err
 			}
 			defer client.Close()
-			outcome, err := client.Stop()
+			outcome, err := client.Stop(c.Context())
 			if err != nil {
 				return err
 			}

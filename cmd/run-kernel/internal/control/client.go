@@ -184,8 +184,27 @@ func (c *Client) ask(request string, limit time.Duration) ([]byte, error) {
 }
 
 // Stop asks the owner to end, which asks its guest first, and waits until it has.
-// It says what became of the guest.
-func (c *Client) Stop() (Outcome, error) {
+// It says what became of the guest. When ctx ends first, its cause is returned, and the
+// owner ends nevertheless.
+func (c *Client) Stop(ctx context.Context) (Outcome, error) {
+	type answer struct {
+		outcome Outcome
+		err     error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		outcome, err := c.stop()
+		answered <- answer{outcome, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.outcome, a.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+func (c *Client) stop() (Outcome, error) {
 	// A process closes its descriptors one by one: when this connection has ended,
 	// it may still have the name.
 	owner := -1

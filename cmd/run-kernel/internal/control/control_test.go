@@ -272,7 +272,7 @@ func TestStop(t *testing.T) {
 	build := t.TempDir()
 	owner := startOwner(t, build)
 	c := dial(t, build)
-	if outcome, err := c.Stop(); outcome != NoGuest || err != nil {
+	if outcome, err := c.Stop(t.Context()); outcome != NoGuest || err != nil {
 		t.Errorf("got %q, %v", outcome, err)
 	}
 	if _, err := Dial(Address{Build: build}); !errors.Is(err, ErrNone) {
@@ -281,7 +281,7 @@ func TestStop(t *testing.T) {
 	if err := owner.Wait(); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.Stop(); err == nil {
+	if _, err := c.Stop(t.Context()); err == nil {
 		t.Error("the second Stop succeeds")
 	}
 }
@@ -408,7 +408,7 @@ func TestStoppedOwner(t *testing.T) {
 	if _, err := c.Status(); err == nil || !strings.Contains(err.Error(), "no answer within") {
 		t.Errorf("Status: %v", err)
 	}
-	if _, err := other.Stop(); err == nil || !strings.Contains(err.Error(), "no answer within") {
+	if _, err := other.Stop(t.Context()); err == nil || !strings.Contains(err.Error(), "no answer within") {
 		t.Errorf("Stop: %v", err)
 	}
 	if _, err := Dial(Address{Build: build}); err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -256,7 +256,7 @@ func TestLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stopping.Close()
-	go func() { _, _ = stopping.Stop() }()
+	go func() { _, _ = stopping.Stop(t.Context()) }()
 	select {
 	case err := <-ended:
 		if err != nil {
