@@ -136,7 +136,14 @@ func Create(path string) (*os.File, error) {
 }
 
 // Open is Create, but leaves in the file what is there.
-func Open(path string) (*os.File, error) {
+func Open(path string) (*os.File, error) { return open(path, false) }
+
+// OpenShared is Open for a file that root has in common with the user whose the directory
+// is: root takes the user's, and makes a new one the user's. Otherwise a lock would keep
+// neither from the other.
+func OpenShared(path string) (*os.File, error) { return open(path, true) }
+
+func open(path string, shared bool) (*os.File, error) {
 	dir, err := openParent(path)
 	if err != nil {
 		return nil, err
@@ -145,6 +152,16 @@ func Open(path string) (*os.File, error) {
 	name := filepath.Base(path)
 	fail := func(op string, err error) (*os.File, error) {
 		return nil, &os.PathError{Op: op, Path: path, Err: err}
+	}
+	uid, give := os.Geteuid(), func(int) {}
+	if shared && uid == 0 {
+		var parent unix.Stat_t
+		if err := unix.Fstat(dir, &parent); err != nil {
+			return fail("stat", err)
+		}
+		uid = int(parent.Uid)
+		// Root may not in some containers, and then it is root's.
+		give = func(fd int) { _ = unix.Fchown(fd, uid, int(parent.Gid)) }
 	}
 	// Without O_NONBLOCK, a FIFO would wait for a reader.
 	const flags = unix.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_CREAT
@@ -156,8 +173,10 @@ func Open(path string) (*os.File, error) {
 		case err != nil:
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
 			err = notOurKind(path, st.Mode)
-		case st.Nlink > 1 || int(st.Uid) != os.Geteuid():
+		case st.Nlink > 1 || int(st.Uid) != uid && int(st.Uid) != os.Geteuid():
 			err = unix.EACCES // another one is made
+		case int(st.Uid) != uid && st.Size == 0:
+			give(fd) // we have just made it
 		case st.Mode&0o777 != 0o600:
 			err = unix.Fchmod(fd, 0o600)
 		}
@@ -180,6 +199,7 @@ func Open(path string) (*os.File, error) {
 	if fd, err = unix.Openat(dir, name, flags|unix.O_EXCL, 0o600); err != nil {
 		return fail("create", err)
 	}
+	give(fd)
 	return os.NewFile(uintptr(fd), path), nil
 }
 

@@ -64,7 +64,7 @@ func (a Address) lock(p *trust.Policy) (*os.File, error) {
 	if err := private.MkdirAll(p, a.Build, names...); err != nil {
 		return nil, err
 	}
-	f, err := private.Open(a.lockPath())
+	f, err := private.OpenShared(a.lockPath())
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +91,8 @@ func (a Address) owner() (string, error) {
 		}
 		return "", ErrNone
 	case errors.Is(err, fs.ErrPermission):
-		var st unix.Stat_t
-		if unix.Lstat(filepath.Join(a.Build, kbuild.StateName), &st) == nil && int(st.Uid) != os.Geteuid() {
-			return "", &otherUserError{a.Build, int(st.Uid)}
+		if uid := ownerOf(filepath.Dir(a.lockPath())); uid != os.Geteuid() {
+			return "", &otherUserError{a.Build, uid}
 		}
 		return "", err
 	case err != nil:
@@ -136,7 +135,7 @@ func socketPath(lock *os.File) (string, error) {
 }
 
 // List returns the addresses in a build directory that somebody has, the one
-// without a name first.
+// without a name first. Names that only another user sees are not among them.
 func List(build string) ([]Address, error) {
 	candidates := []Address{{Build: build}}
 	entries, err := os.ReadDir(filepath.Join(build, kbuild.StateName, namesDir))
@@ -154,6 +153,7 @@ func List(build string) ([]Address, error) {
 		switch {
 		case err == nil:
 			list = append(list, a)
+		case a.Name != "" && errors.As(err, new(*otherUserError)): // sudo made it, and we can't reach its VM
 		case !errors.Is(err, ErrNone):
 			return nil, fmt.Errorf("control: %w", err)
 		}

@@ -61,6 +61,9 @@ func (a Address) connectAt(path string) (*net.UnixConn, *unix.Ucred, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil, &elsewhereError{a.Build}
 	case err != nil:
+		if uid := ownerOf(filepath.Dir(path)); uid != os.Geteuid() {
+			err = &otherUserError{a.Build, uid}
+		}
 		return nil, nil, fmt.Errorf("control: %w", err)
 	}
 	cred, err := private.Peer(conn)
@@ -71,6 +74,15 @@ func (a Address) connectAt(path string) (*net.UnixConn, *unix.Ucred, error) {
 		return nil, nil, errors.Join(fmt.Errorf("control: %w", err), conn.Close())
 	}
 	return conn, cred, nil
+}
+
+// ownerOf is the user whose a directory is, or the nearest above it that can be seen.
+func ownerOf(dir string) int {
+	var st unix.Stat_t
+	for unix.Lstat(dir, &st) != nil && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+	}
+	return int(st.Uid)
 }
 
 // Dial connects to the owner at an address. Without any, the error is ErrNone.

@@ -68,6 +68,9 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(err)
 		os.Exit(0)
+	case "list":
+		fmt.Println(List(build))
+		os.Exit(0)
 	}
 	// Under nohup, all that the tests start would ignore it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
