@@ -3,7 +3,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +19,7 @@ import (
 	"github.com/metaspace/run-kernel/boot"
 	"github.com/metaspace/run-kernel/boot/qemu"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/prepare"
+	"github.com/metaspace/run-kernel/internal/arch"
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kbuild"
 )
@@ -85,11 +88,11 @@ func (a *app) gdb(args []string) error {
 	if err != nil {
 		return err
 	}
-	gdb, err := boot.FindGDB(prepare.GuestArch(tree.Arch()))
+	vmlinux, known := vmlinuxOf(address.Build, status.Image)
+	gdb, err := boot.FindGDB(cmp.Or(archOf(vmlinux), prepare.GuestArch(tree.Arch())))
 	if err != nil {
 		return err
 	}
-	vmlinux, known := vmlinuxOf(address.Build, status.Image)
 	if _, err := os.Stat(vmlinux); err != nil {
 		return &advisedError{fmt.Errorf("no symbols to debug with: %w", err), "run-kernel build makes them; for another kernel's, start gdb yourself and attach it: target remote | run-kernel gdb --stdio"}
 	}
@@ -115,6 +118,17 @@ func vmlinuxOf(build, image string) (path string, known bool) {
 		return image, true
 	}
 	return filepath.Join(build, "vmlinux"), image == "" || kbuild.Within(build, image)
+}
+
+// archOf is the architecture of a vmlinux, as in qemu-system-<arch>: that of the guest was
+// said in the terminal where it was booted. It is empty where there is no vmlinux.
+func archOf(vmlinux string) string {
+	f, err := elf.Open(vmlinux)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return arch.OfELF(f.Machine, f.Class).Name
 }
 
 // gdbCommandLine is gdb's for the guest of a build directory. Of what is in that, gdb runs

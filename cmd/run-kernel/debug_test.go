@@ -3,6 +3,8 @@
 package main
 
 import (
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
@@ -61,6 +63,31 @@ func TestVmlinuxOf(t *testing.T) {
 		if got, known := vmlinuxOf("/build", test.image); got != test.want || known != test.known {
 			t.Errorf("%s: got %s, %v", test.image, got, known)
 		}
+	}
+}
+
+// A guest of another architecture needs another gdb, also where only the terminal that has
+// booted it was told.
+func TestArchOf(t *testing.T) {
+	for want, machine := range map[string]elf.Machine{"x86_64": elf.EM_X86_64, "aarch64": elf.EM_AARCH64, "riscv64": elf.EM_RISCV} {
+		header := elf.Header64{
+			Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+			Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Ehsize: 64,
+		}
+		data, err := binary.Append(nil, binary.LittleEndian, header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vmlinux := filepath.Join(t.TempDir(), "vmlinux")
+		if err := os.WriteFile(vmlinux, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := archOf(vmlinux); got != want {
+			t.Errorf("%v: got %q, want %q", machine, got, want)
+		}
+	}
+	if got := archOf(filepath.Join(t.TempDir(), "vmlinux")); got != "" {
+		t.Errorf("without one: got %q", got)
 	}
 }
 
