@@ -78,24 +78,33 @@ func (a *app) console(ctx context.Context, follow bool) error {
 	return nil
 }
 
-// heard knows when something was read last.
+// heard knows when something was read last, and whether who reads has passed that on.
 type heard struct {
-	r    io.Reader
-	last atomic.Int64 // time, in nanoseconds since 1970
+	r       io.Reader
+	last    atomic.Int64 // time, in nanoseconds since 1970
+	waiting atomic.Bool  // for more
 }
 
 func (h *heard) Read(p []byte) (int, error) {
+	h.last.Store(time.Now().UnixNano())
+	h.waiting.Store(true)
 	n, err := h.r.Read(p)
+	h.waiting.Store(false)
 	h.last.Store(time.Now().UnixNano())
 	return n, err
 }
 
-// awaitSilence waits until nothing has been read for a time, or ctx ends.
+// awaitSilence waits until nothing has come for a time while somebody waited for it, or
+// ctx ends. A slow pipe, as to a pager, isn't the guest's silence.
 func (h *heard) awaitSilence(ctx context.Context, limit time.Duration) {
 	for {
+		waiting := h.waiting.Load() // first: since then, last is that of the wait or later
 		rest := limit - time.Since(time.Unix(0, h.last.Load()))
-		if rest <= 0 {
+		switch {
+		case rest <= 0 && waiting:
 			return
+		case rest <= 0:
+			rest = slowPause
 		}
 		select {
 		case <-ctx.Done():
@@ -104,6 +113,9 @@ func (h *heard) awaitSilence(ctx context.Context, limit time.Duration) {
 		}
 	}
 }
+
+// slowPause is between two looks whether what was read has been passed on.
+const slowPause = 20 * time.Millisecond
 
 // print copies what comes to standard output, until that or ctx ends.
 func (a *app) print(ctx context.Context, from io.Reader) error {
