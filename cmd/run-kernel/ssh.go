@@ -71,7 +71,7 @@ func (a *app) execSSH(args []string) error {
 	if err != nil {
 		return err
 	}
-	path, err := session.WriteSSHConfig(tree, address.Name, a.config.Run.Hostname)
+	path, err := session.RefreshSSHConfig(tree, address.Name, a.config.Run.Hostname)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,9 @@ import (
 // GuestHost is what ssh_config calls the guest, besides its host name.
 const GuestHost = "guest"
 
+// hostsPrefix begins the line of the guest's names.
+const hostsPrefix = "Host "
+
 // plainHost is a name without the signs of a pattern.
 var plainHost = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
@@ -39,7 +42,7 @@ func sshConfig(program, build, name, hostname string) (string, error) {
 	return fmt.Sprintf(`# How ssh, scp, sftp and rsync reach the guest of
 # %s
 # run-kernel ssh and each boot write it anew.
-Host %s
+%s%s
 	ProxyCommand %s
 	User root
 	# The key is new at each start. Whose the socket is has been checked.
@@ -48,20 +51,38 @@ Host %s
 	GlobalKnownHostsFile /dev/null
 	LogLevel ERROR
 	ConnectTimeout 10
-`, build, hosts, proxy), nil
+`, build, hostsPrefix, hosts, proxy), nil
 }
 
 // WriteSSHConfig writes the ssh_config of a tree's guest, or of its VM of a name,
 // in one step, and returns its path.
 func WriteSSHConfig(tree *kbuild.Tree, name, hostname string) (string, error) {
-	path, err := replaceSSHConfig(tree, name, hostname)
+	path, err := replaceSSHConfig(tree, name, hostname, func(old, text string) bool { return old == text })
 	if err != nil {
 		return "", fmt.Errorf("ssh_config: %w", err)
 	}
 	return path, nil
 }
 
-func replaceSSHConfig(tree *kbuild.Tree, name, hostname string) (string, error) {
+// RefreshSSHConfig is WriteSSHConfig for another terminal than the guest's own, which
+// leaves alone what that has written: it knows the guest's host name.
+func RefreshSSHConfig(tree *kbuild.Tree, name, hostname string) (string, error) {
+	path, err := replaceSSHConfig(tree, name, hostname, func(old, text string) bool { return withoutHosts(old) == withoutHosts(text) })
+	if err != nil {
+		return "", fmt.Errorf("ssh_config: %w", err)
+	}
+	return path, nil
+}
+
+// withoutHosts is the text of an ssh_config of ours without the guest's names.
+func withoutHosts(text string) string {
+	before, after, _ := strings.Cut(text, "\n"+hostsPrefix)
+	_, after, _ = strings.Cut(after, "\n")
+	return before + after
+}
+
+// replaceSSHConfig leaves a text alone that is good enough for the one to write.
+func replaceSSHConfig(tree *kbuild.Tree, name, hostname string, good func(old, text string) bool) (string, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -75,7 +96,7 @@ func replaceSSHConfig(tree *kbuild.Tree, name, hostname string) (string, error) 
 		return "", err
 	}
 	path := filepath.Join(state, "ssh_config")
-	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+	if old, err := os.ReadFile(path); err == nil && good(string(old), text) {
 		return path, nil
 	}
 	// ssh wants its configuration to be the user's alone.

@@ -98,6 +98,23 @@ func TestWriteSSHConfig(t *testing.T) {
 	if text, _ := read("b"); !strings.Contains(text, "Host guest b\n") {
 		t.Errorf("it isn't written anew: %s", text)
 	}
+	// Another terminal doesn't know the guest's host name, only where run-kernel is.
+	if _, err := RefreshSSHConfig(tree, "", "run-kernel"); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(tree.BuildDir, ".run-kernel/ssh_config")
+	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), "Host guest b\n") {
+		t.Errorf("the name of the guest's terminal is lost: %s, %v", text, err)
+	}
+	if err := os.WriteFile(path, []byte("Host guest b\n\tProxyCommand /old/run-kernel\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RefreshSSHConfig(tree, "", "run-kernel"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), "/old/") {
+		t.Errorf("it isn't written anew: %s, %v", text, err)
+	}
 	if entries, _ := filepath.Glob(filepath.Join(tree.BuildDir, ".run-kernel/ssh*")); len(entries) != 1 {
 		t.Errorf("in the state directory: %q", entries)
 	}
@@ -107,7 +124,6 @@ func TestWriteSSHConfig(t *testing.T) {
 		t.Errorf("for a VM with a name: %s, %v", named, err)
 	}
 	// Where it can't be put, nothing stays.
-	path := filepath.Join(tree.BuildDir, ".run-kernel/ssh_config")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
