@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/control"
+	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
 )
 
 const nameFlag = "name"
@@ -61,10 +62,32 @@ func (a *app) address() (control.Address, error) {
 // ofSource returns the sessions on a source tree, in whichever build directory, with
 // the name that was asked for.
 func (a *app) ofSource(source string) []control.Status {
-	all, _ := control.All() // it says more, if it can be had
+	all, err := control.All() // it says more, if it can be had
+	if err == nil {
+		all = append(all, apart(source, all)...)
+	}
 	return slices.DeleteFunc(all, func(s control.Status) bool {
 		return s.Source != source || a.named && s.Name != a.name
 	})
+}
+
+// apart returns the sessions in the build directories of a source tree that aren't among
+// the known ones: their sockets are elsewhere, since not every terminal of a user has the
+// same $XDG_RUNTIME_DIR, or any.
+func apart(source string, known []control.Status) []control.Status {
+	var found []control.Status
+	for _, build := range session.Builds(source) {
+		list, _ := control.List(build) // of what can't be had, -O says why
+		for _, address := range list {
+			if slices.ContainsFunc(known, func(s control.Status) bool { return s.Build == address.Build && s.Name == address.Name }) {
+				continue
+			}
+			if s, err := statusOf(address); err == nil {
+				found = append(found, s)
+			}
+		}
+	}
+	return found
 }
 
 // An elsewhereError says that several sessions work on a source tree.
