@@ -18,8 +18,12 @@ import (
 	"github.com/metaspace/run-kernel/kbuild"
 )
 
-// typedTree is the tree that a command line which is still being typed is about.
+// typedTree is the tree that a command line which is still being typed is about. Without
+// a configuration, which a flag that is half typed makes wrong, it is where the flags say.
 func (a *app) typedTree(c *cobra.Command) (*kbuild.Tree, error) {
+	if err := a.loadConfig(c); err == nil {
+		return a.existingTree()
+	}
 	a.config = new(config.Loaded)
 	a.config.Build.Arch, _ = c.Flags().GetString("arch")
 	a.config.Build.Output, _ = c.Flags().GetString("output")
