@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -70,7 +71,12 @@ func identity(path string) string {
 
 // TempDir makes a directory that remove removes, or a remover if the process ends before.
 func TempDir(pattern string) (dir string, remove func(), err error) {
-	if dir, err = os.MkdirTemp("", pattern); err != nil {
+	// Others use it in directories of their own, such as make; $TMPDIR may be relative.
+	base, err := filepath.Abs(os.TempDir())
+	if err != nil {
+		return "", nil, err
+	}
+	if dir, err = os.MkdirTemp(base, pattern); err != nil {
 		return "", nil, err
 	}
 	stop, err := RemoveAtEnd(dir)

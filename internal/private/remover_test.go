@@ -24,6 +24,21 @@ func keep(path string) {
 	select {}
 }
 
+func TestTempDir(t *testing.T) {
+	t.Chdir(t.TempDir())
+	must(t, os.Mkdir("tmp", 0o700))
+	t.Setenv("TMPDIR", "tmp")
+	dir, remove, err := TempDir("run-kernel-test-")
+	must(t, err)
+	if _, err := os.Stat(dir); err != nil || !filepath.IsAbs(dir) {
+		t.Errorf("with a relative $TMPDIR: %s, %v", dir, err)
+	}
+	remove()
+	if left, err := os.ReadDir("tmp"); err != nil || len(left) > 0 {
+		t.Errorf("it is left: %v, %v", left, err)
+	}
+}
+
 func TestRemoveAtEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "directory")
 	create := func() {
