@@ -60,7 +60,8 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 	var failed error
 	var giveUp, stalled <-chan time.Time
 	stall := vm.console.Stalled()
-	began := time.Now()
+	began, looked := time.Now(), time.Now()
+	var held time.Time // when it last stood still for somebody
 	for {
 		select {
 		case <-stall:
@@ -69,6 +70,10 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 				stalled = time.After(stallTime)
 			}
 		case <-stalled:
+			if vm.holders.Load() > 0 {
+				stalled = time.After(stallTime)
+				continue
+			}
 			return vm.timeout(ctx)
 		case err := <-handshake:
 			if err == nil {
@@ -104,10 +109,17 @@ func (vm *VM) awaitAgent(ctx context.Context, p *plan, handshake <-chan error) e
 				return err
 			}
 		case <-tick.C:
+			now := time.Now()
+			if vm.holders.Load() > 0 {
+				// Who debugs it, or dumps it, looks for why it hangs.
+				held, began, looked = now, began.Add(now.Sub(looked)), now
+				continue
+			}
+			looked = now
 			if len(vm.console.Tail()) > 0 && !p.options.Debug {
 				limit, patience = p.options.Timeout, 0
 			}
-			if silent := time.Since(vm.console.Heard()); limit > 0 && silent > limit && !(silent < patience && vm.starved()) {
+			if silent := min(time.Since(vm.console.Heard()), now.Sub(held)); limit > 0 && silent > limit && !(silent < patience && vm.starved()) {
 				return vm.timeout(ctx)
 			}
 			if err := vm.overdue(ctx, &p.options, began); err != nil {

@@ -80,6 +80,7 @@ func (vm *VM) Debugger() (*Debugger, error) {
 		return nil, errors.Join(fmt.Errorf("debugger: %w", err), conn.Close())
 	}
 	vm.debugged = true
+	vm.holders.Add(1)
 	return d, nil
 }
 
@@ -88,6 +89,7 @@ func (d *Debugger) Close() error {
 	err := d.ReadWriteCloser.Close()
 	d.once.Do(func() {
 		vm := d.vm
+		defer vm.holders.Add(-1)
 		vm.debug.Lock()
 		defer vm.debug.Unlock()
 		vm.debugged = false
@@ -110,6 +112,8 @@ func (vm *VM) Dump(f *os.File, virtual bool) error {
 		return errors.New("another dump is being written")
 	}
 	defer vm.dumping.Unlock()
+	vm.holders.Add(1)
+	defer vm.holders.Add(-1)
 	if err := vm.qmp.Give(name, f); err != nil {
 		return err
 	}

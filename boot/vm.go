@@ -33,10 +33,11 @@ type VM struct {
 	arch    string // as in qemu-system-<arch>
 	vmlinux string // of Kernel; may be another kind of file
 
-	debug     sync.Mutex // guards the two below
-	debugged  bool       // one is connected
-	debuggers int        // how many have been
-	dumping   sync.Mutex // held while Dump runs
+	debug     sync.Mutex   // guards the two below
+	debugged  bool         // one is connected
+	debuggers int          // how many have been
+	dumping   sync.Mutex   // held while Dump runs
+	holders   atomic.Int32 // debuggers and dumps, for which it stands still
 
 	overheard overheard
 	taint     taint

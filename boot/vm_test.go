@@ -285,6 +285,39 @@ func TestStalls(t *testing.T) {
 	}
 }
 
+// A guest that stands still for a debugger is silent for another reason, and isn't taken
+// from who looks for it.
+func TestDebuggerWhileBooting(t *testing.T) {
+	checkLeaks(t)
+	o := newLab(t, "says nothing more").options()
+	o.Timeout, o.Limit = 500*time.Millisecond, time.Second
+	attached := make(chan *Debugger, 1)
+	o.Started = func(vm *VM) {
+		d, err := vm.Debugger()
+		if err != nil {
+			t.Error(err)
+		}
+		attached <- d
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := start(t, o)
+		ended <- err
+	}()
+	d := <-attached
+	select {
+	case err := <-ended:
+		t.Fatalf("it is given up: %v", err)
+	case <-time.After(3 * time.Second):
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.As(err, new(*TimeoutError)) {
+		t.Errorf("without the debugger: got %v", err)
+	}
+}
+
 func TestStartIsCanceled(t *testing.T) {
 	checkLeaks(t)
 	cause := errors.New("overtaken")

@@ -204,6 +204,8 @@ func fakeMonitor(line string) string {
 		return "\r\nCPU#0\r\nRSI=0000000000000000 RDI=0000000000000001 RBP=0000000000000000 RSP=ffffc90000013e58\r\n" +
 			"RIP=ffffffff81000010 RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\n" +
 			"\r\nCPU#1\r\nRBP=0000000000000000 RSP=ffffc9000007be00\r\nRIP=ffffffff81000020 RFL=00000246 CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n"
+	case strings.HasPrefix(line, "gdbserver chardev:"):
+		return "Waiting for gdb connection on device 'chardev'\r\n"
 	case strings.HasPrefix(line, "x /"):
 		return "ffffc90000013e58: 0xffffffff81000030 0x0000000000000000\r\nffffc90000013e68: 0xffffffff81000040 0x0000000000000001\r\nCannot access memory\r\n"
 	}
