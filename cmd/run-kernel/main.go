@@ -43,11 +43,16 @@ func main() {
 }
 
 // signals returns a context that ends with the first signal that asks for an
-// end. The second one ends run-kernel at once: its children die with it.
+// end. The second one ends run-kernel at once: its children die with it. Under
+// nohup, the terminal's hangup isn't one of them.
 func signals() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c := make(chan os.Signal, 2)
-	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	// Notify would undo what nohup has done.
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(c, syscall.SIGHUP)
+	}
 	go func() {
 		cancel(proc.SignalError((<-c).(syscall.Signal)))
 		os.Exit(128 + int((<-c).(syscall.Signal)))
