@@ -39,6 +39,18 @@ func TestSerialStdioOfAPipe(t *testing.T) {
 	}
 }
 
+// The shell on the serial port has the limit of another, and a crash of the kernel's fails
+// it as well.
+func TestSerialStdioVerdict(t *testing.T) {
+	k := bootKernel(t)
+	r := k.lab.expect(k.lab.runInput("sleep 1000\n", k.flags("boot", "--no-build", "--serial=stdio", "--timeout=3s")...), statusTimeout)
+	if !strings.Contains(r.stderr, "the command took longer than 3s") {
+		t.Errorf("it doesn't say why: %s", r.stderr)
+	}
+	crash := "echo '<0>BUG: unable to handle page fault for address: 0' >/dev/kmsg\n"
+	k.lab.expect(k.lab.runInput(crash, k.flags("boot", "--no-build", "--serial=stdio")...), statusCrash)
+}
+
 // The serial port is the terminal: a shell runs there, and the guest ends with it.
 // Another terminal sees the same.
 func TestSerialStdio(t *testing.T) {

@@ -64,7 +64,7 @@ func (s *Session) Once(ctx context.Context, o Once) (status int, err error) {
 		ctx = lent
 		run = func(ctx context.Context, g *Guest) (int, error) {
 			feed()
-			return 0, g.awaitEnd(ctx)
+			return 0, g.awaitShell(ctx, o.Timeout)
 		}
 		showTail = func(error) {} // the user has seen it
 	}
@@ -153,6 +153,24 @@ func (g *Guest) run(ctx context.Context, o Once) (int, error) {
 		return 0, &boot.ReportError{Reports: failing}
 	}
 	return status, nil
+}
+
+// awaitShell waits for the end of the guest, with which the shell on its serial port ends.
+// A timeout of 0 is none.
+func (g *Guest) awaitShell(ctx context.Context, timeout time.Duration) error {
+	if timeout > 0 {
+		limited, stop := g.limit(ctx, timeout)
+		defer stop()
+		ctx = limited
+	}
+	if err := g.awaitEnd(ctx); err != nil {
+		g.session.showEvidence(context.WithoutCancel(ctx), g.vm.Kernel, err)
+		return err
+	}
+	if crash := g.crashed(); crash != nil {
+		return &boot.CrashError{Crash: *crash, Tail: g.vm.Tail()}
+	}
+	return nil
 }
 
 // named waits until the reports that an error is about are named to file and line.
