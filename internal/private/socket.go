@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,8 @@ import (
 
 // RuntimeDir returns the directory for the user's sockets, and makes it: in
 // $XDG_RUNTIME_DIR where that is the user's alone, else in /tmp. Where another user
-// has taken the name there, it is one with a name that can't be foretold.
+// has taken the name there, it is one with a name that can't be foretold, which goes with
+// this process.
 func RuntimeDir() (string, error) {
 	const name = "run-kernel"
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && ours(dir) {
@@ -30,8 +32,30 @@ func RuntimeDir() (string, error) {
 	if err := MkdirAll(&trust.Policy{}, "/tmp", own); err == nil {
 		return filepath.Join("/tmp", own), nil
 	}
-	return os.MkdirTemp("/tmp", own+"-")
+	return makeshift(own)
 }
+
+// makeshift is the directory of this process, which needs more than one socket.
+var makeshift = func() func(name string) (string, error) {
+	var mu sync.Mutex
+	var made string
+	return func(name string) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if made != "" && ours(made) { // it may have been cleaned away
+			return made, nil
+		}
+		dir, err := os.MkdirTemp("/tmp", name+"-")
+		if err != nil {
+			return "", err
+		}
+		if _, err := RemoveAtEnd(dir); err != nil {
+			return "", errors.Join(err, os.Remove(dir))
+		}
+		made = dir
+		return dir, nil
+	}
+}()
 
 // ours says whether a directory is the user's alone.
 func ours(dir string) bool {

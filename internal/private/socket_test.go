@@ -3,10 +3,14 @@
 package private
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestRuntimeDir(t *testing.T) {
@@ -25,6 +29,44 @@ func TestRuntimeDir(t *testing.T) {
 		got, err := RuntimeDir()
 		if err != nil || !strings.HasPrefix(got, tt.want) || mode(t, got) != os.ModeDir|0o700 {
 			t.Errorf("with %q: got %q, %v; want %q", tt.dir, got, err, tt.want)
+		}
+	}
+}
+
+// runtimeVariable makes the test's executable say twice where its sockets are.
+const runtimeVariable = "RUN_KERNEL_TEST_RUNTIME"
+
+// Where somebody has taken the name in /tmp, each process has one directory, and leaves
+// none.
+func TestRuntimeDirTaken(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+	uid := 1_000_000 + os.Getpid() // nobody's
+	name := fmt.Sprintf("/tmp/run-kernel-%d", uid)
+	must(t, os.WriteFile(name, nil, 0o600))
+	t.Cleanup(func() { _ = os.Remove(name) })
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), runtimeVariable+"=1", "XDG_RUNTIME_DIR=")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Skipf("can't become another user: %v: %s", err, out)
+	}
+	first, second, _ := strings.Cut(strings.TrimSuffix(string(out), "\n"), "\n")
+	if dir, ok := strings.CutSuffix(first, " <nil>"); first != second || !ok || !strings.HasPrefix(dir, name+"-") {
+		t.Errorf("got %q", out)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		left, _ := filepath.Glob(name + "-*")
+		if len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			for _, dir := range left {
+				_ = os.RemoveAll(dir)
+			}
+			t.Fatalf("it leaves %q", left)
 		}
 	}
 }
