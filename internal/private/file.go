@@ -125,7 +125,7 @@ func notOurKind(path string, mode uint32) error {
 // symbolic one is a *LinkError, and a file with another name, or of another user, is
 // replaced.
 func Create(path string) (*os.File, error) {
-	f, err := Open(path)
+	f, err := open(path, false)
 	if err != nil {
 		return nil, err
 	}
@@ -135,13 +135,10 @@ func Create(path string) (*os.File, error) {
 	return f, nil
 }
 
-// Open is Create, but leaves in the file what is there.
-func Open(path string) (*os.File, error) { return open(path, false) }
-
-// OpenShared is Open for a file that root has in common with the user whose the directory
-// is: root takes the user's, and makes a new one the user's. Otherwise a lock would keep
-// neither from the other.
-func OpenShared(path string) (*os.File, error) { return open(path, true) }
+// Open is Create, but leaves in the file what is there. Root has such a file in common
+// with the user whose the directory is: root takes the user's, and makes a new one the
+// user's. Otherwise a lock would keep neither from the other.
+func Open(path string) (*os.File, error) { return open(path, true) }
 
 func open(path string, shared bool) (*os.File, error) {
 	dir, err := openParent(path)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -129,6 +130,31 @@ func TestCreateAfterSudo(t *testing.T) {
 	}
 	if same, err := theirs.Stat(); err != nil || same.Size() != int64(len("theirs")) {
 		t.Error("it is the same file")
+	}
+}
+
+// What a user has collected is there for sudo as well, and remains the user's.
+func TestOpenUnderSudo(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root has files of other users")
+	}
+	dir := t.TempDir()
+	must(t, os.Chown(dir, nobody, nobody))
+	for name, text := range map[string]string{"old": "theirs", "new": ""} {
+		path := filepath.Join(dir, name)
+		if text != "" {
+			must(t, os.WriteFile(path, []byte(text), 0o600), os.Chown(path, nobody, nobody))
+		}
+		f, err := Open(path)
+		must(t, err)
+		got, err := io.ReadAll(f)
+		if string(got) != text || err != nil {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+		if st, err := f.Stat(); err != nil || st.Sys().(*syscall.Stat_t).Uid != nobody {
+			t.Errorf("%s: it is %v, %v", name, st, err)
+		}
+		must(t, f.Close())
 	}
 }
 

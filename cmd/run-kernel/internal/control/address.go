@@ -64,7 +64,7 @@ func (a Address) lock(p *trust.Policy) (*os.File, error) {
 	if err := private.MkdirAll(p, a.Build, names...); err != nil {
 		return nil, err
 	}
-	f, err := private.OpenShared(a.lockPath())
+	f, err := private.Open(a.lockPath())
 	if err != nil {
 		return nil, err
 	}
