@@ -28,19 +28,31 @@ var (
 // the values that users can set and that differ, in the order of the Kconfig files.
 func Settings(m *model.Model, from, to *kconfig.File) []kconfig.Setting {
 	have, want := state(m, from), state(m, to)
-	var list []kconfig.Setting
-	for _, sym := range m.Symbols {
-		if sym.Name == "" || len(sym.Prompts()) == 0 {
-			continue
+	chosen := make(map[string]string)
+	// What some settings make possible has its default, which may be another value.
+	for first := true; ; first = false {
+		var list []kconfig.Setting
+		known := len(chosen)
+		for _, sym := range m.Symbols {
+			if sym.Name == "" || len(sym.Prompts()) == 0 {
+				continue
+			}
+			if _, ok := chosen[sym.Name]; !ok {
+				old, _ := have.Value(sym)
+				value, ok := want.Value(sym)
+				if !ok || value == old || value == "n" && old == "" || want.Visible(sym) == model.No || !first && have.Visible(sym) == model.No {
+					continue
+				}
+				chosen[sym.Name] = value
+			}
+			list = append(list, kconfig.Setting{Symbol: sym.Name, Value: chosen[sym.Name], At: sym.Nodes[0].Pos.String()})
 		}
-		old, _ := have.Value(sym)
-		value, ok := want.Value(sym)
-		if !ok || value == old || value == "n" && old == "" || want.Visible(sym) == model.No {
-			continue
+		next, err := with(m, from, list)
+		if len(chosen) == known || err != nil {
+			return list
 		}
-		list = append(list, kconfig.Setting{Symbol: sym.Name, Value: value, At: sym.Nodes[0].Pos.String()})
+		have = next
 	}
-	return list
 }
 
 func state(m *model.Model, f *kconfig.File) *model.State {
@@ -51,6 +63,14 @@ func state(m *model.Model, f *kconfig.File) *model.State {
 
 // Config is what conf makes of a configuration with settings.
 func Config(m *model.Model, from *kconfig.File, settings []kconfig.Setting) ([]byte, error) {
+	s, err := with(m, from, settings)
+	if err != nil {
+		return nil, err
+	}
+	return s.Config(), nil
+}
+
+func with(m *model.Model, from *kconfig.File, settings []kconfig.Setting) (*model.State, error) {
 	f, err := kconfig.Parse(".config", from.Bytes())
 	if err != nil {
 		return nil, err
@@ -63,7 +83,7 @@ func Config(m *model.Model, from *kconfig.File, settings []kconfig.Setting) ([]b
 			}
 		}
 	}
-	return state(m, f).Config(), nil
+	return state(m, f), nil
 }
 
 // Minimize returns settings of a list with which a test fails, none of which can be

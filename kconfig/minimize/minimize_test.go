@@ -101,28 +101,31 @@ func TestNotMonotone(t *testing.T) {
 	}
 }
 
+// An option that is off in the other configuration, and on by default once another setting
+// makes it possible, is a setting as well: without it, the other configuration is none of
+// those that are tried.
+func TestSettingsAreComplete(t *testing.T) {
+	m := parseModel(t, "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\n\tdefault y\nconfig C\n\tbool \"c\"\n\tdepends on !B\n\tdefault y\nconfig D\n\tbool \"d\"\n\tdepends on A\n")
+	from := parseConfig(t, "# CONFIG_A is not set\nCONFIG_C=y\n")
+	to := parseConfig(t, "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=y\n# CONFIG_D is not set\n")
+	all := Settings(m, from, to)
+	if d := cmp.Diff("A=y B=n", names(all)); d != "" {
+		t.Error(d)
+	}
+	got, err := Config(m, from, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := state(m, to).Config(); string(got) != string(want) {
+		t.Errorf("with all settings: %s, want %s", got, want)
+	}
+}
+
 // What is set is what users can set, and each configuration is one of conf's.
 func TestSettings(t *testing.T) {
 	const text = "config A\n\tbool \"a\"\n\tselect S\nconfig S\n\tbool\nconfig B\n\tbool \"b\"\n\tdepends on A\nchoice\n\tprompt \"c\"\nconfig C1\n\tbool \"1\"\nconfig C2\n\tbool \"2\"\nendchoice\nconfig N\n\tint \"n\"\n\tdefault 3\n"
-	d := model.Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, Folds: true}
-	tree, err := syntax.Parse(syntax.Options{
-		Dialect: d.Dialect, ReadFile: func(string) ([]byte, error) { return []byte(text), nil }, Getenv: func(string) (string, bool) { return "", false },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := model.New(tree, d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parse := func(text string) *kconfig.File {
-		f, err := kconfig.Parse(".config", []byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
-	from, to := parse("CONFIG_C1=y\n"), parse("CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C1 is not set\nCONFIG_C2=y\nCONFIG_N=7\n")
+	m := parseModel(t, text)
+	from, to := parseConfig(t, "CONFIG_C1=y\n"), parseConfig(t, "CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C1 is not set\nCONFIG_C2=y\nCONFIG_N=7\n")
 	all := Settings(m, from, to)
 	if d := cmp.Diff("A=y B=y C1=n C2=y N=7", names(all)); d != "" {
 		t.Error(d)
@@ -139,4 +142,29 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: %s", names(all[:i]), got)
 		}
 	}
+}
+
+func parseModel(t *testing.T, text string) *model.Model {
+	t.Helper()
+	d := model.Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, Folds: true}
+	tree, err := syntax.Parse(syntax.Options{
+		Dialect: d.Dialect, ReadFile: func(string) ([]byte, error) { return []byte(text), nil }, Getenv: func(string) (string, bool) { return "", false },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.New(tree, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func parseConfig(t *testing.T, text string) *kconfig.File {
+	t.Helper()
+	f, err := kconfig.Parse(".config", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
