@@ -48,6 +48,18 @@ func (e *notRunError) Hint() string {
 	return "run the command by hand first; with .config as it is, it must succeed"
 }
 
+// An undecidedError says that a command can't tell where it must fail.
+type undecidedError struct{ name, config string }
+
+func (e *undecidedError) Error() string {
+	return fmt.Sprintf("%s: status %d: it can't tell with %s, with which it must fail", e.name, skipped, e.config)
+}
+
+// Hint is how the reason is found out.
+func (e *undecidedError) Hint() string {
+	return "run the command by hand first, with that as .config"
+}
+
 // minimizeGrace is how long a command has to end once it is asked to.
 const minimizeGrace = 15 * time.Second
 
@@ -151,7 +163,7 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 		return err
 	}
 	all := minimize.Settings(m, from, bad)
-	step := 0
+	step, undecided := 0, false
 	fails := func(ctx context.Context, settings []kconfig.Setting) (bool, error) {
 		if err := context.Cause(ctx); err != nil {
 			return false, err
@@ -177,9 +189,10 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 			return false, &notRunError{command[0], exit.ExitCode()}
 		}
 		what := "succeeds"
+		undecided = exit != nil && exit.ExitCode() == skipped
 		switch {
 		case err == nil:
-		case exit.ExitCode() == skipped:
+		case undecided:
 			what, err = "can't tell", nil
 		default:
 			what = "fails"
@@ -188,6 +201,9 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 		return err != nil, nil
 	}
 	found, err := minimize.Minimize(ctx, all, fails)
+	if errors.Is(err, minimize.ErrPasses) && undecided {
+		err = &undecidedError{command[0], to}
+	}
 	failed := restore()
 	if err != nil {
 		return errors.Join(fmt.Errorf("kconfig minimize: %w", err), failed)
