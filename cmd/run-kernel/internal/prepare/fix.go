@@ -41,6 +41,9 @@ func (k *Kernel) Check(ctx context.Context) ([]kconfig.Result, error) {
 		results := make([]kconfig.Result, len(requirements))
 		for i, r := range requirements {
 			results[i] = kconfig.Result{Requirement: r, Have: known.Values[i], Met: r.Want.Met(known.Values[i])}
+			if proof, ok := known.Proofs[r.Symbol]; ok {
+				results[i].Proof = &proof
+			}
 		}
 		return results, nil
 	}
@@ -55,8 +58,7 @@ func (k *Kernel) Check(ctx context.Context) ([]kconfig.Result, error) {
 	k.tellUnknown(f, m)
 	results := solver.Check(m, solver.Evaluate(m, f), requirements)
 	// A slip of the user's isn't kept, so that the next check tells of it too.
-	slip := func(r kconfig.Result) bool { return r.Proof != nil && r.Group == "require" }
-	if environ != "" && !slices.ContainsFunc(results, slip) {
+	if environ != "" && len(unknown(f, m)) == 0 {
 		k.settle(checked, key, m, read, results)
 	}
 	return results, nil
@@ -69,19 +71,24 @@ const fewUnknown = 5
 // tellUnknown tells of options in .config that this kernel doesn't know. Its conf drops
 // them without a word.
 func (k *Kernel) tellUnknown(f *kconfig.File, m *model.Model) {
-	unknown := slices.DeleteFunc(f.Symbols(), func(name string) bool {
-		s := m.Lookup(name)
-		return s != nil && s.Defined()
-	})
-	if len(unknown) > fewUnknown {
-		k.Events.Emit(event.Notice{Text: fmt.Sprintf("%d options in .config aren't options of this kernel, such as %s and %s; it drops them", len(unknown), unknown[0], unknown[1])})
+	names := unknown(f, m)
+	if len(names) > fewUnknown {
+		k.Events.Emit(event.Notice{Text: fmt.Sprintf("%d options in .config aren't options of this kernel, such as %s and %s; it drops them", len(names), names[0], names[1])})
 		return
 	}
-	for _, name := range unknown {
+	for _, name := range names {
 		k.Events.Emit(event.Warning{
 			Text: fmt.Sprintf(".config sets %s, and this kernel has no such option; it drops it", name), Hint: spell.Question(name, m.Names()),
 		})
 	}
+}
+
+// unknown lists the options in a .config that a kernel doesn't know.
+func unknown(f *kconfig.File, m *model.Model) []string {
+	return slices.DeleteFunc(f.Symbols(), func(name string) bool {
+		s := m.Lookup(name)
+		return s != nil && s.Defined()
+	})
 }
 
 // FixOptions say what Fix does.
@@ -166,7 +173,9 @@ func (k *Kernel) Fix(ctx context.Context, o FixOptions) (*kconfig.Report, error)
 	if own && !o.DryRun {
 		if _, err := k.Tree.StateDir(); err == nil {
 			k.remember(report.Config, requirements, declined)
-			k.settle(fixed, settledKey(report.Config.Bytes(), requirements, environ), m, read, nil)
+			if m == nil || len(unknown(report.Config, m)) == 0 { // as for a check
+				k.settle(fixed, settledKey(report.Config.Bytes(), requirements, environ), m, read, nil)
+			}
 		}
 	}
 	if len(report.Edits) > 0 && !o.Quiet {

@@ -26,6 +26,9 @@ type settlement struct {
 	Stamp  string   `json:"stamp"`            // of the files
 	Files  []string `json:"files"`            // those with the Kconfig language, in the source tree
 	Values []string `json:"values,omitempty"` // those of the required options
+
+	// Proofs say by the option why it isn't met, where the kernel doesn't know it.
+	Proofs map[string]kconfig.Step `json:"proofs,omitempty"`
 }
 
 // The files of settlements in the state directory.
@@ -113,6 +116,12 @@ func (k *Kernel) settle(name, key string, m *model.Model, read time.Time, result
 	known.Stamp = stamp
 	for _, r := range results {
 		known.Values = append(known.Values, r.Have)
+		if r.Proof != nil {
+			if known.Proofs == nil {
+				known.Proofs = make(map[string]kconfig.Step)
+			}
+			known.Proofs[r.Symbol] = *r.Proof
+		}
 	}
 	if data, err := json.Marshal(known); err == nil {
 		// Losing it costs a second, no more.

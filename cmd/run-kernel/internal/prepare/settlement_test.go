@@ -6,7 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/kconfig"
 )
 
 // newWantedLab is one with a .config, and with Kconfig files that the engine
@@ -78,6 +85,67 @@ func TestCheckAgain(t *testing.T) {
 	l.kernel.Config.Kconfig.Require = []string{"WANTED=n"}
 	if results, err := l.kernel.Check(t.Context()); err != nil || !results[len(results)-1].Met {
 		t.Errorf("another requirement: %+v %v", results[len(results)-1], err)
+	}
+}
+
+// TestSlipAgain sees that each check and each fix tells of options that the kernel doesn't
+// know.
+func TestSlipAgain(t *testing.T) {
+	l := newWantedLab(t)
+	l.Write("fragment", "#: optional\nCONFIG_WANTE=y\n")
+	l.kernel.Config.Kconfig.Fragments = []string{filepath.Join(l.Dir, "fragment")}
+	requirements, err := l.kernel.Requirements(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Nothing else is to be fixed.
+	var options, config strings.Builder
+	for _, r := range requirements {
+		if r.Symbol == "WANTE" {
+			continue
+		}
+		kind, value := "bool", r.Want.Setting()
+		if strings.Trim(value, "0123456789") == "" {
+			kind = "int"
+		}
+		fmt.Fprintf(&options, "config %s\n\t%s \"prompt\"\n", r.Symbol, kind)
+		fmt.Fprintf(&config, "CONFIG_%s=%s\n", r.Symbol, value)
+	}
+	l.Write("Kconfig", options.String())
+	l.Write(".config", config.String()+"CONFIG_WNTED=y\n")
+	if _, err := l.kernel.Tree.StateDir(); err != nil {
+		t.Fatal(err)
+	}
+	told := func(what string) {
+		t.Helper()
+		want := []event.Warning{{Text: ".config sets WNTED, and this kernel has no such option; it drops it", Hint: "did you mean WANTED?"}}
+		if diff := cmp.Diff(want, of[event.Warning](l)); diff != "" {
+			t.Errorf("%s: %s", what, diff)
+		}
+		l.events = nil
+	}
+	for _, what := range []string{"the first fix", "the second fix"} {
+		if _, err := l.kernel.Fix(t.Context(), FixOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		told(what)
+	}
+	for _, what := range []string{"the first check", "the second check"} {
+		if _, err := l.kernel.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		told(what)
+	}
+	l.Write(".config", config.String())
+	for _, what := range []string{"the first check of the fragment", "the second check of the fragment"} {
+		results, err := l.kernel.Check(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(results, func(r kconfig.Result) bool { return r.Symbol == "WANTE" })
+		if i < 0 || results[i].Proof == nil || !strings.Contains(results[i].Proof.Text, "did you mean WANTED?") {
+			t.Errorf("%s: %+v", what, results)
+		}
 	}
 }
 
