@@ -23,7 +23,7 @@ are additional targets and variables for make.`,
 		Annotations: map[string]string{helpTables: "build kconfig", helpFlags: "smp userland flake mount-type virtiofsd disk network " + generalFlags},
 		Args:        a.afterDash,
 
-		ValidArgsFunction: completeTargets,
+		ValidArgsFunction: a.completeTargets,
 		RunE: func(c *cobra.Command, args []string) error {
 			if a.dryRun {
 				tree, err := a.existingTree()

@@ -105,9 +105,10 @@ var makeTargets = []string{
 	"W=1", "W=2", "C=1", "C=2", "V=1", "KCFLAGS=",
 }
 
-// completeTargets completes what follows -- and goes to make.
-func completeTargets(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if c.ArgsLenAtDash() < 0 {
+// completeTargets completes what follows -- and goes to make. The command can't tell where
+// the -- is: cobra parses a command line that is still being typed with one at its end.
+func (a *app) completeTargets(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if typed := a.env.Args[:len(a.env.Args)-1]; !slices.Contains(typed, "--") {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return slices.DeleteFunc(slices.Clone(makeTargets), func(t string) bool { return slices.Contains(args, t) }), cobra.ShellCompDirectiveNoFileComp
