@@ -59,7 +59,7 @@ func (k *Kernel) Check(ctx context.Context) ([]kconfig.Result, error) {
 	results := solver.Check(m, solver.Evaluate(m, f), requirements)
 	// A slip of the user's isn't kept, so that the next check tells of it too.
 	if environ != "" && len(unknown(f, m)) == 0 {
-		k.settle(checked, key, m, read, results)
+		k.settle(checked, checkedSettlement(key, results), m, read)
 	}
 	return results, nil
 }
@@ -122,8 +122,10 @@ func (k *Kernel) Fix(ctx context.Context, o FixOptions) (*kconfig.Report, error)
 		return nil, err
 	}
 	environ := k.environ(ctx)
-	if own && k.settled(fixed, settledKey(f.Bytes(), requirements, environ)) != nil {
-		return &kconfig.Report{Config: f}, nil
+	if own {
+		if known := k.settled(fixed, settledKey(f.Bytes(), requirements, environ)); known != nil {
+			return &kconfig.Report{Config: f, Unmet: known.Unmet}, nil
+		}
 	}
 	read := time.Now()
 	m, err := k.tryModel(ctx)
@@ -174,7 +176,7 @@ func (k *Kernel) Fix(ctx context.Context, o FixOptions) (*kconfig.Report, error)
 		if _, err := k.Tree.StateDir(); err == nil {
 			k.remember(report.Config, requirements, declined)
 			if m == nil || len(unknown(report.Config, m)) == 0 { // as for a check
-				k.settle(fixed, settledKey(report.Config.Bytes(), requirements, environ), m, read, nil)
+				k.settle(fixed, settlement{Key: settledKey(report.Config.Bytes(), requirements, environ), Unmet: report.Unmet}, m, read)
 			}
 		}
 	}

@@ -27,6 +27,8 @@ type settlement struct {
 	Files  []string `json:"files"`            // those with the Kconfig language, in the source tree
 	Values []string `json:"values,omitempty"` // those of the required options
 
+	// Unmet are the optional requirements that a fix couldn't meet, or left alone.
+	Unmet []kconfig.Result `json:"unmet,omitempty"`
 	// Proofs say by the option why it isn't met, where the kernel doesn't know it.
 	Proofs map[string]kconfig.Step `json:"proofs,omitempty"`
 }
@@ -64,7 +66,7 @@ func (k *Kernel) olddefconfig(ctx context.Context, path string, m *model.Model, 
 		return err
 	}
 	if theirs, err := os.ReadFile(path); err == nil && bytes.Equal(ours, theirs) {
-		k.settle(agreed, environ, m, read, nil)
+		k.settle(agreed, settlement{Key: environ}, m, read)
 	}
 	return nil
 }
@@ -104,8 +106,7 @@ func (k *Kernel) settled(name, key string) *settlement {
 // settle keeps what was found of a .config with a model, which may be nil, and whose
 // files have been read since a time; but only where there is a state directory, and no
 // file was saved since: the model may not have that.
-func (k *Kernel) settle(name, key string, m *model.Model, read time.Time, results []kconfig.Result) {
-	known := settlement{Key: key}
+func (k *Kernel) settle(name string, known settlement, m *model.Model, read time.Time) {
 	if m != nil {
 		known.Files = m.Tree.Files
 	}
@@ -114,19 +115,22 @@ func (k *Kernel) settle(name, key string, m *model.Model, read time.Time, result
 		return
 	}
 	known.Stamp = stamp
-	for _, r := range results {
-		known.Values = append(known.Values, r.Have)
-		if r.Proof != nil {
-			if known.Proofs == nil {
-				known.Proofs = make(map[string]kconfig.Step)
-			}
-			known.Proofs[r.Symbol] = *r.Proof
-		}
-	}
 	if data, err := json.Marshal(known); err == nil {
 		// Losing it costs a second, no more.
 		_ = atomicfile.Write(k.Tree.StatePath(name), data, 0o600)
 	}
+}
+
+// checkedSettlement is what is kept of a check.
+func checkedSettlement(key string, results []kconfig.Result) settlement {
+	known := settlement{Key: key, Proofs: make(map[string]kconfig.Step)}
+	for _, r := range results {
+		known.Values = append(known.Values, r.Have)
+		if r.Proof != nil {
+			known.Proofs[r.Symbol] = *r.Proof
+		}
+	}
+	return known
 }
 
 // stamp changes when one of the files does. saved is when one was saved last.

@@ -137,6 +137,16 @@ func TestSlipAgain(t *testing.T) {
 		told(what)
 	}
 	l.Write(".config", config.String())
+	// What is optional and can't be met is in each report.
+	for _, what := range []string{"the first fix", "the second fix"} {
+		report, err := l.kernel.Fix(t.Context(), FixOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Unmet) != 1 || report.Unmet[0].Symbol != "WANTE" || report.Unmet[0].Proof == nil || report.Unmet[0].Why != "asked for" {
+			t.Errorf("%s: unmet: %+v", what, report.Unmet)
+		}
+	}
 	for _, what := range []string{"the first check of the fragment", "the second check of the fragment"} {
 		results, err := l.kernel.Check(t.Context())
 		if err != nil {
