@@ -281,6 +281,8 @@ func TestFileErrors(t *testing.T) {
 		{"bad duration", "[run]\nboot_timeout = 'soon'\n", "2:16", `"soon" is not a duration such as`, "TOML"},
 		{"table in capitals", "[RUN]\nsmp = 4\n", "2:1", `unknown key "RUN.smp"`, "smp belongs in the table [run]"},
 		{"duration without a unit", "[run]\nboot_timeout = 5\n", "2", "run.boot_timeout isn't a duration such as", ""},
+		{"fraction for a duration", "[watch]\nnotify = 1.5\n", "2", "watch.notify isn't a duration such as", ""},
+		{"truth for a duration", "[run]\nboot_limit = '1m'\nboot_timeout = true\n", "3", "run.boot_timeout isn't a duration such as", ""},
 		{"negative duration", "[run]\nboot_timeout = '-1s'\n", "2:16", `"-1s" is not a duration`, "TOML"},
 		{"syntax", "[run]\nsmp == 4\n", "2:6", "", "TOML"},
 		{"value without quotes", "[run]\nhostname = me\n", "2:12", "", "TOML"},

@@ -215,7 +215,7 @@ func readFile(path string, own, tree bool) (layer, error) {
 	d := toml.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&strict); err != nil {
-		return layer{}, fileError(path, err)
+		return layer{}, fileError(path, data, err)
 	}
 	l := newLayer()
 	var errs []error
@@ -236,7 +236,7 @@ func readFile(path string, own, tree bool) (layer, error) {
 		k := keys[i]
 		if k.kind == durationType && w.value != unstable.String && k.value(&strict) != Duration(0) {
 			// The decoder takes a number for nanoseconds.
-			errs = append(errs, &ValueError{Where: where, Problem: k.name + ` isn't a duration such as "500ms", "10s" or "2m"`})
+			errs = append(errs, noDuration(where, k))
 			continue
 		}
 		l.values[k.name] = k.resolve(k.value(&strict), filepath.Dir(path))
@@ -304,7 +304,11 @@ func unknownKey(path string, line, column int, name []string) error {
 	}
 }
 
-func fileError(path string, err error) error {
+func noDuration(where string, k key) error {
+	return &ValueError{Where: where, Problem: k.name + ` isn't a duration such as "500ms", "10s" or "2m"`}
+}
+
+func fileError(path string, data []byte, err error) error {
 	var missing *toml.StrictMissingError
 	if errors.As(err, &missing) {
 		var errs []error
@@ -321,6 +325,13 @@ func fileError(path string, err error) error {
 			Where:   fmt.Sprintf("%s:%d:%d", path, line, column),
 			Problem: mistyped(strings.TrimPrefix(decode.Error(), "toml: ")),
 			hint:    "the format is TOML; run-kernel.cfg in run-kernel's source shows every key",
+		}
+	}
+	// The decoder doesn't say which 1.5 or true is no duration.
+	for _, w := range writtenKeys(data) {
+		i := slices.IndexFunc(keys, func(k key) bool { return k.name == strings.Join(w.name, ".") })
+		if i >= 0 && keys[i].kind == durationType && (w.value == unstable.Float || w.value == unstable.Bool) {
+			return noDuration(fmt.Sprintf("%s:%d", path, w.start.Line), keys[i])
 		}
 	}
 	return fmt.Errorf("%s: %w", path, err)

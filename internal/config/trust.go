@@ -44,7 +44,7 @@ func FindTrust(environ []string) (trust.Policy, error) {
 		Trust []string `toml:"trust"`
 	}
 	if err := toml.Unmarshal(data, &own); err != nil {
-		return p, fileError(p.ConfigFile, err)
+		return p, fileError(p.ConfigFile, data, err)
 	}
 	dirs, err = trustedDirs(p.ConfigFile+": "+trustKey, own.Trust)
 	p.Dirs = append(p.Dirs, dirs...)
