@@ -55,6 +55,7 @@ func (a *app) explain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	a.printsDocument()
 	c := a.kernel(tree)
 	f, err := c.ReadConfig()
 	if err != nil {

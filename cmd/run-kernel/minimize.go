@@ -144,6 +144,7 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 	if err != nil {
 		return err
 	}
+	a.printsDocument()
 	k := a.kernel(t)
 	from, err := k.ReadConfig()
 	if err != nil {
