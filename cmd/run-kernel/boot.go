@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/session"
 	"github.com/metaspace/run-kernel/cmd/run-kernel/internal/userland"
 	"github.com/metaspace/run-kernel/internal/event"
+	"github.com/metaspace/run-kernel/internal/ui"
 	"github.com/metaspace/run-kernel/kbuild"
 )
 
@@ -292,7 +292,7 @@ func (a *app) showGuest(ctx context.Context, u prepare.Userland, state string, o
 // showCommand prints a command that would be run.
 func (a *app) showCommand(command []string) {
 	if a.json {
-		_ = json.NewEncoder(a.out).Encode(map[string]any{"event": "command", "command": command})
+		ui.JSONCommand(a.out, command)
 		return
 	}
 	fmt.Fprintln(a.out, qemu.Quote(command))

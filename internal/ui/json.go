@@ -67,6 +67,11 @@ func JSONError(w io.Writer, err error, status int) {
 	encode(w, map[string]any{"event": "error", "error": err.Error(), "hints": hints(err), "status": status})
 }
 
+// JSONCommand writes a command that a dry run prints, as JSON does events.
+func JSONCommand(w io.Writer, command []string) {
+	encode(w, map[string]any{"event": "command", "command": command})
+}
+
 func encode(w io.Writer, object map[string]any) {
 	object["time"] = time.Now().Format(time.RFC3339Nano)
 	e := json.NewEncoder(w)
