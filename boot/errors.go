@@ -173,6 +173,18 @@ type shareError struct {
 	err error
 }
 
-func (e *shareError) Error() string { return fmt.Sprintf("share %q: %v", e.tag, e.err) }
+func (e *shareError) Error() string {
+	if e.tag == rootTag {
+		return "userland: " + e.err.Error()
+	}
+	return fmt.Sprintf("share %q: %v", e.tag, e.err)
+}
+
 func (e *shareError) Unwrap() error { return e.err }
-func (e *shareError) Hint() string  { return "a share is a directory of this host; mkdir makes it" }
+
+func (e *shareError) Hint() string {
+	if e.tag == rootTag {
+		return "as root, debootstrap --variant=minbase trixie DIR makes one; --userland host takes this host's"
+	}
+	return "a share is a directory of this host; mkdir makes it"
+}
