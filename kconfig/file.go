@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -51,7 +52,11 @@ func ReadFile(path string) (*File, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		if errors.Is(err, syscall.EISDIR) {
-			return nil, &pathError{path, "is a directory", "move it away; without a .config, run-kernel starts from defconfig"}
+			hint := "move it away; without a .config, run-kernel starts from defconfig"
+			if filepath.Base(path) != ".config" {
+				hint = "name a file, such as " + filepath.Join(path, ".config")
+			}
+			return nil, &pathError{path, "is a directory", hint}
 		}
 		if errors.Is(err, os.ErrPermission) {
 			return nil, &pathError{path, "may not be read", "was it made by another user, by sudo make? chown it"}
