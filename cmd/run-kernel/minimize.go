@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -158,6 +160,10 @@ func (a *app) minimize(ctx context.Context, to string, command []string) error {
 	if err != nil {
 		return err
 	}
+	// What reads our messages may end, such as head: then we don't, with .config as it is.
+	unread := make(chan os.Signal, 1)
+	signal.Notify(unread, syscall.SIGPIPE)
+	defer signal.Stop(unread)
 	path := t.ConfigPath()
 	restore, err := keepConfig(path, from.Bytes())
 	if err != nil {
