@@ -167,9 +167,9 @@ func (a *app) fixCommand() *cobra.Command {
 		Long: `Fix sets the options that the guest needs in .config, and the fewest other options that
 make these possible. Then the kernel's own olddefconfig judges the result. Fix replaces
 .config only if every requirement has survived, and keeps the previous file as
-.config.old. If a requirement can't be met, .config stays as it is. Fix then prints, with a
-file and a line for each step, that it is impossible, if there is a proof, or that it found
-no way. With --keep-going, it sets the other options.
+.config.old. If a requirement can't be met, .config stays as it is, and fix prints why: a
+proof, with a file and a line for each step, or that it found no way and has no proof.
+With --keep-going, it sets the other options.
 
 An optional requirement stays off if you have switched it off in .config since the last
 fix. Without a .config, fix starts from the architecture's defconfig.`,
