@@ -55,10 +55,10 @@ func (k *Kernel) Check(ctx context.Context) ([]kconfig.Result, error) {
 	if m == nil {
 		return kconfig.Check(f, requirements), nil
 	}
-	k.tellUnknown(f, m)
+	slips := k.tellUnknown(f, m)
 	results := solver.Check(m, solver.Evaluate(m, f), requirements)
 	// A slip of the user's isn't kept, so that the next check tells of it too.
-	if environ != "" && len(unknown(f, m)) == 0 {
+	if environ != "" && len(slips) == 0 {
 		k.settle(checked, checkedSettlement(key, results), m, read)
 	}
 	return results, nil
@@ -68,19 +68,20 @@ func (k *Kernel) Check(ctx context.Context) ([]kconfig.Result, error) {
 // the user. A .config of another kernel has many.
 const fewUnknown = 5
 
-// tellUnknown tells of options in .config that this kernel doesn't know. Its conf drops
-// them without a word.
-func (k *Kernel) tellUnknown(f *kconfig.File, m *model.Model) {
+// tellUnknown tells of options in .config that this kernel doesn't know, and returns
+// these. Its conf drops them without a word.
+func (k *Kernel) tellUnknown(f *kconfig.File, m *model.Model) []string {
 	names := unknown(f, m)
 	if len(names) > fewUnknown {
 		k.Events.Emit(event.Notice{Text: fmt.Sprintf("%d options in .config aren't options of this kernel, such as %s and %s; it drops them", len(names), names[0], names[1])})
-		return
+		return names
 	}
 	for _, name := range names {
 		k.Events.Emit(event.Warning{
 			Text: fmt.Sprintf(".config sets %s, and this kernel has no such option; it drops it", name), Hint: spell.Question(name, m.Names()),
 		})
 	}
+	return names
 }
 
 // unknown lists the options in a .config that a kernel doesn't know.
