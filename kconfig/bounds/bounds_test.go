@@ -7,27 +7,8 @@ import (
 	"testing"
 
 	"github.com/metaspace/run-kernel/kconfig"
-	"github.com/metaspace/run-kernel/kconfig/model"
-	"github.com/metaspace/run-kernel/kconfig/syntax"
+	"github.com/metaspace/run-kernel/kconfig/model/modeltest"
 )
-
-func newModel(t *testing.T, text string) *model.Model {
-	t.Helper()
-	d := model.Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, Folds: true}
-	tree, err := syntax.Parse(syntax.Options{
-		Dialect:  d.Dialect,
-		ReadFile: func(string) ([]byte, error) { return []byte(text), nil },
-		Getenv:   func(string) (string, bool) { return "", false },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := model.New(tree, d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
 
 func TestPossible(t *testing.T) {
 	const modules = "config MODULES\n\tbool \"m\"\n\tmodules\n"
@@ -71,7 +52,7 @@ func TestPossible(t *testing.T) {
 		{"a text of the user's", "config S\n\tstring \"s\"\nconfig A\n\tbool \"a\"\n\tdepends on S != \"\"\n", "A=y", true, true},
 	} {
 		for _, forced := range []bool{false, true} {
-			m := newModel(t, c.text)
+			m := modeltest.New(t, c.text)
 			b := New(m, forced)
 			for _, word := range strings.Fields(c.want) {
 				r, err := kconfig.ParseRequire(word)

@@ -9,8 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/metaspace/run-kernel/kconfig"
-	"github.com/metaspace/run-kernel/kconfig/model"
-	"github.com/metaspace/run-kernel/kconfig/syntax"
+	"github.com/metaspace/run-kernel/kconfig/model/modeltest"
 )
 
 const text = `config MODULES
@@ -57,27 +56,9 @@ config LONELY
 	bool
 `
 
-func newModel(t *testing.T) *model.Model {
-	t.Helper()
-	d := model.Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, Folds: true}
-	tree, err := syntax.Parse(syntax.Options{
-		Dialect:  d.Dialect,
-		ReadFile: func(string) ([]byte, error) { return []byte(text), nil },
-		Getenv:   func(string) (string, bool) { return "", false },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := model.New(tree, d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
 func explain(t *testing.T, config, name, want string) *Explanation {
 	t.Helper()
-	m := newModel(t)
+	m := modeltest.New(t, text)
 	f, err := kconfig.Parse(".config", []byte(config))
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +144,7 @@ func parsed(t *testing.T, text string) *kconfig.File {
 
 // What a user decided comes before what follows from it.
 func TestDiff(t *testing.T) {
-	m := newModel(t)
+	m := modeltest.New(t, text)
 	var got []string
 	for _, d := range Diff(m, parsed(t, "CONFIG_C2=y\n"), parsed(t, "CONFIG_BUS=y\nCONFIG_A=y\nCONFIG_B=y\nCONFIG_C1=y\n# CONFIG_C2 is not set\n")) {
 		who := "follows"
@@ -186,7 +167,7 @@ func TestDiff(t *testing.T) {
 }
 
 func TestSearch(t *testing.T) {
-	m := newModel(t)
+	m := modeltest.New(t, text)
 	for words, want := range map[string]string{
 		"C1":     "C1 name",
 		"a":      "A name",

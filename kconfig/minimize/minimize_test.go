@@ -14,8 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/metaspace/run-kernel/kconfig"
-	"github.com/metaspace/run-kernel/kconfig/model"
-	"github.com/metaspace/run-kernel/kconfig/syntax"
+	"github.com/metaspace/run-kernel/kconfig/model/modeltest"
 )
 
 func names(list []kconfig.Setting) string {
@@ -105,7 +104,7 @@ func TestNotMonotone(t *testing.T) {
 // makes it possible, is a setting as well: without it, the other configuration is none of
 // those that are tried.
 func TestSettingsAreComplete(t *testing.T) {
-	m := parseModel(t, "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\n\tdefault y\nconfig C\n\tbool \"c\"\n\tdepends on !B\n\tdefault y\nconfig D\n\tbool \"d\"\n\tdepends on A\n")
+	m := modeltest.New(t, "config A\n\tbool \"a\"\nconfig B\n\tbool \"b\"\n\tdepends on A\n\tdefault y\nconfig C\n\tbool \"c\"\n\tdepends on !B\n\tdefault y\nconfig D\n\tbool \"d\"\n\tdepends on A\n")
 	from := parseConfig(t, "# CONFIG_A is not set\nCONFIG_C=y\n")
 	to := parseConfig(t, "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=y\n# CONFIG_D is not set\n")
 	all := Settings(m, from, to)
@@ -124,7 +123,7 @@ func TestSettingsAreComplete(t *testing.T) {
 // What is set is what users can set, and each configuration is one of conf's.
 func TestSettings(t *testing.T) {
 	const text = "config A\n\tbool \"a\"\n\tselect S\nconfig S\n\tbool\nconfig B\n\tbool \"b\"\n\tdepends on A\nchoice\n\tprompt \"c\"\nconfig C1\n\tbool \"1\"\nconfig C2\n\tbool \"2\"\nendchoice\nconfig N\n\tint \"n\"\n\tdefault 3\n"
-	m := parseModel(t, text)
+	m := modeltest.New(t, text)
 	from, to := parseConfig(t, "CONFIG_C1=y\n"), parseConfig(t, "CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C1 is not set\nCONFIG_C2=y\nCONFIG_N=7\n")
 	all := Settings(m, from, to)
 	if d := cmp.Diff("A=y B=y C1=n C2=y N=7", names(all)); d != "" {
@@ -142,22 +141,6 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: %s", names(all[:i]), got)
 		}
 	}
-}
-
-func parseModel(t *testing.T, text string) *model.Model {
-	t.Helper()
-	d := model.Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, Folds: true}
-	tree, err := syntax.Parse(syntax.Options{
-		Dialect: d.Dialect, ReadFile: func(string) ([]byte, error) { return []byte(text), nil }, Getenv: func(string) (string, bool) { return "", false },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := model.New(tree, d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
 }
 
 func parseConfig(t *testing.T, text string) *kconfig.File {

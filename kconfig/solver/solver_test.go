@@ -9,34 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/metaspace/run-kernel/kconfig"
-	"github.com/metaspace/run-kernel/kconfig/model"
+	"github.com/metaspace/run-kernel/kconfig/model/modeltest"
 	"github.com/metaspace/run-kernel/kconfig/syntax"
 )
-
-func newModel(t *testing.T, text string) *model.Model {
-	t.Helper()
-	return newProbed(t, text, nil, nil)
-}
-
-// newProbed is newModel with a host that answers.
-func newProbed(t *testing.T, text string, environ map[string]string, shell func(string) (syntax.Output, error)) *model.Model {
-	t.Helper()
-	d := model.Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, Folds: true}
-	tree, err := syntax.Parse(syntax.Options{
-		Dialect:  d.Dialect,
-		ReadFile: func(string) ([]byte, error) { return []byte(text), nil },
-		Getenv:   func(name string) (string, bool) { value, ok := environ[name]; return value, ok },
-		Shell:    shell,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := model.New(tree, d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
 
 func requirements(t *testing.T, text string) []kconfig.Requirement {
 	t.Helper()
@@ -297,7 +272,7 @@ func TestSolve(t *testing.T) {
 			if strings.Contains(c.text, "$(shell") {
 				c.text = strings.ReplaceAll(c.text, "$(shell,echo n)", "n")
 			}
-			m := newModel(t, c.text)
+			m := modeltest.New(t, c.text)
 			f, err := kconfig.Parse(".config", []byte(c.config))
 			if err != nil {
 				t.Fatal(err)
@@ -377,7 +352,7 @@ config N
 	default 4
 	depends on G
 `
-	m := newProbed(t, text, map[string]string{"TOOL_VERSION": "0"}, func(command string) (syntax.Output, error) { return syntax.Output{Stdout: "n\n"}, nil })
+	m := modeltest.NewProbed(t, text, map[string]string{"TOOL_VERSION": "0"}, func(command string) (syntax.Output, error) { return syntax.Output{Stdout: "n\n"}, nil })
 	f, err := kconfig.Parse(".config", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -415,7 +390,7 @@ config N
 
 // A setting by which something is selected past its dependencies is told.
 func TestStrained(t *testing.T) {
-	m := newModel(t, "config D\n\tbool \"d\"\n\tdefault y\nconfig X\n\tbool\n\tdepends on D\nconfig F\n\tbool \"f\"\n\tdefault y\n\tselect X\n")
+	m := modeltest.New(t, "config D\n\tbool \"d\"\n\tdefault y\nconfig X\n\tbool\n\tdepends on D\nconfig F\n\tbool \"f\"\n\tdefault y\n\tselect X\n")
 	f, err := kconfig.Parse(".config", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -9,26 +9,13 @@ import (
 
 	"github.com/metaspace/run-kernel/internal/event"
 	"github.com/metaspace/run-kernel/kconfig"
-	"github.com/metaspace/run-kernel/kconfig/model"
-	"github.com/metaspace/run-kernel/kconfig/syntax"
+	"github.com/metaspace/run-kernel/kconfig/model/modeltest"
 )
 
 // A misspelt option in .config is told of before conf drops it.
 func TestUnknownOptions(t *testing.T) {
 	const text = "config KCSAN\n\tbool \"kcsan\"\nconfig KASAN\n\tbool \"kasan\"\n\tdepends on NOWHERE\nconfig PRINTK\n\tbool \"printk\"\n"
-	d := model.Dialect{Buckets: 1 << 14, Priority: true, Zero: true, Stripped: true, MenuOrder: true, Folds: true}
-	parsed, err := syntax.Parse(syntax.Options{
-		Dialect:  d.Dialect,
-		ReadFile: func(string) ([]byte, error) { return []byte(text), nil },
-		Getenv:   func(string) (string, bool) { return "", false },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := model.New(parsed, d)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := modeltest.New(t, text)
 	for _, c := range []struct {
 		name, config string
 		want         []event.Event
